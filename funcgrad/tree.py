@@ -1,15 +1,16 @@
 """Pytrees: nested containers of arrays, taken apart and put together.
 
-optree does the work; node types are registered in a namespace of our own. Two things are restored to what
-JAX users expect: `deque` and structures such as `time.struct_time` are leaves, and dictionaries whose keys cannot
-be ordered are refused. `tree_util.py` has the longer names and registration for dataclasses.
+optree does the work; node types are registered in a namespace of our own. Two things are restored
+to what JAX users expect: `deque` and structures such as `time.struct_time` are leaves, and
+dictionaries whose keys cannot be ordered are refused. `tree_util.py` has the longer names and
+registration for dataclasses.
 """
 
 import builtins
 import collections
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ __all__ = [
     "map",
     "map_with_path",
     "reduce",
+    "reduce_associative",
+    "static",
     "structure",
     "transpose",
     "unflatten",
@@ -49,7 +52,7 @@ _MISSING: Any = object()
 # Keys of paths
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class DictKey:
     """The key of a dictionary entry, as it stands in a path."""
 
@@ -59,7 +62,7 @@ class DictKey:
         return f"[{self.key!r}]"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SequenceKey:
     """The position of an element of a list or tuple, as it stands in a path."""
 
@@ -69,7 +72,7 @@ class SequenceKey:
         return f"[{self.idx}]"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class GetAttrKey:
     """The name of an attribute (a field of a namedtuple or dataclass), as it stands in a path."""
 
@@ -79,7 +82,7 @@ class GetAttrKey:
         return f".{self.name}"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FlattenedIndexKey:
     """The position of a child of a node type that was registered without keys."""
 
@@ -107,8 +110,8 @@ def _simple_key(key: Any) -> str:
     return str(key)
 
 
-# Flattening. Bare leaves, flat sequences and flat dictionaries of well-known leaf types are what nearly
-# every call passes; they skip optree, which costs several times as much.
+# Flattening. Bare leaves, flat sequences and flat dictionaries of well-known leaf types are what
+# nearly every call passes; they skip optree, which costs several times as much.
 
 
 _plain_leaves: frozenset[type] = frozenset(
@@ -130,8 +133,9 @@ def declare_leaf_types(*types: type) -> None:
 def flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], PyTreeDef]:
     """The leaves of a tree from left to right, and its structure.
 
-    Lists, tuples, namedtuples, dictionaries (in the order of their sorted keys) and registered types are
-    nodes, `None` is a node without children, all else is a leaf. `is_leaf` makes further values leaves.
+    Lists, tuples, namedtuples, dictionaries (in the order of their sorted keys) and registered
+    types are nodes, `None` is a node without children, all else is a leaf. `is_leaf` makes further
+    values leaves.
 
     >>> leaves, treedef = flatten({"b": 3, "a": (1, 2)})
     >>> leaves
@@ -154,7 +158,8 @@ def flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], PyTreeDef]:
     elif kind is dict and _plain_leaves.issuperset(builtins.map(type, tree.values())):
         keys = tuple(tree)
         order, treedef = _flat_dicts.get(keys) or _flat_dict(keys)
-        # Keys that compare equal, such as 1 and True, share an entry; `order` still finds each value.
+        # Keys that compare equal, such as 1 and True, share an entry; `order` still finds each
+        # value.
         return [tree[k] for k in order], treedef
     return _flatten_by_optree(tree)
 
@@ -205,7 +210,9 @@ def _has_only_lawful_nodes(treedef: PyTreeDef) -> bool:
         nonlocal lawful
         if kind is dict or kind is collections.defaultdict:
             _require_ordered(data if kind is dict else data[1])
-        elif kind is collections.deque or (issubclass(kind, tuple) and optree.is_structseq_class(kind)):
+        elif kind is collections.deque or (
+            issubclass(kind, tuple) and optree.is_structseq_class(kind)
+        ):
             lawful = False
 
     treedef.walk([0] * treedef.num_leaves, visit)
@@ -248,7 +255,8 @@ def structure(tree: Any, is_leaf: IsLeaf = None) -> PyTreeDef:
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any, is_leaf: IsLeaf = None) -> Any:
-    """Apply `f` to each leaf of `tree`, together with what stands at that place in each tree of `rest`.
+    """Apply `f` to each leaf of `tree`, together with what stands at that place in each tree of
+    `rest`.
 
     Raises `ValueError` if a tree of `rest` does not have `tree`'s structure as a prefix.
 
@@ -269,7 +277,10 @@ def _flatten_up_to(what: str, treedef: PyTreeDef, other: Any) -> list[Any]:
 
 
 def reduce(
-    function: Callable[[Any, Any], Any], tree: Any, initializer: Any = _MISSING, is_leaf: IsLeaf = None
+    function: Callable[[Any, Any], Any],
+    tree: Any,
+    initializer: Any = _MISSING,
+    is_leaf: IsLeaf = None,
 ) -> Any:
     """Combine the leaves from left to right with a function of two arguments.
 
@@ -278,6 +289,28 @@ def reduce(
     """
     start = () if initializer is _MISSING else (initializer,)
     return functools.reduce(function, leaves(tree, is_leaf), *start)
+
+
+def reduce_associative(
+    operation: Callable[[Any, Any], Any],
+    tree: Any,
+    *,
+    identity: Any = _MISSING,
+    is_leaf: IsLeaf = None,
+) -> Any:
+    """As `reduce`, for an associative operation: pairs are combined in a balanced tree.
+
+    Raises `TypeError` for a tree without leaves if there is no `identity`.
+    """
+    found = leaves(tree, is_leaf)
+    if not found:
+        if identity is _MISSING:
+            raise TypeError("tree.reduce_associative: a tree without leaves needs an identity.")
+        return identity
+    while len(found) > 1:
+        odd = found[len(found) & ~1 :]
+        found = [operation(x, y) for x, y in zip(found[::2], found[1::2], strict=False)] + odd
+    return found[0]
 
 
 def all(tree: Any, *, is_leaf: IsLeaf = None) -> bool:
@@ -298,6 +331,14 @@ def transpose(outer: PyTreeDef, inner: PyTreeDef | None, tree: Any) -> Any:
         inner = structure(subtrees[0]) if subtrees else LEAF
     rows = [_flatten_up_to("tree.transpose", inner, subtree) for subtree in subtrees]
     return inner.unflatten(outer.unflatten(column) for column in zip(*rows, strict=True))
+
+
+def static(**kwargs: Any) -> Any:
+    """A dataclass field (arguments as for `dataclasses.field`) that `register_dataclass` makes
+    static.
+    """
+    metadata = {**(kwargs.pop("metadata", None) or {}), "static": True}
+    return dataclasses.field(metadata=metadata, **kwargs)
 
 
 # Paths
@@ -400,17 +441,21 @@ def map_with_path(
 
 
 def broadcast(prefix_tree: Any, full_tree: Any, is_leaf: IsLeaf = None) -> Any:
-    """A tree of `full_tree`'s structure: each leaf of `prefix_tree` repeated over the subtree it covers.
+    """A tree of `full_tree`'s structure: each leaf of `prefix_tree` repeated over the subtree it
+    covers.
 
     >>> broadcast({"a": 0, "b": 1}, {"a": (7, 8), "b": 9})
     {'a': (0, 0), 'b': 1}
     """
     treedef = structure(full_tree, is_leaf)
-    return treedef.unflatten(_prefix_leaves(prefix_tree, treedef, "tree.broadcast: the prefix", is_leaf))
+    return treedef.unflatten(
+        _prefix_leaves(prefix_tree, treedef, "tree.broadcast: the prefix", is_leaf)
+    )
 
 
 def prefix_leaves(prefix: Any, tree: Any, what: str) -> list[Any]:
-    """One entry of `prefix` for each leaf of `tree` (a tree, or its structure); `None` in it is an entry too.
+    """One entry of `prefix` for each leaf of `tree` (a tree, or its structure); `None` in it is an
+    entry too.
 
     Raises `ValueError`, naming the argument `what`, where `prefix` is not a prefix of the tree.
 
@@ -473,9 +518,8 @@ def _difference(path: KeyPath, treedef: PyTreeDef, other: Any) -> str | None:
     children, node = one_level(other)
     expected = treedef.one_level()
     if node != expected:
-        return (
-            f"at {_place(path)} the first has {_describe(expected)} where the other has {_describe(node)}."
-        )
+        sides = f"{_describe(expected)} where the other has {_describe(node)}"
+        return f"at {_place(path)} the first has {sides}."
     keys = child_keys(other, node)
     parts = zip(keys, treedef.children(), children, strict=True)
     return next(filter(None, (_difference((*path, k), t, c) for k, t, c in parts)), None)

@@ -73,11 +73,14 @@ def merge(flags: Iterable[bool], unset: Iterable[T], chosen: Iterable[T]) -> lis
     >>> merge([False, True, False], "ac", "b")
     ['a', 'b', 'c']
     """
-    rest, picked = iter(unset), iter(chosen)
-    merged = [next(picked if flag else rest) for flag in flags]
-    if next(rest, merged) is not merged or next(picked, merged) is not merged:
-        raise ValueError("merge: more values than flags")
-    return merged
+    rest, picked = list(unset), list(chosen)
+    ahead = sum(flags := list(flags))
+    if (len(rest), len(picked)) != (len(flags) - ahead, ahead):
+        raise ValueError(
+            f"merge: {len(rest)} and {len(picked)} values do not fit {len(flags)} flags"
+        )
+    sources = iter(rest), iter(picked)
+    return [next(sources[bool(flag)]) for flag in flags]
 
 
 def split_list(values: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
@@ -125,7 +128,9 @@ def optional(name: str) -> ModuleType:
         top = name.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != top:
             raise
-        raise ImportError(f"{name} is needed here but not installed: {_advice(top)}", name=name) from None
+        raise ImportError(
+            f"{name} is needed here but not installed: {_advice(top)}", name=name
+        ) from None
 
 
 def _advice(package: str) -> str:
@@ -137,7 +142,8 @@ def _advice(package: str) -> str:
 def weak_memo(function: Callable[..., T]) -> Callable[..., T]:
     """Remember results for as long as the first argument lives.
 
-    The first argument is compared by its own equality (identity, for programs); the others must be hashable.
+    The first argument is compared by its own equality (identity, for programs); the others must be
+    hashable.
     """
     memory: weakref.WeakKeyDictionary[Any, dict[Any, T]] = weakref.WeakKeyDictionary()
 
