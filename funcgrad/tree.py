@@ -203,7 +203,7 @@ def _is_refused_node(x: Any) -> bool:
 
 
 def _has_only_lawful_nodes(treedef: PyTreeDef) -> bool:
-    """Has the tree no node that must be a leaf? Raises for a dictionary whose keys have no order."""
+    """Has the tree no node that must be a leaf? Raises for dictionary keys without an order."""
     lawful = True
 
     def visit(kind: type, data: Any, _children: tuple[Any, ...]) -> None:
@@ -334,9 +334,7 @@ def transpose(outer: PyTreeDef, inner: PyTreeDef | None, tree: Any) -> Any:
 
 
 def static(**kwargs: Any) -> Any:
-    """A dataclass field (arguments as for `dataclasses.field`) that `register_dataclass` makes
-    static.
-    """
+    """A dataclass field that is static; takes the arguments of `dataclasses.field`."""
     metadata = {**(kwargs.pop("metadata", None) or {}), "static": True}
     return dataclasses.field(metadata=metadata, **kwargs)
 
@@ -508,7 +506,7 @@ class _PrefixMismatch(Exception):
 
 
 def difference(treedef: PyTreeDef, other: Any) -> str | None:
-    """Where a tree departs from a structure that should be its prefix, in words; `None` if nowhere."""
+    """Where a tree departs from a structure that should be its prefix; `None` if nowhere."""
     return _difference((), treedef, other)
 
 
