@@ -1,0 +1,94 @@
+"""What the documentation shows is run: doctests of all modules, the README, the examples."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import funcgrad
+import funcgrad.numpy as jnp
+import funcgrad_nn
+from funcgrad import lax, random
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+DOCUMENTS = [p for p in (ROOT / "README.md", ROOT / "docs" / "tour.md") if p.exists()]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+AT_HAND = {
+    "funcgrad": funcgrad,
+    "fg": funcgrad,
+    "jnp": jnp,
+    "lax": lax,
+    "np": np,
+    "nn": funcgrad_nn,
+    "random": random,
+}
+BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+
+
+def module_names() -> list[str]:
+    return [
+        info.name
+        for package in (funcgrad, funcgrad_nn)
+        for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    ] + ["funcgrad", "funcgrad_nn"]
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_doctests(name):
+    module = importlib.import_module(name)
+    names = {key: value for key, value in AT_HAND.items() if not hasattr(module, key)}
+    result = doctest.testmod(module, extraglobs=names, optionflags=FLAGS)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_blocks_run_and_print_what_is_shown(document, tmp_path, monkeypatch):
+    """Python blocks run in order in one namespace; a `text` block right after one is its output."""
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {"__name__": document.stem}
+    printed = ""
+    for language, body in BLOCK.findall(document.read_text(encoding="utf-8")):
+        if language == "python" and ">>>" in body:
+            check_transcript(body, document.name, scope)
+        elif language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(body, document.name, "exec"), scope)
+            printed = out.getvalue()
+        elif language == "text" and printed:
+            assert printed.split() == body.split()
+            printed = ""
+
+
+def check_transcript(body: str, name: str, scope: dict) -> None:
+    test = doctest.DocTestParser().get_doctest(body, scope, name, name, 0)
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    runner.run(test, clear_globs=False)
+    scope.update(test.globs)
+    assert runner.failures == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_examples_run_without_arguments(path, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_examples_are_short_and_explained(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('"""'), "an example begins by saying what it shows"
+    assert len(text.splitlines()) <= 120

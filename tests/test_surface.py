@@ -1,0 +1,106 @@
+"""The public surface: every name resolves and is documented, and importing it costs little."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLIC_MODULES = (
+    "funcgrad",
+    "funcgrad.numpy",
+    "funcgrad.lax",
+    "funcgrad.random",
+    "funcgrad.nn",
+    "funcgrad.tree",
+    "funcgrad.tree_util",
+    "funcgrad.flatten_util",
+    "funcgrad_nn",
+)
+REQUIRED_AT_IMPORT = {"numpy", "ml_dtypes", "optree", "typing_extensions"}  # the last is optree's
+TOO_HEAVY = {"asyncio", "multiprocessing", "unittest", "email", "http", "sqlite3", "ssl", "xml"}
+MODULE_BUDGET = 150
+
+IMPORTED = """
+import sys
+import numpy, ml_dtypes, optree
+before = set(sys.modules)
+import {package}
+for name in set(sys.modules) - before:
+    origin = getattr(sys.modules[name], "__file__", None) or ""
+    print(name, "third-party" if "site-packages" in origin else "own")
+"""
+
+
+def public_names() -> list[tuple[str, str]]:
+    return [
+        (module, name)
+        for module in PUBLIC_MODULES
+        for name in getattr(importlib.import_module(module), "__all__", ["__all__"])
+    ]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_D56_public_modules_list_their_names(module):
+    names = importlib.import_module(module).__all__
+    assert len(set(names)) == len(names), "a name is listed twice"
+    assert inspect.getdoc(importlib.import_module(module)), "the module says what it is"
+
+
+@pytest.mark.parametrize("module, name", public_names(), ids=".".join)
+def test_D56_public_names_resolve_and_are_documented(module, name):
+    value = getattr(importlib.import_module(module), name)
+    if isinstance(value, types.ModuleType | type) or callable(value):
+        documentation = inspect.getdoc(value)
+        assert documentation and documentation.strip(), f"{module}.{name} has no docstring"
+
+
+def imported_by(package: str) -> dict[str, str]:
+    """Modules that importing a package adds to those of the three libraries it needs, in a fresh
+    process.
+    """
+    command = [sys.executable, "-c", IMPORTED.format(package=package)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return dict(line.split() for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("package", ["funcgrad", "funcgrad_nn"])
+def test_D53_import_needs_required_packages_only(package):
+    found = imported_by(package)
+    tops = {name.partition(".")[0] for name, kind in found.items() if kind == "third-party"}
+    assert tops - {"funcgrad", "funcgrad_nn"} <= REQUIRED_AT_IMPORT
+
+
+def test_D53_import_works_without_optional_packages():
+    """Importing must not depend on packages that the extras bring, nor on those needed later."""
+    block = (
+        "import sys\nfor name in {names!r}: sys.modules[name] = None\nimport funcgrad, funcgrad_nn"
+    )
+    names = [
+        "llvmlite",
+        "scipy",
+        "cupy",
+        "jax",
+        "torch",
+        "matplotlib",
+        "tqdm",
+        "safetensors",
+        "graphviz",
+    ]
+    subprocess.run([sys.executable, "-c", block.format(names=names)], cwd=ROOT, check=True)
+
+
+def test_import_stays_small():
+    """Time is measured by the benchmarks; here its cause is bounded: what is executed at import."""
+    found = imported_by("funcgrad")
+    assert len(found) <= MODULE_BUDGET, f"{len(found)} modules"
+    assert not TOO_HEAVY & {name.partition(".")[0] for name in found}
+
+
+def test_version_is_declared_once():
+    text = (ROOT / "pyproject.toml").read_text()
+    assert text.count("\nversion = ") == 1
