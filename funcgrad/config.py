@@ -1,0 +1,133 @@
+"""Every setting in one table, with its environment variable.
+
+A setting has a process-wide value (`config.update`) and overrides that hold inside a `with` block of one context
+(thread or task). The values in force form one immutable `State`; everything that a traced program depends on is
+summed up in `state.trace_key`, which therefore belongs to the key of every cache of programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+
+def setting(default: Any, doc: str, *, traced: bool = False, choices: tuple[str, ...] = ()) -> Any:
+    """A field of `State`: its default, what it does, and whether traced programs depend on it."""
+    return field(default=default, metadata={"doc": doc, "traced": traced, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The values in force. Variables are named FUNCGRAD_<NAME>."""
+
+    enable_x64: bool = setting(False, "defaults are 64 bits wide instead of 32", traced=True)
+    disable_jit: bool = setting(False, "jit runs Python, operation by operation", traced=True)
+    numpy_dtype_promotion: str = setting(
+        "standard", "strict: mixing dtypes is an error", traced=True, choices=("standard", "strict")
+    )
+    numpy_rank_promotion: str = setting(
+        "allow",
+        "what broadcasting over ranks does",
+        traced=True,
+        choices=("allow", "warn", "raise"),
+    )
+    default_matmul_precision: str | None = setting(None, "recorded in dot_general", traced=True)
+    default_device: Any = setting(None, "where new arrays live; None is the CPU", traced=True)
+    eager_bounds_check: bool = setting(True, "eager reads out of bounds raise", traced=True)
+    debug_nans: bool = setting(False, "stop at the first NaN", traced=True)
+    debug_infs: bool = setting(False, "stop at the first infinity", traced=True)
+    default_prng_impl: str = setting("threefry2x32", "the key type of random.key", traced=True)
+    engine: str = setting(
+        "auto", "what runs compiled programs", traced=True, choices=("auto", "numpy", "reference")
+    )
+    disabled_passes: str = setting("", "names of compiler passes to skip, comma-separated", traced=True)
+    check_jaxprs: bool = setting(False, "check every program after it is built")
+    show: str = setting("", "names of compiler passes to print, comma-separated, or all")
+    traceback: str = setting("short", "full shows our own frames", choices=("short", "full"))
+    log_compiles: bool = setting(False, "log every compilation")
+    trace_key: tuple[Any, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        key = tuple(getattr(self, f.name) for f in fields(self) if f.metadata.get("traced"))
+        object.__setattr__(self, "trace_key", key)
+
+
+_FIELDS = {f.name: f for f in fields(State) if f.metadata}
+
+
+def _parse(name: str, value: Any) -> Any:
+    """The value of setting `name`, from Python or from text; ValueError says what is allowed."""
+    choices, default = _FIELDS[name].metadata["choices"], _FIELDS[name].default
+    if isinstance(default, bool):
+        words = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False, "": False}
+        parsed = words.get(str(value).lower())
+        if parsed is None:
+            raise ValueError(f"config: {name} is True or False, but got {value!r}.")
+        return parsed
+    if choices and value not in choices:
+        raise ValueError(f"config: {name} is one of {', '.join(choices)}, but got {value!r}.")
+    return value
+
+
+def _from_environment() -> State:
+    variables = {name: os.environ.get(f"FUNCGRAD_{name.upper()}") for name in _FIELDS}
+    return State(**{name: _parse(name, text) for name, text in variables.items() if text is not None})
+
+
+def _field_name(name: str) -> str:
+    """Accepts JAX's spelling too: `jax_enable_x64` is `enable_x64`."""
+    short = name.removeprefix("jax_").removeprefix("funcgrad_")
+    if short not in _FIELDS:
+        raise AttributeError(f"config: there is no setting {name!r}. There are: {', '.join(_FIELDS)}.")
+    return short
+
+
+class Config:
+    """`config.enable_x64` reads a setting, `config.update(name, value)` sets it for the whole process."""
+
+    __slots__ = ("_global", "_local")
+
+    def __init__(self, state: State) -> None:
+        self._global = state
+        self._local: ContextVar[State | None] = ContextVar("funcgrad_config", default=None)
+
+    def current(self) -> State:
+        """The values in force here."""
+        return self._local.get() or self._global
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.current(), _field_name(name))
+
+    def update(self, name: str, value: Any) -> None:
+        """Sets a setting for the whole process; raises AttributeError or ValueError, naming what there is."""
+        change = {_field_name(name): _parse(_field_name(name), value)}
+        self._global = replace(self._global, **change)
+        if (local := self._local.get()) is not None:
+            self._local.set(replace(local, **change))
+
+    @contextlib.contextmanager
+    def override(self, **changes: Any) -> Iterator[None]:
+        """The settings given hold inside the `with` block, in this thread or task only."""
+        parsed = {_field_name(name): _parse(_field_name(name), value) for name, value in changes.items()}
+        token = self._local.set(replace(self.current(), **parsed))
+        try:
+            yield
+        finally:
+            self._local.reset(token)
+
+    def table(self) -> str:
+        """Every setting, its value, its variable, and what it does."""
+        rows = [
+            f"{name:26} {getattr(self.current(), name)!r:12} FUNCGRAD_{name.upper():26} {f.metadata['doc']}"
+            for name, f in _FIELDS.items()
+        ]
+        return "\n".join(rows)
+
+
+config = Config(_from_environment())

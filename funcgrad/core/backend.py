@@ -1,0 +1,164 @@
+"""Where values live and what computes them: array namespaces, devices, and engines for programs, all by name.
+
+A `Namespace` is what primitives' `value` rules see as `xp`: NumPy's or CuPy's functions, with reductions and
+contractions of narrow floats done in float32. Backends are modules named in `_MODULES`, imported at first use: the one
+place where something below reaches for something above.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.config import config
+from funcgrad.core import dtypes
+
+_MODULES = {
+    "reference": "funcgrad.backends.reference",
+    "numpy": "funcgrad.backends.numpy",
+    "cupy": "funcgrad.backends.cupy.device",
+}
+
+NARROW = (dtypes.bfloat16, dtypes.float16)
+
+
+def load(name: str) -> Any:
+    """The backend module of that name."""
+    return importlib.import_module(_MODULES[name])
+
+
+def _in_float32(name: str) -> Callable[..., Any]:
+    """The module's function `name`, which for narrow floats computes in float32 and rounds once."""
+
+    def function(self: Namespace, x: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        wide = getattr(self.module, name)
+        if x.dtype in NARROW and dtype is None:
+            operands = [a.astype(np.float32) if getattr(a, "dtype", None) in NARROW else a for a in args]
+            return wide(x.astype(np.float32), *operands, **kwargs).astype(x.dtype)
+        if dtype is not None:
+            kwargs["dtype"] = dtype
+        return wide(x, *args, **kwargs)
+
+    function.__name__ = name
+    return function
+
+
+class Namespace:
+    """NumPy's or CuPy's functions, as `value` rules use them; what is not defined here is the module's own."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.module, name)
+        setattr(self, name, value)  # the next look-up is an ordinary one
+        return value
+
+    def reduce_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
+        """The sum over `axes` in the dtype of `x`."""
+        dtype = x.dtype
+        return self.module.add.reduce(x, axis=axes, dtype=dtypes.accumulator(dtype)).astype(dtype, copy=False)
+
+    sum = _in_float32("sum")
+    prod = _in_float32("prod")
+    cumsum = _in_float32("cumsum")
+    cumprod = _in_float32("cumprod")
+    matmul = _in_float32("matmul")
+    dot = _in_float32("dot")
+
+    def einsum(self, subscripts: str, *operands: Any, **kwargs: Any) -> Any:
+        """The module's einsum; narrow floats in float32, rounded once."""
+        dtype = operands[0].dtype
+        if dtype in NARROW:
+            wide = [operand.astype(np.float32) for operand in operands]
+            return self.module.einsum(subscripts, *wide, **kwargs).astype(dtype)
+        return self.module.einsum(subscripts, *operands, **kwargs)
+
+
+NUMPY = Namespace(np)
+
+
+# ---- NumPy's floating-point warnings ---------------------------------------------------------------
+
+
+class _Quiet(threading.local):
+    """A context per thread in which NumPy reports no floating-point errors.
+
+    Entering a ready-made context costs some 20 ns; `numpy.errstate` costs several times what an operation does.
+    Only leaf functions run in it: it cannot be entered twice.
+    """
+
+    def __init__(self) -> None:
+        context = contextvars.Context()
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+quiet = _Quiet()
+
+
+# ---- devices -----------------------------------------------------------------------------------------
+
+
+class Device:
+    """A place where arrays live: `cpu:0`, `cuda:1`."""
+
+    __slots__ = ("platform", "id")
+
+    def __init__(self, platform: str, id: int = 0) -> None:  # noqa: A002 - JAX's attribute name
+        self.platform, self.id = platform, id
+
+    @property
+    def device_kind(self) -> str:
+        """The kind of hardware, in words."""
+        return self.platform
+
+    @property
+    def process_index(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and (self.platform, self.id) == (other.platform, other.id)
+
+    def __hash__(self) -> int:
+        return hash((self.platform, self.id))
+
+    def __repr__(self) -> str:
+        return f"Device({self})"
+
+    def __str__(self) -> str:
+        return f"{self.platform}:{self.id}"
+
+
+CPU = Device("cpu")
+
+# The namespace of device arrays, once somebody has made one; until then no operand need be looked at.
+_device_namespace: Any = None
+
+
+def register_device_namespace(namespace: Any) -> None:
+    """Called by a device backend when its first array is made."""
+    global _device_namespace
+    _device_namespace = namespace
+
+
+def namespace_of(buffers: Sequence[Any]) -> Any:
+    """The namespace that computes with these buffers; without any, that of the default device."""
+    if _device_namespace is None:
+        return NUMPY
+    if any(_device_namespace.owns(buffer) for buffer in buffers):
+        return _device_namespace
+    device = config.current().default_device
+    return NUMPY if buffers or device is None or device == CPU else _device_namespace
+
+
+def device_of(buffer: Any) -> Device:
+    """Where a buffer lives."""
+    if _device_namespace is not None and _device_namespace.owns(buffer):
+        return _device_namespace.device_of(buffer)
+    return CPU

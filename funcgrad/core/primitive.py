@@ -1,0 +1,153 @@
+"""A primitive: one operation, with all that it means stated in one place.
+
+Each field is one rule; docs/adding_a_primitive.md explains them. A rule that is missing is None, and whoever needs it
+raises an error that names the primitive and the transformation.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.core import backend, dtypes
+from funcgrad.core.array import ConcreteArray, KeyArray, Tracer
+from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.trace import EVAL, Axis, current_trace, escaped, running
+from funcgrad.errors import missing_rule
+
+Rule = Callable[..., Any]
+
+registry: weakref.WeakSet[Primitive] = weakref.WeakSet()
+
+
+def one(*args: Any, **params: Any) -> Any:
+    """A partial derivative that is identically one: nothing is multiplied."""
+    raise AssertionError("`one` is a marker and is never called")
+
+
+def minus_one(*args: Any, **params: Any) -> Any:
+    """A partial derivative that is identically minus one: the tangent is negated."""
+    raise AssertionError("`minus_one` is a marker and is never called")
+
+
+class Primitive:
+    """An operation on arrays. Operands are positional, parameters are keywords and hashable."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        abstract: Rule | None = None,
+        value: Rule | None = None,
+        partials: Sequence[Rule | None] | None = None,
+        linear: Iterable[int] | None = None,
+        multilinear: Iterable[int] | None = None,
+        constant: bool = False,
+        jvp: Rule | None = None,
+        transpose: Rule | None = None,
+        batch: Rule | None = None,
+        split: Rule | None = None,
+        loops: Rule | None = None,
+        weak: Rule | None = None,
+        effects: Rule | None = None,
+        names: Rule | None = None,
+        multiple_results: bool = False,
+        keys: bool = False,
+    ) -> None:
+        stated = [form for form in (partials, linear, multilinear, jvp) if form is not None]
+        if len(stated) + constant > 1:
+            raise TypeError(f"Primitive {name}: state the derivative in exactly one form.")
+        self.name = name
+        self.abstract, self.value = abstract, value
+        self.partials = tuple(partials) if partials is not None else None
+        self.linear = tuple(linear) if linear is not None else None
+        self.multilinear = tuple(multilinear) if multilinear is not None else None
+        self.constant, self.jvp = constant, jvp
+        self.transpose, self.batch, self.split, self.loops = transpose, batch, split, loops
+        self.weak, self.effects, self.names = weak, effects, names
+        self.multiple_results, self.keys = multiple_results, keys
+        registry.add(self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def bind(self, *args: Any, **params: Any) -> Any:
+        """Hands the operation to the current trace. Returns an array, or a list when `multiple_results`."""
+        return current_trace().process(self, args, params)
+
+    def rule(self, field: str, transform: str) -> Rule:
+        """The rule in `field`; MissingRuleError naming primitive and transformation if there is none."""
+        rule = getattr(self, field)
+        return rule if rule is not None else missing_rule(self.name, transform)
+
+    def results(self, args: Sequence[Any], params: dict[str, Any]) -> list[ShapedArray]:
+        """Abstract values of the results, weak types included."""
+        avals = [typeof(a) for a in args]
+        out = self.rule("abstract", "tracing")(*avals, **params)
+        outs = out if self.multiple_results else [out]
+        weak = self.is_weak([aval.weak_type for aval in avals], params)
+        return [ShapedArray(o.shape, o.dtype, True) for o in outs] if weak else list(outs)
+
+    def is_weak(self, flags: Sequence[bool], params: dict[str, Any]) -> bool:
+        """Is the result weakly typed? By default when all operands are."""
+        if self.weak is not None:
+            return self.weak(flags, params)
+        return bool(flags) and all(flags)
+
+    def evaluate(self, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Computes the results from arrays, by the `value` rule."""
+        buffers, flags = [], []
+        for a in args:
+            if type(a) is ConcreteArray:
+                buffers.append(a._buffer)
+                flags.append(a._weak)
+            elif type(a) is KeyArray and not self.keys:
+                return self._evaluate_on_keys(args, params)
+            else:
+                buffers.append(buffer_of(a, self))
+                flags.append(type(a) in _WEAK_SCALARS)
+        xp = backend.namespace_of(buffers)
+        value = self.value
+        if value is None:
+            missing_rule(self.name, "evaluation")
+        out = backend.quiet.run(value, xp, *buffers, **params)
+        if self.keys:
+            return self._wrap_keys(out, args, params)
+        weak = self.is_weak(flags, params)
+        return [ConcreteArray(o, weak) for o in out] if self.multiple_results else ConcreteArray(out, weak)
+
+    def _wrap_keys(self, out: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        wrapped = [
+            KeyArray(o, aval.dtype) if dtypes.is_key(aval.dtype) else ConcreteArray(o)
+            for o, aval in zip(out if self.multiple_results else [out], self.results(args, params))
+        ]
+        return wrapped if self.multiple_results else wrapped[0]
+
+    def _evaluate_on_keys(self, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Keys are rows of 32-bit words: what moves arrays moves keys, batched over the words."""
+        words = [ConcreteArray(a._buffer) if type(a) is KeyArray else a for a in args]
+        dims = [a.ndim if type(a) is KeyArray else None for a in args]
+        axis = Axis(next(a.dtype.words for a in args if type(a) is KeyArray))
+        with running(EVAL):
+            out, out_dims = self.rule("batch", "evaluation on keys")(axis, words, dims, **params)
+        dtype = next(a.dtype for a in args if type(a) is KeyArray)
+        outs = zip(out, out_dims) if self.multiple_results else [(out, out_dims)]
+        wrapped = [o if d is None else KeyArray(np.moveaxis(o._buffer, d, -1), dtype) for o, d in outs]
+        return wrapped if self.multiple_results else wrapped[0]
+
+
+_WEAK_SCALARS = (int, float, complex)
+
+
+def buffer_of(x: Any, primitive: Primitive) -> Any:
+    """The buffer of an operand that is not a plain Array: a key array, a NumPy value, a Python number."""
+    if isinstance(x, ConcreteArray):
+        return x._buffer
+    if isinstance(x, (np.ndarray, np.generic)):
+        return x
+    if isinstance(x, Tracer):
+        raise escaped(x, primitive.name)
+    return typeof(x).dtype.type(x)

@@ -1,0 +1,49 @@
+"""Which line of the user's program an equation came from.
+
+Only the code object and the instruction's offset are taken while tracing, by a short walk up the frames; file and line
+are looked up when somebody asks.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar
+from types import CodeType
+from typing import NamedTuple
+
+from funcgrad.errors import is_ours
+
+
+class Source(NamedTuple):
+    """A place in the user's code."""
+
+    code: CodeType
+    offset: int
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
+
+    @property
+    def line(self) -> int:
+        lines = [line for start, end, line in self.code.co_lines() if start <= self.offset < end]
+        return (lines[0] if lines else None) or self.code.co_firstlineno
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} ({self.code.co_name})"
+
+
+# While a program is transformed, what is derived from an equation keeps that equation's line.
+inherited: ContextVar[Source | None] = ContextVar("funcgrad_source", default=None)
+
+
+def user_source() -> Source | None:
+    """The line being traced: inherited from an equation, else the nearest frame that is not ours."""
+    if (source := inherited.get()) is not None:
+        return source
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not is_ours(frame.f_code.co_filename):
+            return Source(frame.f_code, frame.f_lasti)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

@@ -1,0 +1,613 @@
+"""The longhand primitives: what derived rules are written in.
+
+First the four that move and sum (`broadcast_in_dim`, `reshape`, `transpose`, `reduce_sum`), then what all elementwise
+operations share, then arithmetic, selection and conversion. The factories in `kinds` build everything else on these.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.core import dtypes, loops
+from funcgrad.core.array import ConcreteArray
+from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.dtypes import DType, short_name
+from funcgrad.core.primitive import Primitive, minus_one, one
+from funcgrad.core.tangent import Zero, is_linear, is_zero
+from funcgrad.core.trace import Axis
+
+# ---- moving and summing --------------------------------------------------------------------------
+
+
+def _broadcast_in_dim_abstract(x: ShapedArray, *, shape: Any, broadcast_dimensions: Any) -> ShapedArray:
+    if len(broadcast_dimensions) != x.ndim:
+        raise ValueError(
+            f"broadcast_in_dim: broadcast_dimensions {broadcast_dimensions} must name one dimension of the result "
+            f"for each of the operand's, whose shape is {x.shape}."
+        )
+    for size, d in zip(x.shape, broadcast_dimensions):
+        if not 0 <= d < len(shape) or (size != shape[d] and size != 1):
+            raise ValueError(f"broadcast_in_dim: shape {x.shape} does not fit into {shape} at {broadcast_dimensions}.")
+    return ShapedArray(tuple(shape), x.dtype)
+
+
+_SMALL = 65536  # up to here a filled array is cheaper than a view of stride zero and what reads it
+
+
+def _broadcast_in_dim_value(xp: Any, x: Any, *, shape: Any, broadcast_dimensions: Any) -> Any:
+    if x.ndim == 0 and math.prod(shape) <= _SMALL:
+        out = xp.empty(shape, x.dtype)
+        out[...] = x
+        return out
+    expanded = [1] * len(shape)
+    for size, d in zip(x.shape, broadcast_dimensions):
+        expanded[d] = size
+    return xp.broadcast_to(x.reshape(expanded), shape)
+
+
+def _broadcast_in_dim_transpose(ct: Any, x: Any, *, shape: Any, broadcast_dimensions: Any) -> list[Any]:
+    new = tuple(d for d in range(len(shape)) if d not in broadcast_dimensions)
+    stretched = tuple(
+        d for size, d in zip(x.aval.shape, broadcast_dimensions) if size == 1 and shape[d] != 1
+    )
+    return [reshape(reduce_sum(ct, tuple(sorted(new + stretched))), x.aval.shape)]
+
+
+def _broadcast_in_dim_batch(axis: Axis, args: Any, dims: Any, *, shape: Any, broadcast_dimensions: Any) -> Any:
+    (x,), (dim,) = args, dims
+    moved = (0, *(d + 1 for d in broadcast_dimensions))
+    return broadcast_in_dim(moveaxis(x, dim, 0), (axis.size, *shape), moved), 0
+
+
+def _broadcast_in_dim_loops(x: ShapedArray, *, shape: Any, broadcast_dimensions: Any) -> loops.View:
+    return loops.View(
+        tuple(
+            loops.Affine(0, ((d, 1),) if size == shape[d] else ())
+            for size, d in zip(x.shape, broadcast_dimensions)
+        )
+    )
+
+
+broadcast_in_dim_p = Primitive(
+    "broadcast_in_dim",
+    abstract=_broadcast_in_dim_abstract,
+    value=_broadcast_in_dim_value,
+    linear=(0,),
+    transpose=_broadcast_in_dim_transpose,
+    batch=_broadcast_in_dim_batch,
+    loops=_broadcast_in_dim_loops,
+)
+
+
+def broadcast_in_dim(operand: Any, shape: Sequence[Any], broadcast_dimensions: Sequence[int]) -> Any:
+    """The operand inside a larger shape: its dimension `i` becomes dimension `broadcast_dimensions[i]`."""
+    shape, broadcast_dimensions = tuple(shape), tuple(map(int, broadcast_dimensions))
+    if typeof(operand).shape == shape and broadcast_dimensions == tuple(range(len(shape))):
+        return operand
+    return broadcast_in_dim_p.bind(operand, shape=shape, broadcast_dimensions=broadcast_dimensions)
+
+
+def _reshape_abstract(x: ShapedArray, *, new_sizes: Any) -> ShapedArray:
+    if math.prod(x.shape) != math.prod(new_sizes):
+        raise ValueError(
+            f"reshape: the new shape {tuple(new_sizes)} must have as many elements as the old one, {x.shape}."
+        )
+    return ShapedArray(tuple(new_sizes), x.dtype)
+
+
+def _reshape_batch(axis: Axis, args: Any, dims: Any, *, new_sizes: Any) -> Any:
+    return reshape(moveaxis(args[0], dims[0], 0), (axis.size, *new_sizes)), 0
+
+
+reshape_p = Primitive(
+    "reshape",
+    abstract=_reshape_abstract,
+    value=lambda xp, x, *, new_sizes: x.reshape(new_sizes),
+    linear=(0,),
+    transpose=lambda ct, x, *, new_sizes: [reshape(ct, x.aval.shape)],
+    batch=_reshape_batch,
+    loops=lambda x, *, new_sizes: loops.Reshape(),
+)
+
+
+def reshape(operand: Any, new_sizes: Sequence[Any]) -> Any:
+    """The same elements in row-major order, under a shape with as many of them."""
+    if typeof(operand).shape == tuple(new_sizes):
+        return operand
+    return reshape_p.bind(operand, new_sizes=tuple(new_sizes))
+
+
+def _transpose_abstract(x: ShapedArray, *, permutation: Any) -> ShapedArray:
+    if sorted(permutation) != list(range(x.ndim)):
+        raise ValueError(
+            f"transpose: {permutation} is not a permutation of the {x.ndim} dimensions of an array of shape {x.shape}."
+        )
+    return ShapedArray(tuple(x.shape[d] for d in permutation), x.dtype)
+
+
+def _inverse(permutation: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
+
+
+def _transpose_batch(axis: Axis, args: Any, dims: Any, *, permutation: Any) -> Any:
+    (x,), (dim,) = args, dims
+    return transpose(x, (dim, *(d + (d >= dim) for d in permutation))), 0
+
+
+transpose_p = Primitive(
+    "transpose",
+    abstract=_transpose_abstract,
+    value=lambda xp, x, *, permutation: x.transpose(permutation),
+    linear=(0,),
+    transpose=lambda ct, x, *, permutation: [transpose(ct, _inverse(permutation))],
+    batch=_transpose_batch,
+    loops=lambda x, *, permutation: loops.View(
+        tuple(loops.Affine(0, ((permutation.index(d), 1),)) for d in range(x.ndim))
+    ),
+)
+
+
+def transpose(operand: Any, permutation: Sequence[int]) -> Any:
+    """The operand with dimension `i` of the result being its dimension `permutation[i]`."""
+    permutation = tuple(map(int, permutation))
+    if permutation == tuple(range(typeof(operand).ndim)):
+        return operand
+    return transpose_p.bind(operand, permutation=permutation)
+
+
+def moveaxis(operand: Any, source: int, destination: int) -> Any:
+    """The operand with one dimension moved, the others in their order."""
+    if source == destination:
+        return operand
+    order = [d for d in range(typeof(operand).ndim) if d != source]
+    order.insert(destination, source)
+    return transpose(operand, order)
+
+
+def batched(axis: Axis, operand: Any, dim: int | None, to: int = 0) -> Any:
+    """The operand with its mapped dimension at `to`; broadcast along it if it has none."""
+    if dim is not None:
+        return moveaxis(operand, dim, to)
+    shape = list(typeof(operand).shape)
+    kept = [d + (d >= to) for d in range(len(shape))]
+    shape.insert(to, axis.size)
+    return broadcast_in_dim(operand, shape, kept)
+
+
+def reduced(shape: Sequence[Any], axes: Sequence[int]) -> tuple[Any, ...]:
+    """The shape without `axes`."""
+    return tuple(size for d, size in enumerate(shape) if d not in axes)
+
+
+def unreduce(x: Any, shape: Sequence[Any], axes: Sequence[int]) -> Any:
+    """Broadcasts the result of a reduction over `axes` back to the operand's shape."""
+    return broadcast_in_dim(x, shape, [d for d in range(len(shape)) if d not in axes])
+
+
+def reduction_batch(primitive: Primitive) -> Callable[..., Any]:
+    """The batch rule of reductions over `axes`: the mapped dimension is one more that stays."""
+
+    def rule(axis: Axis, args: Any, dims: Any, *, axes: Any, **params: Any) -> Any:
+        (x,), (dim,) = args, dims
+        moved = tuple(d + (d >= dim) for d in axes)
+        return primitive.bind(x, axes=moved, **params), dim - sum(d < dim for d in moved)
+
+    return rule
+
+
+def _reduce_sum_abstract(x: ShapedArray, *, axes: Any) -> ShapedArray:
+    if x.dtype == dtypes.bool_ or dtypes.is_key(x.dtype):
+        raise TypeError(f"reduce_sum: needs numbers, but got {x}. Convert bools with astype.")
+    return ShapedArray(reduced(x.shape, axes), x.dtype)
+
+
+reduce_sum_p = Primitive(
+    "reduce_sum",
+    abstract=_reduce_sum_abstract,
+    value=lambda xp, x, *, axes: xp.reduce_sum(x, axes),
+    linear=(0,),
+    transpose=lambda ct, x, *, axes: [unreduce(ct, x.aval.shape, axes)],
+    loops=lambda x, *, axes: loops.Reduce("add", axes, dtypes.accumulator(x.dtype)),
+)
+reduce_sum_p.batch = reduction_batch(reduce_sum_p)
+
+
+def reduce_sum(operand: Any, axes: Sequence[int]) -> Any:
+    """The sum over `axes`, in the operand's dtype."""
+    axes = tuple(sorted(axes))
+    return reduce_sum_p.bind(operand, axes=axes) if axes else operand
+
+
+# ---- what elementwise operations share ----------------------------------------------------------
+
+ANY = frozenset(dtypes.ALL)
+NUMBERS = ANY - {dtypes.bool_}
+INTEGERS = frozenset(dtypes.SIGNED + dtypes.UNSIGNED)
+INTEGERS_BOOL = INTEGERS | {dtypes.bool_}
+FLOATS = frozenset(dtypes.FLOATS)
+COMPLEX = frozenset(dtypes.COMPLEX)
+INEXACT = FLOATS | COMPLEX
+REALS = FLOATS | INTEGERS
+ORDERED = REALS | {dtypes.bool_}
+
+
+def _dtype_words(accepts: frozenset[Any]) -> str:
+    names = {ANY: "any", NUMBERS: "numbers", INTEGERS: "integers", INTEGERS_BOOL: "integers or bools",
+             FLOATS: "floats", COMPLEX: "complex numbers", INEXACT: "floats or complex numbers",
+             REALS: "real numbers", ORDERED: "real numbers or bools"}  # fmt: skip
+    return names.get(accepts, ", ".join(sorted(map(short_name, accepts))))
+
+
+def common_shape(name: str, avals: Sequence[ShapedArray]) -> tuple[Any, ...]:
+    """The shape of an elementwise result: operands agree, or have rank 0."""
+    shape: tuple[Any, ...] = ()
+    for aval in avals:
+        if aval.shape != shape:
+            if shape == ():
+                shape = aval.shape
+            elif aval.shape != ():
+                shapes = ", ".join(str(a.shape) for a in avals)
+                raise ValueError(f"{name}: operands must have equal shapes, or rank 0, but got shapes {shapes}.")
+    return shape
+
+
+def elementwise_abstract(name: str, accepts: frozenset[Any], result: Any = None) -> Callable[..., ShapedArray]:
+    """The abstract rule of an elementwise operation; `result` is a dtype, or a function of the operands' dtype."""
+
+    def rule(*avals: ShapedArray, **params: Any) -> ShapedArray:
+        dtype = avals[0].dtype
+        for aval in avals:
+            if aval.dtype != dtype:
+                kinds = ", ".join(map(str, avals))
+                raise TypeError(f"{name}: operands must have equal dtypes, but got {kinds}. Convert with astype.")
+        if dtype not in accepts:
+            raise TypeError(f"{name}: accepts {_dtype_words(accepts)}, but got {', '.join(map(str, avals))}.")
+        out = dtype if result is None else result(dtype) if callable(result) else result
+        return ShapedArray(common_shape(name, avals), out)
+
+    return rule
+
+
+def elementwise_batch(primitive: Primitive) -> Callable[..., Any]:
+    """The batch rule of an elementwise operation: mapped dimensions are lined up, rank 0 stays."""
+
+    def rule(axis: Axis, args: Sequence[Any], dims: Sequence[int | None], **params: Any) -> Any:
+        ranks = [typeof(a).ndim - (d is not None) for a, d in zip(args, dims)]
+        rank = max(ranks)
+        to = next((d for d, r in zip(dims, ranks) if d is not None and r == rank), 0)
+        lined = [_lined_up(axis, a, d, r, rank, to, args, dims) for a, d, r in zip(args, dims, ranks)]
+        return primitive.bind(*lined, **params), to
+
+    return rule
+
+
+def _lined_up(
+    axis: Axis, x: Any, dim: int | None, own: int, rank: int, to: int, args: Any, dims: Any
+) -> Any:
+    """One operand of an elementwise operation with its mapped dimension at `to`."""
+    if own == rank and (own or dim is not None):
+        return batched(axis, x, dim, to)
+    if dim is None:
+        return x
+    # a mapped operand of rank 0 beside arrays: every element of its row is the same
+    like, at = next((a, d) for a, d in zip(args, dims) if typeof(a).ndim - (d is not None) == rank)
+    shape = [size for d, size in enumerate(typeof(like).shape) if d != at]
+    shape.insert(to, axis.size)
+    return broadcast_in_dim(x, shape, (to,))
+
+
+def elementwise_loops(scalar: Callable[..., Any], ufunc: str | None) -> Callable[..., loops.Map]:
+    """The loop form of an elementwise operation, with its parameters bound to the scalar rule."""
+
+    def rule(*avals: ShapedArray, **params: Any) -> loops.Map:
+        if not params:
+            return loops.Map(scalar, ufunc)
+        return loops.Map(lambda k, *xs: scalar(k, *xs, **params), ufunc)
+
+    return rule
+
+
+_NUMBERS = (int, float, complex, bool)
+
+
+def operands(*args: Any) -> Sequence[Any]:
+    """The operands of an elementwise call, Python numbers brought to their partner's dtype."""
+    if not any(type(a) in _NUMBERS for a in args):
+        return args
+    partner = next((typeof(a) for a in args if type(a) not in _NUMBERS), None)
+    if partner is None:
+        return args
+    return [literal(a, partner) if type(a) in _NUMBERS else a for a in args]
+
+
+def literal(number: Any, like: ShapedArray) -> Any:
+    """A Python number as a rank-0 constant of the same dtype and weakness as `like`."""
+    value = like.dtype.type(number)
+    return ConcreteArray(value, True) if like.weak_type else value
+
+
+# ---- arithmetic ------------------------------------------------------------------------------------
+
+
+def _arithmetic(name: str, ufunc: str, scalar: Any, accepts: frozenset[Any] = NUMBERS, **rules: Any) -> Primitive:
+    primitive = Primitive(
+        name,
+        abstract=elementwise_abstract(name, accepts),
+        value=lambda xp, *xs: getattr(xp, ufunc)(*xs),
+        loops=elementwise_loops(scalar, ufunc),
+        **rules,
+    )
+    primitive.batch = elementwise_batch(primitive)
+    return primitive
+
+
+neg_p = _arithmetic(
+    "neg", "negative", lambda k, x: k.neg(x), linear=(0,), transpose=lambda ct, x: [neg(ct)]
+)
+
+
+def neg(x: Any) -> Any:
+    """-x, elementwise."""
+    return neg_p.bind(x)
+
+
+add_p = _arithmetic(
+    "add",
+    "add",
+    lambda k, x, y: k.add(x, y),
+    partials=[one, one],
+    transpose=lambda ct, x, y: [ct if is_linear(x) else None, ct if is_linear(y) else None],
+)
+
+
+def add(x: Any, y: Any) -> Any:
+    """x + y, elementwise."""
+    return add_p.bind(*operands(x, y))
+
+
+sub_p = _arithmetic(
+    "sub",
+    "subtract",
+    lambda k, x, y: k.sub(x, y),
+    partials=[one, minus_one],
+    transpose=lambda ct, x, y: [ct if is_linear(x) else None, neg(ct) if is_linear(y) else None],
+)
+
+
+def sub(x: Any, y: Any) -> Any:
+    """x - y, elementwise."""
+    return sub_p.bind(*operands(x, y))
+
+
+def _mul_transpose(ct: Any, x: Any, y: Any) -> list[Any]:
+    return [mul(ct, y), None] if is_linear(x) else [None, mul(x, ct)]
+
+
+mul_p = _arithmetic(
+    "mul",
+    "multiply",
+    lambda k, x, y: k.mul(x, y),
+    multilinear=(0, 1),
+    transpose=_mul_transpose,
+)
+
+
+def mul(x: Any, y: Any) -> Any:
+    """x * y, elementwise."""
+    return mul_p.bind(*operands(x, y))
+
+
+def _div_value(xp: Any, x: Any, y: Any) -> Any:
+    if x.dtype.kind not in "iu":
+        return xp.divide(x, y)
+    # integers: toward zero, and x / 0 is -1, as XLA defines it
+    safe = xp.where(y == 0, xp.ones_like(y), y)
+    quotient = xp.floor_divide(x, safe)
+    remainder = x - quotient * safe
+    quotient = xp.where((remainder != 0) & ((x < 0) != (safe < 0)), quotient + quotient.dtype.type(1), quotient)
+    return xp.where(y == 0, ~xp.zeros_like(quotient), quotient)
+
+
+def _div_jvp(primals: Any, tangents: Any) -> Any:
+    (x, y), (tx, ty) = primals, tangents
+    out = div(x, y)
+    terms = [] if is_zero(tx) else [div(tx, y)]
+    if not is_zero(ty):
+        terms.append(mul(neg(div(out, y)), ty))
+    return out, add(*terms) if len(terms) == 2 else terms[0]
+
+
+def _div_loops(x: ShapedArray, y: ShapedArray) -> loops.Map:
+    return loops.Map(lambda k, x, y: k.div(x, y), "divide" if dtypes.is_inexact(x.dtype) else None)
+
+
+div_p = Primitive(
+    "div",
+    abstract=elementwise_abstract("div", NUMBERS),
+    value=_div_value,
+    jvp=_div_jvp,
+    transpose=lambda ct, x, y: [div(ct, y), None],
+    loops=_div_loops,
+)
+div_p.batch = elementwise_batch(div_p)
+
+
+def div(x: Any, y: Any) -> Any:
+    """x / y, elementwise; integers are divided toward zero."""
+    return div_p.bind(*operands(x, y))
+
+
+# ---- selection -------------------------------------------------------------------------------------
+
+
+def _select_n_abstract(which: ShapedArray, *cases: ShapedArray) -> ShapedArray:
+    if which.dtype not in (dtypes.bool_, dtypes.int32) or (which.dtype == dtypes.bool_ and len(cases) > 2):
+        raise TypeError(f"select_n: `which` must be bool (two cases) or int32, but got {which} for {len(cases)} cases.")
+    if any(case.dtype != cases[0].dtype or case.shape not in (cases[0].shape, ()) for case in cases):
+        raise TypeError(f"select_n: the cases must have one type and shape, but got {', '.join(map(str, cases))}.")
+    shape = common_shape("select_n", [which, *cases])
+    return ShapedArray(shape, cases[0].dtype)
+
+
+def _select_n_value(xp: Any, which: Any, *cases: Any) -> Any:
+    if len(cases) == 1:
+        return cases[0]
+    if len(cases) == 2:
+        return xp.where(which if which.dtype == np.bool_ else which > 0, cases[1], cases[0])
+    shape = np.broadcast_shapes(which.shape, *(case.shape for case in cases))
+    return xp.choose(which.clip(0, len(cases) - 1), [xp.broadcast_to(case, shape) for case in cases])
+
+
+def _select_n_transpose(ct: Any, which: Any, *cases: Any) -> list[Any]:
+    nothing = zeros(typeof(ct))
+    return [None] + [
+        select_n(which, *(ct if j == i else nothing for j in range(len(cases)))) if is_linear(case) else None
+        for i, case in enumerate(cases)
+    ]
+
+
+def _select_n_jvp(primals: Any, tangents: Any) -> Any:
+    """Jointly linear in the cases; stated longhand because their number varies."""
+    which, *cases = primals
+    out = select_n(which, *cases)
+    shape = typeof(out).shape
+    rows = [_stretched(instantiate(t), shape) for t in tangents[1:]]
+    return out, select_n(which, *rows)
+
+
+def _stretched(x: Any, shape: Any) -> Any:
+    return x if typeof(x).shape == shape else broadcast_in_dim(x, shape, ())
+
+
+def _select_scalar(k: Any, which: Any, *cases: Any) -> Any:
+    result = cases[0]
+    for i, case in enumerate(cases[1:], 1):
+        chosen = which if k.dtype(which) == dtypes.bool_ else k.ge(which, k.const(i, dtypes.int32))
+        result = k.select(chosen, case, result)
+    return result
+
+
+select_n_p = Primitive(
+    "select_n",
+    abstract=_select_n_abstract,
+    value=_select_n_value,
+    jvp=_select_n_jvp,
+    transpose=_select_n_transpose,
+    loops=lambda which, *cases: loops.Map(_select_scalar),
+    weak=lambda flags, params: all(flags[1:]),
+)
+select_n_p.batch = elementwise_batch(select_n_p)
+
+
+def select_n(which: Any, *cases: Any) -> Any:
+    """The case that `which` numbers, elementwise; False and 0 mean the first."""
+    return select_n_p.bind(which, *operands(*cases))
+
+
+# ---- conversion --------------------------------------------------------------------------------------
+
+
+def _to_integer(xp: Any, x: Any, dtype: Any) -> Any:
+    """Floats to integers as XLA does: toward zero, clamped to the range, NaN to 0."""
+    info = np.iinfo(dtype)
+    wide = x.astype(np.float64) if x.dtype.itemsize < 8 else x
+    low, high = wide.dtype.type(info.min), wide.dtype.type(info.max)
+    inside = xp.where((wide >= low) & (wide < high), wide, wide.dtype.type(0)).astype(dtype)
+    clamped = xp.where(wide < low, dtype.type(info.min), xp.where(wide >= high, dtype.type(info.max), inside))
+    return xp.where(xp.isnan(wide), dtype.type(0), clamped)
+
+
+def _convert_value(xp: Any, x: Any, *, new_dtype: Any, weak_type: bool) -> Any:
+    if x.dtype == new_dtype:
+        return x
+    if x.dtype.kind == "c" and new_dtype.kind != "c":
+        x = (x != 0) if new_dtype == np.bool_ else x.real
+    if new_dtype.kind in "iu" and dtypes.is_inexact(x.dtype):
+        return _to_integer(xp, x, new_dtype)
+    return x.astype(new_dtype)
+
+
+def _convert_abstract(x: ShapedArray, *, new_dtype: Any, weak_type: bool) -> ShapedArray:
+    if dtypes.is_key(x.dtype) != dtypes.is_key(new_dtype):
+        raise TypeError(f"astype: random keys are not numbers, but got {x} to {new_dtype}. Use random.key_data.")
+    return ShapedArray(x.shape, new_dtype, weak_type)
+
+
+def _convert_jvp(primals: Any, tangents: Any, *, new_dtype: Any, weak_type: bool) -> Any:
+    (x,), (t,) = primals, tangents
+    out = convert_element_type_p.bind(x, new_dtype=new_dtype, weak_type=weak_type)
+    if not dtypes.is_inexact(new_dtype):
+        return out, Zero(typeof(out).tangent())
+    return out, convert_element_type_p.bind(t, new_dtype=new_dtype, weak_type=weak_type)
+
+
+def _convert_transpose(ct: Any, x: Any, *, new_dtype: Any, weak_type: bool) -> list[Any]:
+    return [convert_element_type(ct, x.aval.dtype, x.aval.weak_type)]
+
+
+convert_element_type_p = Primitive(
+    "convert_element_type",
+    abstract=_convert_abstract,
+    value=_convert_value,
+    jvp=_convert_jvp,
+    transpose=_convert_transpose,
+    loops=lambda x, *, new_dtype, weak_type: loops.Map(lambda k, x: k.convert(x, new_dtype)),
+    weak=lambda flags, params: params["weak_type"],
+)
+convert_element_type_p.batch = elementwise_batch(convert_element_type_p)
+
+
+def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False) -> Any:
+    """The operand in another dtype. Floats become integers toward zero, clamped; complex numbers lose their imaginary part."""
+    aval = typeof(operand)
+    if aval.dtype == new_dtype and aval.weak_type == weak_type and type(operand) not in _NUMBERS:
+        return operand
+    return convert_element_type_p.bind(operand, new_dtype=new_dtype, weak_type=weak_type)
+
+
+# ---- constants ---------------------------------------------------------------------------------------
+
+
+def full(shape: Sequence[Any], fill_value: Any, dtype: DType) -> Any:
+    """An array whose elements all equal `fill_value`."""
+    if type(fill_value) in _NUMBERS or isinstance(fill_value, np.generic):
+        fill_value = dtype.type(fill_value)
+    else:
+        fill_value = convert_element_type(fill_value, dtype)
+    shape = tuple(shape)
+    return broadcast_in_dim(fill_value, shape, ()) if shape else fill_value
+
+
+def zeros(aval: ShapedArray) -> Any:
+    """Zeros of that shape and dtype; for tangents of integers, of dtype float0."""
+    if aval.dtype == dtypes.float0:
+        return np.zeros(aval.shape, dtypes.float0)
+    return full(aval.shape, 0, aval.dtype)
+
+
+def instantiate(tangent: Any) -> Any:
+    """A tangent or cotangent as an array: `Zero` becomes zeros."""
+    return zeros(tangent.aval) if is_zero(tangent) else tangent
+
+
+def sum_of(terms: Sequence[Any]) -> Any:
+    """The sum of at least one array."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = add(total, term)
+    return total
+
+
+def index_of(value: Any, what: str) -> int:
+    """A static integer parameter; TypeError naming it otherwise."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, but got {value!r}.") from None
+
+

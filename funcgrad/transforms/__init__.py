@@ -1,0 +1,1 @@
+"""How programs are differentiated, transposed and batched. Read `partial`, `autodiff`, `transpose`, `batching`."""

@@ -1,0 +1,253 @@
+"""Forward differentiation and linearization: one trace serves both.
+
+An `AutodiffTrace` carries (primal, tangent) pairs. Primal work runs in its parent, tangent work in `tangents`: for
+`jvp` that is the parent too; for `linearize` it is a LinearTrace on the parent, which records what depends on a
+tangent. Reverse mode is linearization followed by transposition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad.core.array import Tracer
+from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
+from funcgrad.core.primitive import Primitive, minus_one, one
+from funcgrad.core.stage import StagingTrace, StagingTracer, collector_paused
+from funcgrad.core.tangent import Zero, is_zero
+from funcgrad.core.trace import Trace, current_trace, running
+from funcgrad.errors import missing_rule
+from funcgrad.primitives.basis import add_p, broadcast_in_dim, instantiate, mul_p, neg_p
+from funcgrad.transforms.dce import derive
+from funcgrad.transforms.partial import (
+    LinearTrace,
+    Split,
+    constants_of,
+    residuals_of,
+)
+
+
+class AutodiffTracer(Tracer):
+    """A primal value with its tangent, which is never a Zero."""
+
+    __slots__ = ("primal", "tangent")
+
+    def __init__(self, trace: AutodiffTrace, primal: Any, tangent: Any) -> None:
+        self.trace, self.primal, self.tangent, self.source = trace, primal, tangent, None
+
+    @property
+    def aval(self) -> ShapedArray:  # type: ignore[override]
+        return typeof(self.primal)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.primal.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.primal.dtype
+
+
+class AutodiffTrace(Trace):
+    """Differentiates: each operation on pairs becomes the operation and its derivative."""
+
+    __slots__ = ("tangents",)
+
+    def __init__(self, parent: Trace, tangents: Trace) -> None:
+        self.parent: Trace = parent
+        self.tangents = tangents
+
+    def split(self, x: Any) -> tuple[Any, Any]:
+        """The primal and the tangent of anything."""
+        if type(x) is AutodiffTracer and x.trace is self:
+            return x.primal, x.tangent
+        return x, Zero(typeof(x).tangent())
+
+    def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        primals, tangents, live = [], [], False
+        for a in args:
+            if type(a) is AutodiffTracer and a.trace is self:
+                primals.append(a.primal)
+                tangents.append(a.tangent)
+                live = True
+            else:
+                primals.append(a)
+                tangents.append(None)
+        if not live or primitive.constant:
+            return self.parent.process(primitive, primals, params)
+        if primitive.jvp is not None:
+            return self._by_rule(primitive, primals, tangents, params)
+        out = self.parent.process(primitive, primals, params)
+        if primitive.partials is not None:
+            tangent = self._by_partials(primitive, out, primals, tangents, params)
+        elif primitive.multilinear is not None:
+            tangent = self._separately(primitive, primals, tangents, params)
+        elif primitive.linear is not None:
+            tangent = self._jointly(primitive, primals, tangents, params)
+        else:
+            missing_rule(primitive.name, "differentiation")
+        if tangent is None:
+            return out
+        if primitive.multiple_results:
+            return [AutodiffTracer(self, o, t) for o, t in zip(out, tangent)]
+        return AutodiffTracer(self, out, tangent)
+
+    def _by_rule(self, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> Any:
+        rows = [Zero(typeof(p).tangent()) if t is None else t for p, t in zip(primals, tangents)]
+        with running(self.tangents):
+            out, tangent = primitive.jvp(primals, rows, **params)  # type: ignore[misc]
+        if primitive.multiple_results:
+            return [o if is_zero(t) else AutodiffTracer(self, o, t) for o, t in zip(out, tangent)]
+        return out if is_zero(tangent) else AutodiffTracer(self, out, tangent)
+
+    def _by_partials(self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any) -> Any:
+        """The sum over operands of partial derivative times tangent."""
+        total = None
+        for partial, t in zip(primitive.partials, tangents):  # type: ignore[arg-type]
+            if t is None or partial is None:
+                continue
+            if partial is one:
+                term = t
+            elif partial is minus_one:
+                term = self.tangents.process(neg_p, (t,), {})
+            else:
+                with running(self.parent):
+                    factor = partial(out, *primals, **params)
+                term = self.tangents.process(mul_p, (t, factor), {})
+            total = term if total is None else self.tangents.process(add_p, (total, term), {})
+        return total if total is None else self._stretch(total, out)
+
+    def _stretch(self, tangent: Any, out: Any) -> Any:
+        """The tangent of a rank-0 operand beside arrays, at the result's shape."""
+        if tangent.shape == out.shape:
+            return tangent
+        with running(self.tangents):
+            return broadcast_in_dim(tangent, out.shape, ())
+
+    def _separately(self, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> Any:
+        """Linear in each operand with the others held: one term per tangent."""
+        total = None
+        for i in primitive.multilinear:  # type: ignore[union-attr]
+            if tangents[i] is not None:
+                varied = [*primals[:i], tangents[i], *primals[i + 1 :]]
+                term = self.tangents.process(primitive, varied, params)
+                total = term if total is None else self.tangents.process(add_p, (total, term), {})
+        return total
+
+    def _jointly(self, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> Any:
+        """Linear in a group of operands together: the operation on their tangents."""
+        operands = list(primals)
+        with running(self.parent):
+            for i in primitive.linear:  # type: ignore[union-attr]
+                t = tangents[i]
+                operands[i] = instantiate(Zero(typeof(primals[i]).strong())) if t is None else t
+        if all(tangents[i] is None for i in primitive.linear):  # type: ignore[union-attr]
+            return None
+        return self.tangents.process(primitive, operands, params)
+
+
+# ---- functions of flat lists ---------------------------------------------------------------------
+
+FlatFunction = Callable[..., Sequence[Any]]
+
+
+def jvp_flat(function: FlatFunction, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """Results and their tangents. Tangents may be Zero, in and out."""
+    parent = current_trace()
+    trace = AutodiffTrace(parent, parent)
+    pairs = [p if is_zero(t) else AutodiffTracer(trace, p, t) for p, t in zip(primals, tangents)]
+    with running(trace):
+        outs = function(*pairs)
+    split = [trace.split(o) for o in outs]
+    return [p for p, _ in split], [t for _, t in split]
+
+
+class Linearized:
+    """The derivative of a function at a point: a recorded linear program and the values it mentions."""
+
+    def __init__(self, trace: LinearTrace, inputs: Sequence[Any], tangents: Sequence[Any]) -> None:
+        self.eqns = trace.eqns
+        self.inputs = inputs
+        self.outputs = [None if is_zero(t) else trace.atom(t) for t in tangents]
+        self.out_avals = [t.aval if is_zero(t) else typeof(t) for t in tangents]
+        self.residuals = {var: x for x, var in trace.known.values()}
+
+    def jaxpr(self) -> Jaxpr:
+        """The program tangents -> tangents out (those that are not Zero), residuals as leading arguments."""
+        outputs = [o for o in self.outputs if o is not None]
+        return Jaxpr([*self.residuals, *self.inputs], self.eqns, outputs)
+
+
+def linearize_flat(function: FlatFunction, primals: Sequence[Any], varied: Sequence[bool]) -> Any:
+    """Results, and the derivative with respect to the arguments marked in `varied`."""
+    parent = current_trace()
+    unknowns = LinearTrace(parent, strict=True)
+    trace = AutodiffTrace(parent, unknowns)
+    inputs = [unknowns.input(typeof(p).tangent()) if v else None for p, v in zip(primals, varied)]
+    pairs = [p if t is None else AutodiffTracer(trace, p, t) for p, t in zip(primals, inputs)]
+    with running(trace), collector_paused():
+        outs = function(*pairs)
+    split = [trace.split(o) for o in outs]
+    variables = [t.var for t in inputs if t is not None]
+    return [p for p, _ in split], Linearized(unknowns, variables, [t for _, t in split])
+
+
+# ---- programs --------------------------------------------------------------------------------------
+
+
+@memoised
+def jvp_jaxpr(
+    jaxpr: Jaxpr, nonzero: tuple[bool, ...], force: tuple[bool, ...] | None = None
+) -> tuple[Jaxpr, tuple[bool, ...]]:
+    """(arguments, their nonzero tangents) -> (outputs, their nonzero or forced tangents), and which those are."""
+    count, marks = len(jaxpr.args), []
+
+    def function(*args: Any) -> list[Any]:
+        given = iter(args[count:])
+        trace = AutodiffTrace(current_trace(), current_trace())
+        pairs = [AutodiffTracer(trace, p, next(given)) if z else p for p, z in zip(args, nonzero)]
+        split = [trace.split(o) for o in eval_jaxpr(jaxpr, pairs, trace)]
+        marks[:] = [not is_zero(t) or bool(force and force[i]) for i, (_, t) in enumerate(split)]
+        return [p for p, _ in split] + [instantiate(t) for (_, t), m in zip(split, marks) if m]
+
+    avals = [a.tangent() for a, z in zip(jaxpr.in_avals, nonzero) if z]
+    return derive(function, jaxpr.in_avals + avals), tuple(marks)
+
+
+@memoised
+def linearize_jaxpr(jaxpr: Jaxpr, nonzero: tuple[bool, ...]) -> Split:
+    """`partial_eval` of `jvp_jaxpr` in one walk: primals are known, tangents are not.
+
+    `out_known` of the result says which outputs have a nonzero tangent.
+    """
+    staged = StagingTrace(None)
+    unknowns = LinearTrace(staged)
+    trace = AutodiffTrace(staged, unknowns)
+    primals = [StagingTracer(staged, v) for v in jaxpr.args]
+    tangents = [unknowns.input(a.tangent()) for a, z in zip(jaxpr.in_avals, nonzero) if z]
+    given = iter(tangents)
+    pairs = [AutodiffTracer(trace, p, next(given)) if z else p for p, z in zip(primals, nonzero)]
+    with collector_paused():
+        split = [trace.split(o) for o in eval_jaxpr(jaxpr, pairs, trace)]
+    out_nonzero = tuple(not is_zero(t) for _, t in split)
+    unknown_outputs = [unknowns.atom(t) for _, t in split if not is_zero(t)]
+    known_outputs = [staged.atom(p) for p, _ in split]
+    return Split(
+        staged,
+        jaxpr.args,
+        known_outputs,
+        residuals_of(unknowns),
+        [t.var for t in tangents],
+        unknowns.eqns,
+        unknown_outputs,
+        constants_of(staged, unknowns),
+        out_nonzero,
+    )
+
+
+def nonzero_mask(tangents: Sequence[Any]) -> tuple[bool, ...]:
+    """Which tangents are not Zero."""
+    return tuple(not is_zero(t) for t in tangents)
+
+

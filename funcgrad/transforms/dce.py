@@ -1,0 +1,36 @@
+"""Dead code: equations and constants that no output needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad.core.avals import ShapedArray
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
+from funcgrad.core.stage import stage_rule
+
+
+def live_eqns(eqns: Sequence[Eqn], outputs: Sequence[Any]) -> tuple[list[Eqn], set[Var]]:
+    """The equations needed for `outputs` or for their effects, and all variables that those and `outputs` read."""
+    live = {o for o in outputs if type(o) is Var}
+    kept = []
+    for e in reversed(eqns):
+        if e.effects or any(o in live for o in e.outs):
+            kept.append(e)
+            live.update(a for a in e.args if type(a) is Var)
+    return kept[::-1], live
+
+
+def drop_dead(jaxpr: Jaxpr) -> Jaxpr:
+    """The program without what its outputs do not need; its arguments stay."""
+    eqns, live = live_eqns(jaxpr.eqns, jaxpr.outputs)
+    constants = [(v, c) for v, c in zip(jaxpr.constvars, jaxpr.consts) if v in live]
+    if len(eqns) == len(jaxpr.eqns) and len(constants) == len(jaxpr.consts):
+        return jaxpr
+    inputs = [v for v, _ in constants] + list(jaxpr.args)
+    return Jaxpr(inputs, eqns, jaxpr.outputs, [c for _, c in constants])
+
+
+def derive(function: Callable[..., Sequence[Any]], avals: Sequence[ShapedArray]) -> Jaxpr:
+    """The program of a rule, without dead code."""
+    return drop_dead(stage_rule(function, avals))
