@@ -159,7 +159,7 @@ def as_dtype(dtype: Any) -> DType:
     """The type that a user's `dtype=` means: 64 bits are honoured; Python's types are the default width."""
     if dtype in _PYTHON:
         return _PYTHON[dtype]()
-    if not isinstance(dtype, (np.dtype, KeyDtype)):
+    if not isinstance(dtype, (np.dtype, KeyDtype, type)):
         dtype = getattr(dtype, "dtype", dtype)
         if isinstance(dtype, str) and dtype == "bfloat16":
             return bfloat16

@@ -81,8 +81,9 @@ def comparison(
 ) -> Primitive:
     """A test on each element, with a bool result and no derivative."""
     return elementwise(
-        name, accepts=accepts, ufunc=ufunc, scalar=scalar, result=dtypes.bool_, constant=True
-    )
+        name, accepts=accepts, ufunc=ufunc, scalar=scalar, result=dtypes.bool_, constant=True,
+        weak=lambda flags, params: False,
+    )  # fmt: skip
 
 
 def linear(
