@@ -359,6 +359,11 @@ def register_node(
     _key_functions[kind] = keys or _flat_index_keys
 
 
+def is_registered(kind: type) -> bool:
+    """Was this type made a node?"""
+    return kind in _key_functions
+
+
 def _flat_index_keys(node: Any) -> list[FlattenedIndexKey]:
     return [FlattenedIndexKey(i) for i in range(len(one_level(node)[0]))]
 
@@ -373,7 +378,7 @@ def child_keys(tree: Any, node: PyTreeDef) -> list[Any]:
     kind = node.type
     if kind is None:
         return []
-    if kind in _key_functions:
+    if is_registered(kind):
         return list(_key_functions[kind](tree))
     if kind in (dict, collections.defaultdict, collections.OrderedDict):
         return [DictKey(k) for k in node.entries()]
@@ -535,7 +540,7 @@ def _describe(node: PyTreeDef) -> str:
         return "None"
     if kind in (dict, collections.OrderedDict, collections.defaultdict):
         return f"a {kind.__name__} with keys {_shortened(list(node.entries()))}"
-    if kind in _key_functions:
+    if is_registered(kind):
         return f"the node {_shortened(node.one_level())}"
     return f"a {kind.__name__} of length {node.num_children}"
 

@@ -6,6 +6,7 @@ own classes nodes.
 
 import dataclasses
 import functools
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from funcgrad.tree import (
     PyTreeDef,
     SequenceKey,
     child_keys,
+    is_registered,
     keystr,
     one_level,
     register_node,
@@ -232,12 +234,12 @@ def _require_all_fields(nodetype: type, expected: set[str], given: set[str]) -> 
 # Nodes and structures
 
 
+_BUILT_IN = (tuple, list, dict, OrderedDict, defaultdict, type(None))
+
+
 def is_tree_node(typ: type) -> bool:
     """Is this type a node of trees (built in, registered, or a namedtuple)?"""
-    if optree.is_structseq_class(typ):
-        return False
-    instance_free = optree.register_pytree_node.get(typ, namespace=NAMESPACE)  # type: ignore[attr-defined]
-    return instance_free is not None
+    return typ in _BUILT_IN or is_registered(typ) or optree.is_namedtuple_class(typ)
 
 
 def flatten_one_level(tree: Any) -> tuple[list[Any], Any]:

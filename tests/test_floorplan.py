@@ -39,7 +39,7 @@ THIRD_PARTY = {
     "optree": ("funcgrad.tree", "funcgrad.tree_util"),
     "llvmlite": ("funcgrad.backends.llvm",),
 }
-MAY_IMPORT_BY_NAME = {"funcgrad.core.backend", "funcgrad.util"}
+MAY_IMPORT_BY_NAME = {"funcgrad.core.backend", "funcgrad.util", "funcgrad_nn.util"}
 
 
 def sources(*folders: str) -> list[Path]:
