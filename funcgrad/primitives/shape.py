@@ -326,12 +326,6 @@ def split(x: Any, sizes: Sequence[Any], axis: int = 0) -> list[Any]:
 # ---------------------------------------------------------------- iota
 
 
-def _iota_abstract(*, dtype, shape, dimension):
-    if dtype.kind not in "iufc" and not dtypes.is_float(dtype):
-        raise TypeError(f"iota: needs an integer, floating or complex dtype, but got {dtype}.")
-    return ShapedArray(shape, dtype)
-
-
 def _iota_value(xp, *, dtype, shape, dimension):
     size = shape[dimension]
     narrow = dtype.itemsize < 4  # counted in more bits, then rounded or wrapped
@@ -343,7 +337,7 @@ def _iota_value(xp, *, dtype, shape, dimension):
 
 iota_p = Primitive(
     "iota",
-    abstract=_iota_abstract,
+    abstract=lambda *, dtype, shape, dimension: ShapedArray(shape, dtype),
     value=_iota_value,
     constant=True,
     loops=lambda *, dtype, shape, dimension: loops.Index(dimension),
@@ -359,4 +353,7 @@ def broadcasted_iota(dtype: Any, shape: Sequence[Any], dimension: int) -> Any:
     """An array whose elements are their own positions along `dimension`."""
     shape = static_sizes(shape)
     dimension = nonnegative(dimension, len(shape), "broadcasted_iota")
-    return iota_p.bind(dtype=dtypes.as_dtype(dtype), shape=shape, dimension=dimension)
+    dtype = dtypes.as_dtype(dtype)
+    if not (dtypes.is_integer(dtype) or dtypes.is_inexact(dtype)):
+        raise TypeError(f"iota: needs an integer, floating or complex dtype, but got {dtype}.")
+    return iota_p.bind(dtype=dtype, shape=shape, dimension=dimension)

@@ -83,7 +83,8 @@ def _slice_size(size, start, limit, stride):
     if known and not 0 <= start <= limit <= size:
         raise ValueError(
             f"slice: needs 0 <= start <= limit <= size in each dimension, but got start "
-            f"{start} and limit {limit} in a dimension of size {size}. Clip the indices, or use dynamic_slice."
+            f"{start} and limit {limit} in a dimension of size {size}. "
+            "Clip the indices, or use dynamic_slice."
         )
     if stride < 1:
         raise ValueError(f"slice: strides must be positive, but got {stride}. Use rev to go back.")
@@ -298,6 +299,7 @@ pad_p = Primitive(
     transpose=_pad_transpose,
     batch=_pad_batch,
     loops=_pad_loops,
+    weak=lambda flags, params: flags[0],
 )
 
 
