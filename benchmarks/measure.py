@@ -1,0 +1,83 @@
+"""One measuring process: runs what it is told under the environment it was started with, and writes
+JSON.
+
+    python -m benchmarks.measure '{"setting": "single", ...}' results.json
+
+The runner in `__main__` starts it; the environment must be in place before NumPy is loaded.
+"""
+
+import json
+import sys
+from typing import Any
+
+from benchmarks import imports, peers, timing, tracing
+from benchmarks.workload import Bar, Workload, compare, scaled
+from benchmarks.workloads import WORKLOADS, w1_first_gradient
+
+IMPORTS, TRACING, COLD = "imports", "tracing", w1_first_gradient.NAME
+
+
+def main(request: str, path: str) -> None:
+    """Measure what the request names and write the results."""
+    wanted = json.loads(request)
+    setting = timing.SETTINGS[wanted["setting"]]
+    timing.pin(setting)
+    names, libraries, rounds = wanted["names"], wanted["libraries"], wanted["rounds"]
+    results: dict[str, Any] = {"title": setting.title, "rows": []}
+    if COLD in names:
+        results["rows"].append(cold_row(libraries, rounds))
+    if IMPORTS in names:
+        results[IMPORTS] = imports.measure(libraries, rounds)
+    for workload in WORKLOADS:
+        if workload.name in names:
+            results["rows"].append(warm_row(workload, libraries, wanted["seconds"]))
+    if TRACING in names:
+        results[TRACING] = tracing.measure(libraries, rounds)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file)
+
+
+def cold_row(libraries: list[str], rounds: int) -> dict[str, Any]:
+    """The row of fresh processes."""
+    present = [name for name in libraries if peers.load(name) is not None]
+    times = w1_first_gradient.measure(present, rounds)
+    seconds = {name: t.median for name, t in times.items()}
+    return {
+        "name": COLD,
+        "title": w1_first_gradient.TITLE,
+        "unit": w1_first_gradient.UNIT,
+        "times": {name: vars(t) for name, t in times.items()},
+        "shown": seconds,
+        "bars": verdicts(w1_first_gradient.BARS, seconds),
+    }
+
+
+def warm_row(workload: Workload, libraries: list[str], seconds: float) -> dict[str, Any]:
+    """The row of a workload: built, compared, timed."""
+    runs = workload.build(libraries)
+    errors = compare(workload, runs)
+    times = timing.interleaved(runs, seconds)
+    medians = {name: t.median for name, t in times.items()}
+    return {
+        "name": workload.name,
+        "title": workload.title,
+        "unit": workload.unit,
+        "times": {name: vars(t) for name, t in times.items()},
+        "shown": {name: scaled(workload, t) for name, t in medians.items()},
+        "errors": errors,
+        "bars": verdicts(workload.bars, medians),
+    }
+
+
+def verdicts(bars: tuple[Bar, ...], medians: dict[str, float]) -> list[dict[str, Any]]:
+    """For each bar whose peer was measured: the ratio reached."""
+    ours = medians.get(peers.FUNCGRAD)
+    return [
+        {"peer": bar.peer, "factor": bar.factor, "ratio": ours / medians[bar.peer]}
+        for bar in bars
+        if ours is not None and bar.peer in medians
+    ]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

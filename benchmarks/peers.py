@@ -1,0 +1,74 @@
+"""The libraries compared: which are installed, how arrays go in and out of them, how to wait for
+them.
+"""
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+FUNCGRAD, JAX, TORCH, COMPILED = "funcgrad", "jax", "torch", "torch.compile"
+AUTOGRAD, NUMPY = "autograd", "numpy"
+LIBRARIES = (FUNCGRAD, JAX, TORCH, COMPILED, AUTOGRAD, NUMPY)
+_SUBMODULES = {FUNCGRAD: "funcgrad.numpy", JAX: "jax.numpy", AUTOGRAD: "autograd.numpy"}
+
+
+def load(library: str) -> ModuleType | None:
+    """The library's module with its NumPy namespace, or None if it is not installed."""
+    name = TORCH if library == COMPILED else library
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return None
+    if library in _SUBMODULES:
+        importlib.import_module(_SUBMODULES[library])
+    return module
+
+
+def on_arrays(convert: Callable[[np.ndarray], Any], tree: Any) -> Any:
+    """The tree of lists, tuples and dictionaries with each NumPy array converted."""
+    if isinstance(tree, dict):
+        return {key: on_arrays(convert, value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(on_arrays(convert, value) for value in tree)
+    return convert(tree)
+
+
+def arrays_of(tree: Any) -> list[Any]:
+    """The arrays of a tree, dictionaries in the order of their keys."""
+    if isinstance(tree, dict):
+        return [x for key in sorted(tree) for x in arrays_of(tree[key])]
+    if isinstance(tree, list | tuple):
+        return [x for value in tree for x in arrays_of(value)]
+    return [tree]
+
+
+def to_library(library: ModuleType, tree: Any) -> Any:
+    """The tree with arrays of jax or funcgrad."""
+    return on_arrays(library.numpy.asarray, tree)
+
+
+def to_torch(torch: ModuleType, tree: Any, gradients: bool = False) -> Any:
+    """The tree with copies as torch tensors; `gradients` marks those that want a gradient."""
+
+    def convert(array: np.ndarray) -> Any:
+        tensor = torch.from_numpy(np.array(array))
+        return tensor.requires_grad_() if gradients and tensor.is_floating_point() else tensor
+
+    return on_arrays(convert, tree)
+
+
+def to_numpy(tree: Any) -> list[np.ndarray]:
+    """Copies of the arrays of a result, whichever library it comes from."""
+    return [
+        np.array(x.detach() if hasattr(x, "detach") else x, dtype=np.float64)
+        for x in arrays_of(tree)
+    ]
+
+
+def wait(result: Any) -> Any:
+    """Return when the computation behind a result of jax or funcgrad has finished."""
+    arrays_of(result)[-1].block_until_ready()
+    return result
