@@ -7,7 +7,7 @@ except that rank 0 stays as it is. Messages name the public function that was ca
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.config import config
@@ -15,7 +15,7 @@ from funcgrad.core import dtypes
 from funcgrad.core.array import Array
 from funcgrad.core.inputs import as_input, from_number
 from funcgrad.core.trace import EVAL, current_trace
-from funcgrad.primitives.basis import broadcast_in_dim, convert_element_type
+from funcgrad.primitives.basis import broadcast_in_dim, convert_element_type, select_n
 
 _NUMBERS = (bool, int, float, complex)
 
@@ -31,17 +31,17 @@ def as_array(name: str, x: Any, position: int | None = None) -> Array:
 # ---- dtypes -----------------------------------------------------------------------------------------
 
 
-def promote_dtypes(name: str, *args: Any) -> list[Array]:
+def promote_dtypes(name: str, *args: Any) -> Sequence[Array]:
     """The operands, converted to their common type."""
     return _promoted(name, args, _same)
 
 
-def promote_dtypes_inexact(name: str, *args: Any) -> list[Array]:
+def promote_dtypes_inexact(name: str, *args: Any) -> Sequence[Array]:
     """The operands, converted to their common type, or to a float if that is integer or bool."""
     return _promoted(name, args, dtypes.to_inexact)
 
 
-def promote_dtypes_numeric(name: str, *args: Any) -> list[Array]:
+def promote_dtypes_numeric(name: str, *args: Any) -> Sequence[Array]:
     """The operands, converted to their common type, or to the default integer if that is bool."""
     return _promoted(name, args, _to_numeric)
 
@@ -54,19 +54,41 @@ def _to_numeric(dtype: Any) -> Any:
     return dtypes.default_int() if dtype == dtypes.bool_ else dtype
 
 
-def _promoted(name: str, args: tuple[Any, ...], adjust: Callable[[Any], Any]) -> list[Array]:
-    kept = current_trace() is not EVAL      # a program keeps its operands, an evaluation is done with them
+def _promoted(name: str, args: tuple[Any, ...], adjust: Callable[[Any], Any]) -> Sequence[Array]:
+    if len(args) == 2:
+        pair = _agreeing(name, *args)
+        if pair is not None and adjust(pair[0].dtype) == pair[0].dtype:
+            return pair
+    kept = current_trace() is not EVAL      # a program keeps its operands, an evaluation does not
     numbers = [type(x) in _NUMBERS for x in args]
     arrays = [
         x if number else as_input(name, x, i, copy=kept)
-        for i, (x, number) in enumerate(zip(args, numbers))
+        for i, (x, number) in enumerate(zip(args, numbers, strict=True))
     ]
     dtype, weak = _common_type(name, arrays, numbers)
     wanted = adjust(dtype)
     return [
         from_number(name, x, wanted, weak) if number else converted(x, wanted, weak)
-        for x, number in zip(arrays, numbers)
+        for x, number in zip(arrays, numbers, strict=True)
     ]
+
+
+def _agreeing(name: str, x: Any, y: Any) -> tuple[Array, Array] | None:
+    """The most frequent pairs at once: two arrays of one dtype, or an array and a number that takes its dtype."""
+    if isinstance(x, Array):
+        if isinstance(y, Array):
+            return (x, y) if x.dtype == y.dtype and not dtypes.is_key(x.dtype) else None
+        return (x, from_number(name, y, x.dtype, x.weak_type)) if _takes(x.dtype, y) else None
+    if isinstance(y, Array) and _takes(y.dtype, x):
+        return from_number(name, x, y.dtype, y.weak_type), y
+    return None
+
+
+def _takes(dtype: Any, number: Any) -> bool:
+    """Is a float or integer from Python of no higher kind than arrays of `dtype`?"""
+    if type(number) is float:
+        return dtypes.is_inexact(dtype)
+    return type(number) is int and dtype.kind in "iufcV"
 
 
 _NUMBER_TYPES = {
@@ -80,9 +102,11 @@ _NUMBER_TYPES = {
 def _common_type(name: str, operands: list[Any], numbers: list[bool]) -> tuple[Any, bool]:
     pairs = tuple(
         _NUMBER_TYPES[type(x)]() if number else (x.dtype, x.weak_type)
-        for x, number in zip(operands, numbers)
+        for x, number in zip(operands, numbers, strict=True)
     )
     try:
+        if any(dtypes.is_key(dtype) for dtype, _ in pairs):
+            raise TypeError("random keys take part in no arithmetic. Use random.key_data for their bits.")
         return dtypes.promote(pairs)
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from None
@@ -96,11 +120,13 @@ def converted(x: Array, dtype: Any, weak: bool = False) -> Array:
 # ---- shapes -----------------------------------------------------------------------------------------
 
 
-def promote_shapes(name: str, *arrays: Array) -> list[Array]:
+def promote_shapes(name: str, *arrays: Array) -> Sequence[Array]:
     """The arrays, broadcast to one shape; those of rank 0 stay as they are."""
+    if len(arrays) == 2 and arrays[0].shape == arrays[1].shape:
+        return arrays
     first = next((x.shape for x in arrays if x.shape), ())
     if all(not x.shape or x.shape == first for x in arrays):
-        return list(arrays)
+        return arrays
     shape = broadcast_shapes(name, *(x.shape for x in arrays))
     return [broadcast_to_shape(x, shape) if x.shape else x for x in arrays]
 
@@ -151,16 +177,21 @@ def broadcast_to_shape(x: Array, shape: tuple[Any, ...]) -> Array:
 # ---- both -------------------------------------------------------------------------------------------
 
 
-def promote_args(name: str, *args: Any) -> list[Array]:
+def promote_args(name: str, *args: Any) -> Sequence[Array]:
     """The operands of the public function `name`, in one type and one shape (or rank 0)."""
     return promote_shapes(name, *_promoted(name, args, _same))
 
 
-def promote_args_inexact(name: str, *args: Any) -> list[Array]:
+def promote_args_inexact(name: str, *args: Any) -> Sequence[Array]:
     """As `promote_args`, in a float or complex type."""
     return promote_shapes(name, *_promoted(name, args, dtypes.to_inexact))
 
 
-def promote_args_numeric(name: str, *args: Any) -> list[Array]:
+def promote_args_numeric(name: str, *args: Any) -> Sequence[Array]:
     """As `promote_args`, with bools as integers."""
     return promote_shapes(name, *_promoted(name, args, _to_numeric))
+
+
+def choose(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, else y; all of them already promoted (numbers take their partner's dtype)."""
+    return select_n(condition, y, x)

@@ -173,7 +173,7 @@ def rsqrt(x):
 
 cbrt_p = elementwise(
     "cbrt", accepts=FLOATS, ufunc="cbrt",
-    partials=[lambda y, x: div(1 / 3, square(y))],
+    partials=[lambda y, x: mul(integer_pow(y, -2), 1 / 3)],
     scalar=lambda k, x: k.cbrt(x),
 )
 

@@ -55,7 +55,7 @@ def _round_scalar(k, x, *, rounding_method):
     half = k.const(0.5, k.dtype(x))
     one = k.const(1, k.dtype(x))
     up = k.select(k.ge(k.sub(magnitude, whole), half), k.add(whole, one), whole)
-    return k.mul(k.sign(x), up)     # zeros keep their sign: sign(-0) is -0
+    return k.mul(k.sign(x), up)
 
 
 round_p = elementwise(

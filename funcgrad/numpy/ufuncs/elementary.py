@@ -1,0 +1,254 @@
+"""Roots, exponentials, logarithms, circular and hyperbolic functions, and what is composed of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from funcgrad.core import dtypes
+from funcgrad.numpy.promote import choose, promote_args_inexact
+from funcgrad.numpy.ufuncs import shortcut
+from funcgrad.primitives import elementwise as P
+from funcgrad.primitives import logic
+from funcgrad.primitives.basis import add, div, mul, neg, sub
+
+
+@shortcut.unary(np.sqrt)
+def sqrt(x, /):
+    """Square root; NaN for negative reals."""
+    return P.sqrt(*promote_args_inexact("sqrt", x))
+
+
+@shortcut.unary(np.cbrt)
+def cbrt(x, /):
+    """Real cube root."""
+    return P.cbrt(*promote_args_inexact("cbrt", x))
+
+
+def hypot(x1, x2, /):
+    """sqrt(x1**2 + x2**2) of real numbers, without overflow on the way."""
+    x1, x2 = promote_args_inexact("hypot", x1, x2)
+    if dtypes.is_complex(x1.dtype):
+        raise TypeError("hypot: needs real numbers, but got complex ones. Use abs.")
+    x1, x2 = P.abs(x1), P.abs(x2)
+    large, small = P.max(x1, x2), P.min(x1, x2)
+    ratio = div(small, choose(_is_zero_or_inf(large), 1, large))
+    length = mul(large, P.sqrt(add(P.square(ratio), 1)))
+    infinite = logic.bitwise_or(logic.eq(x1, math.inf), logic.eq(x2, math.inf))
+    return choose(infinite, math.inf, length)
+
+
+def _is_zero_or_inf(x):
+    return logic.bitwise_or(logic.eq(x, 0), logic.eq(x, math.inf))
+
+
+# ---- exponentials and logarithms ------------------------------------------------------------------------
+
+
+@shortcut.unary(np.exp)
+def exp(x, /):
+    """e to the power x."""
+    return P.exp(*promote_args_inexact("exp", x))
+
+
+@shortcut.unary(np.exp2)
+def exp2(x, /):
+    """2 to the power x."""
+    return P.exp2(*promote_args_inexact("exp2", x))
+
+
+@shortcut.unary(np.expm1)
+def expm1(x, /):
+    """exp(x) - 1, accurate near 0."""
+    return P.expm1(*promote_args_inexact("expm1", x))
+
+
+@shortcut.unary(np.log)
+def log(x, /):
+    """Natural logarithm; NaN for negative reals, -inf at 0.
+
+    >>> import funcgrad.numpy as jnp
+    >>> jnp.log(jnp.array([1.0, 0.0]))
+    Array([  0., -inf], dtype=float32)
+    """
+    return P.log(*promote_args_inexact("log", x))
+
+
+def log2(x, /):
+    """Logarithm to base 2."""
+    (x,) = promote_args_inexact("log2", x)
+    return _logarithm(x, 1 / math.log(2))
+
+
+def log10(x, /):
+    """Logarithm to base 10."""
+    (x,) = promote_args_inexact("log10", x)
+    return _logarithm(x, 1 / math.log(10))
+
+
+def _logarithm(x, scale):
+    natural = P.log(x)
+    if not dtypes.is_complex(x.dtype):
+        return mul(natural, scale)
+    return P.complex(mul(P.real(natural), scale), mul(P.imag(natural), scale))
+
+
+@shortcut.unary(np.log1p)
+def log1p(x, /):
+    """log(1 + x), accurate near 0."""
+    return P.log1p(*promote_args_inexact("log1p", x))
+
+
+def logaddexp(x1, x2, /):
+    """log(exp(x1) + exp(x2)), without overflow; -inf for two -inf."""
+    x1, x2 = promote_args_inexact("logaddexp", x1, x2)
+    if dtypes.is_complex(x1.dtype):
+        return _complex_logaddexp(x1, x2)
+    return add(P.max(x1, x2), P.log1p(P.exp(_minus_distance(x1, x2))))
+
+
+def logaddexp2(x1, x2, /):
+    """log2(2**x1 + 2**x2), without overflow; -inf for two -inf."""
+    x1, x2 = promote_args_inexact("logaddexp2", x1, x2)
+    if dtypes.is_complex(x1.dtype):
+        raise TypeError("logaddexp2: needs real numbers, but got complex ones.")
+    return add(P.max(x1, x2), mul(P.log1p(P.exp2(_minus_distance(x1, x2))), 1 / math.log(2)))
+
+
+def _minus_distance(x1, x2):
+    """-|x1 - x2|, and 0 for two equal infinities. Its derivative at 0 is 0, as max shares a tie in halves."""
+    return neg(P.abs(choose(logic.eq(x1, x2), 0, sub(x1, x2))))
+
+
+def _complex_logaddexp(x1, x2):
+    first = logic.gt(P.real(x1), P.real(x2))
+    large, small = choose(first, x1, x2), choose(first, x2, x1)
+    total = add(large, P.log1p(P.exp(sub(small, large))))
+    return P.complex(P.real(total), _wrapped(P.imag(total)))
+
+
+def _wrapped(angle):
+    """An angle, brought into (-pi, pi]."""
+    return P.atan2(P.sin(angle), P.cos(angle))
+
+
+# ---- circular functions ---------------------------------------------------------------------------------
+
+
+@shortcut.unary(np.sin)
+def sin(x, /):
+    """Sine, in radians."""
+    return P.sin(*promote_args_inexact("sin", x))
+
+
+@shortcut.unary(np.cos)
+def cos(x, /):
+    """Cosine, in radians."""
+    return P.cos(*promote_args_inexact("cos", x))
+
+
+@shortcut.unary(np.tan)
+def tan(x, /):
+    """Tangent, in radians."""
+    return P.tan(*promote_args_inexact("tan", x))
+
+
+@shortcut.unary(np.arcsin)
+def arcsin(x, /):
+    """Angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+    return P.asin(*promote_args_inexact("arcsin", x))
+
+
+@shortcut.unary(np.arccos)
+def arccos(x, /):
+    """Angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
+    return P.acos(*promote_args_inexact("arccos", x))
+
+
+@shortcut.unary(np.arctan)
+def arctan(x, /):
+    """Angle in [-pi/2, pi/2] whose tangent is x."""
+    return P.atan(*promote_args_inexact("arctan", x))
+
+
+def arctan2(x1, x2, /):
+    """Angle of the point (x2, x1) seen from the origin, in [-pi, pi]."""
+    return P.atan2(*promote_args_inexact("arctan2", x1, x2))
+
+
+asin, acos, atan, atan2 = arcsin, arccos, arctan, arctan2
+
+
+def degrees(x, /):
+    """Radians to degrees."""
+    (x,) = promote_args_inexact("degrees", x)
+    return mul(x, 180 / math.pi)
+
+
+def radians(x, /):
+    """Degrees to radians."""
+    (x,) = promote_args_inexact("radians", x)
+    return mul(x, math.pi / 180)
+
+
+rad2deg, deg2rad = degrees, radians
+
+
+def sinc(x, /):
+    """sin(pi x) / (pi x), and 1 at 0; all derivatives up to the ninth are right there too."""
+    (x,) = promote_args_inexact("sinc", x)
+    angle = mul(x, math.pi)
+    at_zero = logic.eq(x, 0)
+    safe = choose(at_zero, 1, angle)
+    return choose(at_zero, _sinc_series(angle), div(P.sin(safe), safe))
+
+
+def _sinc_series(angle):
+    """The Taylor series of sin(a) / a to a**8, by Horner's rule; used at 0 only, for its derivatives."""
+    squared = P.square(angle)
+    total = P.like(angle, 1)
+    for n in (8, 6, 4, 2):
+        total = sub(1, mul(mul(squared, 1 / (n * (n + 1))), total))
+    return total
+
+
+# ---- hyperbolic functions -------------------------------------------------------------------------------
+
+
+@shortcut.unary(np.sinh)
+def sinh(x, /):
+    """Hyperbolic sine."""
+    return P.sinh(*promote_args_inexact("sinh", x))
+
+
+@shortcut.unary(np.cosh)
+def cosh(x, /):
+    """Hyperbolic cosine."""
+    return P.cosh(*promote_args_inexact("cosh", x))
+
+
+@shortcut.unary(np.tanh)
+def tanh(x, /):
+    """Hyperbolic tangent."""
+    return P.tanh(*promote_args_inexact("tanh", x))
+
+
+@shortcut.unary(np.arcsinh)
+def arcsinh(x, /):
+    """Inverse hyperbolic sine."""
+    return P.asinh(*promote_args_inexact("arcsinh", x))
+
+
+def arccosh(x, /):
+    """Inverse hyperbolic cosine; NaN below 1. Of complex numbers, the value with nonnegative real part."""
+    return P.acosh(*promote_args_inexact("arccosh", x))
+
+
+@shortcut.unary(np.arctanh)
+def arctanh(x, /):
+    """Inverse hyperbolic tangent; NaN outside [-1, 1]."""
+    return P.atanh(*promote_args_inexact("arctanh", x))
+
+
+asinh, acosh, atanh = arcsinh, arccosh, arctanh

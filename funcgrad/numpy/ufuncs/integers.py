@@ -1,0 +1,80 @@
+"""Bits of integers and bools, and polynomials by Horner's rule."""
+
+from __future__ import annotations
+
+from funcgrad.core import dtypes
+from funcgrad.numpy.promote import (
+    broadcast_shapes,
+    broadcast_to_shape,
+    promote_args,
+    promote_args_numeric,
+    promote_dtypes,
+)
+from funcgrad.numpy.ufuncs.arithmetic import absolute
+from funcgrad.primitives import logic
+from funcgrad.primitives.basis import add, convert_element_type, full, mul
+from funcgrad.primitives.shape import index_in_dim
+
+# ---- bits -----------------------------------------------------------------------------------------------
+
+
+def bitwise_and(x, y, /):
+    """Bits set in both operands, integers or bools."""
+    return logic.bitwise_and(*promote_args("bitwise_and", x, y))
+
+
+def bitwise_or(x, y, /):
+    """Bits set in either operand, integers or bools."""
+    return logic.bitwise_or(*promote_args("bitwise_or", x, y))
+
+
+def bitwise_xor(x, y, /):
+    """Bits set in exactly one operand, integers or bools."""
+    return logic.bitwise_xor(*promote_args("bitwise_xor", x, y))
+
+
+def invert(x, /):
+    """Every bit inverted; for bools, the opposite."""
+    return logic.bitwise_not(*promote_args("invert", x))
+
+
+bitwise_not = bitwise_invert = invert
+
+
+def left_shift(x, y, /):
+    """x moved left by y bits; 0 if y is negative or at least the width."""
+    return logic.shift_left(*promote_args_numeric("left_shift", x, y))
+
+
+def right_shift(x1, x2, /):
+    """x1 moved right by x2 bits; signed types fill with the sign."""
+    x1, x2 = promote_args_numeric("right_shift", x1, x2)
+    shift = logic.shift_right_logical if x1.dtype.kind == "u" else logic.shift_right_arithmetic
+    return shift(x1, x2)
+
+
+bitwise_left_shift, bitwise_right_shift = left_shift, right_shift
+
+
+def bitwise_count(x, /):
+    """Number of bits set in the absolute value of x, as uint8."""
+    (x,) = promote_args_numeric("bitwise_count", x)
+    return convert_element_type(logic.population_count(absolute(x)), dtypes.uint8)
+
+
+# ---- polynomials ----------------------------------------------------------------------------------------
+
+
+def polyval(p, x, *, unroll=16):
+    """p[0] * x**(n-1) + ... + p[n-1], by Horner's rule; further dimensions of p broadcast against x.
+
+    `unroll` has no effect: the rule is always written out in full.
+    """
+    p, x = promote_dtypes("polyval", p, x)
+    shape = broadcast_shapes("polyval", p.shape[1:], x.shape)
+    x = broadcast_to_shape(x, shape) if x.shape else x
+    total = full(shape, 0, x.dtype)
+    for i in range(p.shape[0]):
+        coefficient = index_in_dim(p, i, keepdims=False)
+        total = add(mul(total, x), broadcast_to_shape(coefficient, shape) if coefficient.shape else coefficient)
+    return total
