@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks import imports, peers, tracing
 
-WIDTH = 13
+WIDTH = 15
 
 
 def lines(results: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import venv
 from pathlib import Path
 
@@ -102,10 +103,18 @@ def install_torch(environment: Path) -> bool:
     ):
         return True
     print("installing torch (CPU build)", flush=True)
-    cpu = (
-        ["--extra-index-url", TORCH_INDEX, "--retries", "1"] if platform.system() == "Linux" else []
-    )
+    on_linux = platform.system() == "Linux"
+    cpu = ["--extra-index-url", TORCH_INDEX] if on_linux and is_reachable(TORCH_INDEX) else []
     return any(pip(environment, requirement, *cpu) == 0 for requirement in TORCH_CHOICES)
+
+
+def is_reachable(url: str) -> bool:
+    """Does a server answer there?"""
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 def pip(environment: Path, *arguments: str) -> int:
