@@ -45,6 +45,11 @@ class ShapedArray:
         """The same shape and dtype, not weak."""
         return ShapedArray(self.shape, self.dtype) if self.weak_type else self
 
+    @property
+    def has_tangent(self) -> bool:
+        """Can it be differentiated: is it floating or complex?"""
+        return dtypes.tangent_dtype(self.dtype) == self.dtype
+
     def tangent(self) -> ShapedArray:
         """The abstract value of its tangents; those of integers, bools and keys have dtype float0."""
         dtype = dtypes.tangent_dtype(self.dtype)

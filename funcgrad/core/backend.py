@@ -102,6 +102,27 @@ class _Quiet(threading.local):
 quiet = _Quiet()
 
 
+# ---- engines -----------------------------------------------------------------------------------------
+
+
+def engine_name() -> str:
+    """The engine that runs compiled programs here."""
+    name = config.current().engine
+    return "numpy" if name == "auto" else name
+
+
+def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:
+    """The program as a function of buffers, one per argument; `donated` marks those it may overwrite.
+
+    Kept on the program, per engine and configuration.
+    """
+    key = ("compiled", engine_name(), config.current().trace_key, donated)
+    found = jaxpr._memo.get(key)
+    if found is None:
+        found = jaxpr._memo[key] = load(engine_name()).compile(jaxpr, donated)
+    return found
+
+
 # ---- devices -----------------------------------------------------------------------------------------
 
 

@@ -179,6 +179,16 @@ def accumulator(dtype: np.dtype) -> np.dtype:
     return float32 if dtype in (bfloat16, float16) else dtype
 
 
+def finfo(dtype: Any) -> Any:
+    """Limits of a floating type (or of the parts of a complex one), bfloat16 included: eps, max, tiny, ..."""
+    return ml_dtypes.finfo(as_dtype(dtype))
+
+
+def iinfo(dtype: Any) -> Any:
+    """Limits of an integer type: bits, min, max."""
+    return ml_dtypes.iinfo(as_dtype(dtype))
+
+
 def tangent_dtype(dtype: DType) -> DType:
     """The type of tangents: its own for inexact types, float0 for the others."""
     return dtype if not is_key(dtype) and is_inexact(dtype) else float0

@@ -76,8 +76,13 @@ def _param(value: Any, indent: str) -> str:
     return str(value)
 
 
+def _programs_last(item: tuple[str, Any]) -> tuple[bool, str]:
+    name, value = item
+    return isinstance(value, Jaxpr) or (type(value) is tuple and bool(value) and isinstance(value[0], Jaxpr)), name
+
+
 def _params(eqn: Eqn, indent: str) -> str:
-    shown = {k: v for k, v in sorted(eqn.params.items()) if v is not None}
+    shown = {k: v for k, v in sorted(eqn.params.items(), key=_programs_last) if v is not None}
     if not shown:
         return ""
     inner = indent + "  "

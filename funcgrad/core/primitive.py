@@ -113,7 +113,11 @@ class Primitive:
         value = self.value
         if value is None:
             missing_rule(self.name, "evaluation")
-        out = backend.quiet.run(value, xp, *buffers, **params)
+        try:
+            out = backend.quiet.run(value, xp, *buffers, **params)
+        except (TypeError, ValueError):
+            self.results(args, params)  # NumPy refused; the abstract rule can say why, in the user's terms
+            raise
         if self.keys:
             return self._wrap_keys(out, args, params)
         weak = self.is_weak(flags, params)
@@ -139,6 +143,27 @@ class Primitive:
         return wrapped if self.multiple_results else wrapped[0]
 
 
+class Construct(Primitive):
+    """A primitive whose parameters hold programs: calls, loops, branches, custom rules. Always several results.
+
+    `run(args, **params)` computes it from Arrays; the other rules are those of any primitive, with `split` for a mix
+    of known and unknown operands.
+    """
+
+    def __init__(self, name: str, *, run: Rule, **rules: Any) -> None:
+        super().__init__(name, multiple_results=True, **rules)
+        self.run = run
+
+    def evaluate(self, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        for a in args:
+            if isinstance(a, Tracer):
+                raise escaped(a, self.name)
+        return self.run(args, **params)
+
+    def results(self, args: Sequence[Any], params: dict[str, Any]) -> list[ShapedArray]:
+        return list(self.rule("abstract", "tracing")(*map(typeof, args), **params))
+
+
 _WEAK_SCALARS = (int, float, complex)
 
 
@@ -151,3 +176,8 @@ def buffer_of(x: Any, primitive: Primitive) -> Any:
     if isinstance(x, Tracer):
         raise escaped(x, primitive.name)
     return typeof(x).dtype.type(x)
+
+
+def result_buffer(x: Any, aval: ShapedArray) -> Any:
+    """The buffer of a program's result, which may be a number that stood in the program."""
+    return x._buffer if isinstance(x, ConcreteArray) else np.asarray(x, aval.dtype)

@@ -1,0 +1,1 @@
+"""What users call: differentiation, vectorization, compilation, inspection."""

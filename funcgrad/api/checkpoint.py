@@ -1,0 +1,63 @@
+"""`checkpoint` (also `remat`): a function whose derivative computes its intermediate values again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad.api.compile import closed_over_static
+from funcgrad.api.flat import Flat, argument_leaves, check_callable
+from funcgrad.control.checkpoint import checkpoint_p
+from funcgrad.core.avals import typeof
+from funcgrad.core.stage import stage
+from funcgrad.errors import user_facing
+
+
+def checkpoint(
+    fun: Callable[..., Any] | None = None,
+    *,
+    prevent_cse: bool = True,
+    policy: Callable[..., bool] | None = None,
+    static_argnums: int | Sequence[int] = (),
+    concrete: bool = False,
+) -> Callable[..., Any]:
+    """`fun` unchanged, except that differentiating it keeps only its arguments and recomputes the rest.
+
+    Memory for time: the intermediate values of `fun` live only while its own part of the backward pass runs.
+
+    Args:
+        fun: any function of trees of arrays.
+        prevent_cse: forbids the compiler to share the recomputation with the first computation.
+        policy: says which intermediate results may be kept, for example `checkpoint_policies.dots_saveable`.
+        static_argnums: arguments that are settings, not arrays.
+        concrete: accepted for compatibility; must be False.
+
+    Example:
+        >>> import funcgrad as fg
+        >>> import funcgrad.numpy as jnp
+        >>> fg.grad(fg.checkpoint(lambda x: jnp.sin(jnp.sin(x))))(1.0)
+        Array(0.3600..., dtype=float32, weak_type=True)
+    """
+    if fun is None:
+        return functools.partial(
+            checkpoint, prevent_cse=prevent_cse, policy=policy, static_argnums=static_argnums, concrete=concrete
+        )
+    check_callable(fun, "checkpoint")
+    if concrete:
+        raise ValueError("checkpoint: concrete=True is no longer possible; use static_argnums.")
+
+    @user_facing
+    @functools.wraps(fun)
+    def recomputed(*args: Any, **kwargs: Any) -> Any:
+        inner, dynamic = closed_over_static(fun, static_argnums, args)
+        leaves, in_tree = argument_leaves("checkpoint", (dynamic, kwargs))
+        flat = Flat(inner, in_tree, "checkpoint")
+        jaxpr, captured = stage(flat, [typeof(x) for x in leaves])
+        outs = checkpoint_p.bind(*captured, *leaves, jaxpr=jaxpr, policy=policy, prevent_cse=prevent_cse)
+        return flat.output(outs)
+
+    return recomputed
+
+
+remat = checkpoint

@@ -1,0 +1,225 @@
+"""`jit`: signature of the arguments -> cached program."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad import tree
+from funcgrad.api.entry import Entry
+from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
+from funcgrad.api.shapes import abstract_leaf
+from funcgrad.api.signature import Statics, fix_static
+from funcgrad.api.stages import Lowered, Traced
+from funcgrad.config import config
+from funcgrad.control.call import jit_p
+from funcgrad.core.avals import typeof
+from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr
+from funcgrad.core.stage import stage
+from funcgrad.core.trace import EVAL, current_trace, named_axes
+from funcgrad.errors import trimmed, user_facing
+
+_log = logging.getLogger("funcgrad")
+
+# Programs belong to the user's function, so that `jit(f)` written twice compiles once.
+_caches: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def _cache_of(fun: Callable[..., Any], options: Any) -> dict[Any, Any]:
+    try:
+        return _caches.setdefault(fun, {}).setdefault(options, {})
+    except TypeError:  # not hashable, or no weak references to it
+        return {}
+
+
+class JitFunction:
+    """A function compiled on first use for each signature of its arguments."""
+
+    def __init__(self, fun: Callable[..., Any], statics: Statics, donations: Statics, inline: bool) -> None:
+        functools.update_wrapper(self, fun)
+        self._fun, self._statics, self._donations, self._inline = fun, statics, donations, inline
+        options = tuple(map(frozenset, (statics.argnums, statics.argnames, donations.argnums, donations.argnames)))
+        self._cache = _cache_of(fun, options)
+        self._last: Entry | None = None
+        self._lock = threading.RLock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            entry = self._last
+            if (
+                entry is not None
+                and entry.match is not None
+                and current_trace() is EVAL
+                and config.current() is entry.state
+            ):
+                buffers = entry.match(args, kwargs)
+                if buffers is not None:
+                    return entry.finish(entry._run(buffers))  # type: ignore[misc]
+            return self._call(args, kwargs)
+        except Exception as error:
+            __tracebackhide__ = True
+            raise trimmed(error)
+
+    def _call(self, args: Any, kwargs: Any) -> Any:
+        state = config.current()
+        if state.disable_jit:
+            return self._fun(*args, **kwargs)
+        fixed, dynamic, named = self._statics.split(args, kwargs) if self._statics else ((), args, kwargs)
+        leaves, in_tree = argument_leaves("jit", (dynamic, named), copy=False)
+        if current_trace() is not EVAL or self._inline:
+            return self._bind(fixed, leaves, in_tree)
+        key = (in_tree, fixed, tuple([typeof(x) for x in leaves]), state.trace_key)
+        entry = self._cache.get(key)
+        if entry is None:
+            with self._lock:
+                entry = self._cache.get(key) or self._compile(key, fixed, leaves, in_tree, args, kwargs)
+        self._last = entry
+        entry.state = state
+        return entry.call(leaves)
+
+    def _compile(self, key: Any, fixed: Any, leaves: Any, in_tree: Any, args: Any, kwargs: Any) -> Entry:
+        if config.current().log_compiles:
+            _log.warning("Compiling %s for %s", name_of(self._fun), ", ".join(str(typeof(x)) for x in leaves))
+        jaxpr, captured, flat = self._stage(fixed, [typeof(x) for x in leaves], in_tree)
+        assert not captured, "evaluation has no tracers to capture"
+        donated = self._donated(args, kwargs, len(leaves))
+        entry = Entry(jaxpr, in_tree, flat.out_tree, fixed, donated, config.current())
+        self._cache[key] = entry
+        return entry
+
+    def _stage(self, fixed: Any, avals: Sequence[Any], in_tree: Any) -> tuple[Jaxpr, list[Any], Flat]:
+        flat = Flat(fix_static(self._fun, fixed), in_tree, "jit")
+        jaxpr, captured = stage(flat, avals)
+        return jaxpr, captured, flat
+
+    def _donated(self, args: Any, kwargs: Any, count: int) -> tuple[bool, ...]:
+        if not self._donations:
+            return (False,) * count
+        marks: list[bool] = []
+        for i, a in enumerate(args):
+            if i not in self._statics.argnums:
+                marks += [i in self._donations.argnums] * tree.structure(a).num_leaves
+        named = {n: v for n, v in kwargs.items() if n not in self._statics.argnames}
+        for n in sorted(named):
+            marks += [n in self._donations.argnames] * tree.structure(named[n]).num_leaves
+        return tuple(marks)
+
+    def _bind(self, fixed: Any, leaves: Sequence[Any], in_tree: Any) -> Any:
+        """One call equation in the enclosing trace; a program that closed over tracers is not kept."""
+        key = (in_tree, fixed, tuple([typeof(x) for x in leaves]), config.current().trace_key, named_axes(), "bind")
+        found = self._cache.get(key)
+        if found is None:
+            jaxpr, captured, flat = self._stage(fixed, [typeof(x) for x in leaves], in_tree)
+            found = (jaxpr, captured, flat.out_tree)
+            if not captured:
+                self._cache[key] = found
+        jaxpr, captured, out_tree = found
+        if self._inline:
+            return tree.unflatten(out_tree, eval_jaxpr(jaxpr, [*captured, *leaves], current_trace()))
+        outs = jit_p.bind(*captured, *leaves, jaxpr=jaxpr, name=name_of(self._fun))
+        return tree.unflatten(out_tree, outs)
+
+    @user_facing
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """The program for these arguments (arrays, or `ShapeDtypeStruct`s), not compiled."""
+        fixed, dynamic, named = self._statics.split(args, kwargs)
+        leaves, in_tree = tree.flatten((dynamic, named))
+        avals = [abstract_leaf(x, "jit") for x in leaves]
+        jaxpr, captured, flat = self._stage(fixed, avals, in_tree)
+        donated = self._donated(args, kwargs, len(leaves))
+        return Traced(name_of(self._fun), jaxpr, captured, in_tree, flat.out_tree, donated)
+
+    @user_facing
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """The program for these arguments, ready to be compiled."""
+        return self.trace(*args, **kwargs).lower()
+
+    @user_facing
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Shapes and dtypes of the result."""
+        return self.trace(*args, **kwargs).out_info
+
+    def clear_cache(self) -> None:
+        """Forgets all compiled programs."""
+        self._cache.clear()
+        self._last = None
+
+    def _cache_size(self) -> int:
+        return sum(isinstance(entry, Entry) for entry in self._cache.values())
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<jit of {name_of(self._fun)}>"
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Sequence[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Sequence[str] | None = None,
+    keep_unused: bool = False,
+    inline: bool = False,
+    device: Any = None,
+    backend: str | None = None,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+) -> Any:
+    """Compiles `fun`: it is traced once per signature (structure, shapes, dtypes, static values) and then runs fast.
+
+    Can be used as a decorator, with or without arguments.
+
+    Args:
+        fun: a pure function of trees of arrays.
+        static_argnums, static_argnames: arguments that are hashable settings; each value gets a program of its own.
+        donate_argnums, donate_argnames: arguments whose memory the results may take. They cannot be used afterwards.
+        inline: inside another traced function, write the equations out instead of a call.
+        keep_unused, device, backend, in_shardings, out_shardings: accepted for compatibility; without effect.
+
+    Raises:
+        TypeError: an argument or a result is no array. ValueError: a static argument cannot be hashed.
+
+    Example:
+        >>> import funcgrad as fg
+        >>> import funcgrad.numpy as jnp
+        >>> @fg.jit
+        ... def normalize(x):
+        ...     return (x - x.mean()) / x.std()
+        >>> normalize(jnp.array([1.0, 2.0, 3.0]))
+        Array([-1.224..., 0. , 1.224...], dtype=float32)
+    """
+    options = dict(
+        static_argnums=static_argnums,
+        static_argnames=static_argnames,
+        donate_argnums=donate_argnums,
+        donate_argnames=donate_argnames,
+        inline=inline,
+    )
+    if fun is None:
+        return functools.partial(jit, **options)
+    check_callable(fun, "jit")
+    statics = Statics(fun, "static", static_argnums, static_argnames)
+    donations = Statics(fun, "donate", donate_argnums, donate_argnames)
+    if statics.argnums & donations.argnums:
+        raise ValueError("jit: an argument cannot be both static and donated.")
+    return JitFunction(fun, statics, donations, inline)
+
+
+def closed_over_static(fun: Callable[..., Any], static_argnums: Any, args: Any) -> tuple[Any, Any]:
+    """The function with its static arguments fixed, and the others."""
+    fixed, dynamic, _ = Statics(fun, "static", static_argnums, None).split(args, {})
+    return fix_static(fun, fixed), dynamic
+
+
+def clear_caches() -> None:
+    """Forgets the compiled programs of all functions."""
+    for options in list(_caches.values()):
+        for cache in options.values():
+            cache.clear()

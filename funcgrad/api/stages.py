@@ -1,0 +1,90 @@
+"""What lies between a function and its results: traced, lowered, compiled. Each can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from funcgrad import tree
+from funcgrad.api.flat import argument_leaves
+from funcgrad.api.shapes import ShapeDtypeStruct
+from funcgrad.control.call import arrays_of
+from funcgrad.core import backend
+from funcgrad.core.avals import typeof
+from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.errors import user_facing
+
+
+class _Stage:
+    """What all stages know: the program, and the structure of its arguments and results."""
+
+    def __init__(
+        self,
+        fun_name: str,
+        jaxpr: Jaxpr,
+        captured: Sequence[Any],
+        in_tree: Any,
+        out_tree: Any,
+        donated: tuple[bool, ...],
+    ) -> None:
+        self.fun_name, self.jaxpr = fun_name, jaxpr
+        self._captured, self.in_tree, self.out_tree, self._donated = captured, in_tree, out_tree, donated
+
+    @property
+    def in_avals(self) -> Any:
+        """Abstract values of the arguments, in their structure."""
+        return tree.unflatten(self.in_tree, self.jaxpr.in_avals)
+
+    @property
+    def out_info(self) -> Any:
+        """Shapes and dtypes of the results, in their structure."""
+        structs = [ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in self.jaxpr.out_avals]
+        return tree.unflatten(self.out_tree, structs)
+
+    def _next(self, stage: type) -> Any:
+        return stage(
+            self.fun_name, self.jaxpr, self._captured, self.in_tree, self.out_tree, self._donated
+        )
+
+
+class Traced(_Stage):
+    """A function traced for one signature: `jit(f).trace(*args)`."""
+
+    def lower(self) -> Lowered:
+        """The next stage."""
+        return self._next(Lowered)
+
+
+class Lowered(_Stage):
+    """A program ready to be compiled: `jit(f).lower(*args)`."""
+
+    def as_text(self, dialect: str = "jaxpr") -> str:
+        """The program as text: `jaxpr` as traced, `optimized` after the compiler's passes, `python` as generated code."""
+        if dialect == "jaxpr":
+            return str(self.jaxpr)
+        return backend.load("numpy").as_text(self.jaxpr, dialect)
+
+    def compile(self) -> Compiled:
+        """The next stage."""
+        return self._next(Compiled)
+
+
+class Compiled(_Stage):
+    """A compiled program: call it with arguments of exactly its signature."""
+
+    @user_facing
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, in_tree = argument_leaves(self.fun_name, (args, kwargs), copy=False)
+        if in_tree != self.in_tree:
+            raise TypeError(f"{self.fun_name} was compiled for arguments {self.in_tree}, but got {in_tree}.")
+        avals = self.jaxpr.in_avals[len(self._captured) :]
+        for k, (x, aval) in enumerate(zip(leaves, avals)):
+            if typeof(x).strong() != aval.strong():
+                raise TypeError(f"{self.fun_name} was compiled for {aval} in place {k}, but got {typeof(x)}.")
+        buffers = [x._buffer for x in [*self._captured, *leaves]]
+        outs = backend.compiled(self.jaxpr)(buffers)
+        return tree.unflatten(self.out_tree, arrays_of(self.jaxpr.out_avals, outs))
+
+    def as_text(self, dialect: str = "optimized") -> str:
+        """The program as text, as `Lowered.as_text`."""
+        return self._next(Lowered).as_text(dialect)

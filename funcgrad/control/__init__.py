@@ -1,0 +1,1 @@
+"""Operations whose parameters are programs: calls, custom rules, checkpoints, branches and loops."""
