@@ -6,18 +6,22 @@ A stamp in the environment remembers what was installed for which pyproject.toml
 call costs nothing and needs no network. Runs on the standard library of any Python from 3.11 on.
 """
 
+import sys
+
+if sys.version_info < (3, 11):
+    print("funcgrad needs Python 3.11 or newer, but this is " + sys.version.split()[0])
+    sys.exit("Name another one, for example: make test PYTHON=python3.13")
+
 import hashlib
 import platform
 import shutil
 import subprocess
-import sys
 import tomllib
 import urllib.request
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST = (3, 11)
 TOOLS = {"lint": ["ruff==0.17.5"], "types": ["mypy==2.4.1"]}
 # On Linux the package index serves torch with several gigabytes of CUDA; this index has the CPU
 # build.
@@ -32,10 +36,6 @@ def main(arguments: list[str]) -> int:
     if wanted == ["--remove"]:
         remove(Path(folder))
         return 0
-    if sys.version_info < OLDEST:
-        print("funcgrad needs Python 3.11 or newer, but this is " + sys.version.split()[0])
-        print("Name another one: make test PYTHON=python3.13")
-        return 1
     environment = Path(folder)
     missing = [extra for extra in wanted if not is_fresh(environment, extra)]
     if missing:
@@ -86,21 +86,15 @@ def install(environment: Path, extras: list[str]) -> None:
 
 def declared(extras: list[str]) -> list[str]:
     """The requirements that pyproject.toml lists for these extras, each once."""
-    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tables = project["optional-dependencies"]
     return list(dict.fromkeys(r for extra in extras for r in tables.get(extra, [])))
 
 
 def install_torch(environment: Path) -> bool:
-    """The CPU build of torch: the pinned version, or else the newest one there is for this Python.
-    """
-    if (
-        subprocess.call(
-            [str(python_in(environment)), "-c", "import torch"], stderr=subprocess.DEVNULL
-        )
-        == 0
-    ):
+    """The CPU build of torch: the pinned version, or else the newest for this Python."""
+    present = [str(python_in(environment)), "-c", "import torch"]
+    if subprocess.call(present, stderr=subprocess.DEVNULL) == 0:
         return True
     print("installing torch (CPU build)", flush=True)
     on_linux = platform.system() == "Linux"
