@@ -70,7 +70,7 @@ def getitem(x: Array, index: Any) -> Array:
         if found is not None:
             return found
     parsed = parse(index, x.shape)
-    if _is_eager() and config.current().eager_bounds_check:
+    if is_eager() and config.current().eager_bounds_check:
         check_bounds(parsed)
     return read(x, parsed)
 
@@ -102,7 +102,7 @@ def _read_at_once(x: ConcreteArray, index: Any) -> ConcreteArray | None:
         return None  # the general way knows the settings, and says what is wrong
 
 
-def _is_eager() -> bool:
+def is_eager() -> bool:
     """Is no program being written, so that a user stands right behind this operation?"""
     trace = current_trace()
     while trace is not None:
@@ -119,14 +119,15 @@ def check_bounds(parsed: ParsedIndex) -> None:
         if entry is None:
             continue
         if isinstance(entry, Point):
-            _check_positions(entry.position, entry.position, dim, parsed.shape[dim])
+            check_positions(entry.position, entry.position, dim, parsed.shape[dim])
         elif isinstance(entry, Picks) and known_values(entry.positions) and entry.positions.size:
             lowest, highest = entry.positions.min(), entry.positions.max()
-            _check_positions(int(lowest), int(highest), dim, parsed.shape[dim])
+            check_positions(int(lowest), int(highest), dim, parsed.shape[dim])
         dim += 1
 
 
-def _check_positions(lowest: int, highest: int, dim: int, size: Any) -> None:
+def check_positions(lowest: int, highest: int, dim: int, size: Any) -> None:
+    """IndexError if one of two positions lies outside a dimension."""
     for position in (lowest, highest):
         if not -size <= position < size:
             raise IndexError(
