@@ -42,7 +42,7 @@ __all__ = [
 NAMESPACE = "funcgrad"
 
 PyTreeDef = optree.PyTreeSpec
-LEAF: PyTreeDef = optree.tree_structure(0)
+LEAF: PyTreeDef = optree.treespec_leaf()
 
 IsLeaf = Callable[[Any], bool] | None
 KeyPath = tuple[Any, ...]
@@ -383,7 +383,7 @@ def child_keys(tree: Any, node: PyTreeDef) -> list[Any]:
     if kind in (dict, collections.defaultdict, collections.OrderedDict):
         return [DictKey(k) for k in node.entries()]
     if optree.is_namedtuple_class(kind):
-        return [GetAttrKey(name) for name in kind._fields]
+        return [GetAttrKey(name) for name in optree.namedtuple_fields(kind)]
     return [SequenceKey(i) for i in range(node.num_children)]
 
 
@@ -532,10 +532,10 @@ def _place(path: KeyPath) -> str:
     return keystr(path) or "the top"
 
 
-def _describe(node: PyTreeDef) -> str:
-    kind = node.type
-    if kind is None:
+def _describe(node: PyTreeDef | None) -> str:
+    if node is None or node.type is None:
         return "a leaf"
+    kind = node.type
     if kind is type(None):
         return "None"
     if kind in (dict, collections.OrderedDict, collections.defaultdict):
