@@ -51,14 +51,15 @@ def shape_tuple(name: str, shape: Any) -> tuple[Any, ...]:
     """A shape given as a size or as a sequence of sizes; ValueError if one is negative."""
     if type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape):
         return shape
-    sizes = _listed(name, shape)
+    sizes = sizes_tuple(name, shape)
     for size in sizes:
         if isinstance(size, int) and size < 0:
             raise ValueError(f"{name}: sizes must not be negative, but the shape is {shape}.")
     return sizes
 
 
-def _listed(name: str, shape: Any) -> tuple[Any, ...]:
+def sizes_tuple(name: str, shape: Any) -> tuple[Any, ...]:
+    """A size or a sequence of sizes as a tuple; they may be negative where -1 has a meaning."""
     if isinstance(shape, (Tracer, ConcreteArray, np.ndarray)):
         shape = concrete(name, "a shape", shape).tolist()
     if not isinstance(shape, Sequence):
