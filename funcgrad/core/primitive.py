@@ -178,6 +178,13 @@ def buffer_of(x: Any, primitive: Primitive) -> Any:
     return typeof(x).dtype.type(x)
 
 
+def wrap_buffer(buffer: Any, aval: ShapedArray) -> Any:
+    """A buffer as an Array of that type."""
+    if dtypes.is_key(aval.dtype):
+        return KeyArray(buffer, aval.dtype)
+    return ConcreteArray(buffer, aval.weak_type)
+
+
 def result_buffer(x: Any, aval: ShapedArray) -> Any:
     """The buffer of a program's result, which may be a number that stood in the program."""
     return x._buffer if isinstance(x, ConcreteArray) else np.asarray(x, aval.dtype)

@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from funcgrad.core import dtypes
 from funcgrad.primitives.basis import operands
 from funcgrad.primitives.kinds import ANY, INTEGERS, INTEGERS_BOOL, comparison, elementwise
 
@@ -107,6 +108,9 @@ _on_integers = functools.partial(elementwise, accepts=INTEGERS, constant=True)
 
 
 def _with_sign(dtype, signed: bool) -> np.dtype:
+    """The integer type of the same width; TypeError for what is no integer."""
+    if not dtypes.is_integer(dtype):
+        raise TypeError(f"needs integers, but got {dtype}")
     return np.dtype(f"{'i' if signed else 'u'}{np.dtype(dtype).itemsize}")
 
 

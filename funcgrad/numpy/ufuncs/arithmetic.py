@@ -18,6 +18,7 @@ from funcgrad.numpy.promote import (
     promote_args_numeric,
     promote_dtypes_numeric,
     promote_shapes,
+    strong,
 )
 from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.primitives import elementwise as P
@@ -268,6 +269,8 @@ def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=N
 
 def heaviside(x1, x2, /):
     """Step function: 0 for negative x1, 1 for positive x1, x2 at 0; NaN stays NaN."""
-    x1, x2 = promote_args_inexact("heaviside", x1, x2)
+    x1, x2 = map(strong, promote_args_inexact("heaviside", x1, x2))
+    if dtypes.is_complex(x1.dtype):
+        raise TypeError("heaviside: complex numbers have no order; needs real operands.")
     at_zero = choose(logic.eq(x1, 0), x2, choose(logic.ne(x1, x1), x1, P.like(x1, 0)))
     return choose(logic.gt(x1, 0), P.like(x1, 1), at_zero)

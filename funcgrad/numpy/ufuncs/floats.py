@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core import dtypes
+from funcgrad.core.array import ConcreteArray
 from funcgrad.core.dtypes import short_name
-from funcgrad.numpy.promote import as_array, choose, promote_args_inexact, promote_dtypes_inexact, promote_shapes
+from funcgrad.numpy.promote import (
+    as_array,
+    choose,
+    promote_args_inexact,
+    promote_dtypes_inexact,
+    promote_shapes,
+    strong,
+)
 from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.primitives import elementwise as P
 from funcgrad.primitives import logic
-from funcgrad.primitives.basis import add, convert_element_type, div, full, mul, neg, sub
+from funcgrad.primitives.basis import add, broadcast_in_dim, convert_element_type, div, full, mul, neg, sub
 from funcgrad.primitives.convert import bitcast_convert_type
 
 TO_EVEN = P.RoundingMethod.TO_NEAREST_EVEN
@@ -23,6 +31,10 @@ TO_EVEN = P.RoundingMethod.TO_NEAREST_EVEN
 def is_whole(x: Any) -> bool:
     """Does the dtype of x hold integers or bools only?"""
     return x.dtype.kind in "biu"
+
+
+def _everywhere(x: Any, flag: bool) -> Any:
+    return broadcast_in_dim(ConcreteArray(np.bool_(flag)), x.shape, ())
 
 
 # ---- rounding -------------------------------------------------------------------------------------------
@@ -55,7 +67,9 @@ fix = trunc
 
 def rint(x, /):
     """Nearest integer as a float, halves to even."""
-    (x,) = promote_args_inexact("rint", x)
+    x = as_array("rint", x)
+    if is_whole(x):
+        return convert_element_type(x, dtypes.default_float())
     return _each_part(x, lambda part: P.round(part, TO_EVEN))
 
 
@@ -122,7 +136,7 @@ def isfinite(x, /):
     """True where x is neither infinite nor NaN; complex numbers need both parts finite."""
     x = as_array("isfinite", x)
     if is_whole(x):
-        return full(x.shape, True, dtypes.bool_)
+        return _everywhere(x, True)
     if dtypes.is_complex(x.dtype):
         return logic.bitwise_and(P.is_finite(P.real(x)), P.is_finite(P.imag(x)))
     return P.is_finite(x)
@@ -132,7 +146,7 @@ def isinf(x, /):
     """True where x, or a part of it, is infinite."""
     x = as_array("isinf", x)
     if is_whole(x):
-        return full(x.shape, False, dtypes.bool_)
+        return _everywhere(x, False)
     if dtypes.is_complex(x.dtype):
         return logic.bitwise_or(isinf(P.real(x)), isinf(P.imag(x)))
     return logic.eq(P.abs(x), math.inf)
@@ -152,7 +166,7 @@ def _is_infinity(name, x, infinity, out):
     if out is not None:
         raise TypeError(f"{name}: out must be None, because arrays are immutable. Use the result.")
     x = _real(name, as_array(name, x))
-    return full(x.shape, False, dtypes.bool_) if is_whole(x) else logic.eq(x, infinity)
+    return _everywhere(x, False) if is_whole(x) else logic.eq(x, infinity)
 
 
 def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
@@ -185,7 +199,7 @@ def signbit(x, /):
     """True where the sign bit is set: for negative numbers and for -0.0."""
     x = _real("signbit", as_array("signbit", x))
     if x.dtype == dtypes.bool_:
-        return full(x.shape, False, dtypes.bool_)
+        return _everywhere(x, False)
     return logic.lt(x if is_whole(x) else _bits(x), 0)
 
 
@@ -204,7 +218,8 @@ def nextafter(x, y, /):
 def spacing(x, /):
     """The distance from x to the next float away from zero, with the sign of x."""
     (x,) = promote_args_inexact("spacing", x)
-    away = copysign(P.like(x, math.inf), _real("spacing", x))
+    x = strong(_real("spacing", x))
+    away = copysign(P.like(x, math.inf), x)
     return sub(P.nextafter(x, away), x)
 
 

@@ -11,8 +11,9 @@ from funcgrad.numpy.promote import (
     promote_dtypes,
 )
 from funcgrad.numpy.ufuncs.arithmetic import absolute
+from funcgrad.primitives import elementwise as P
 from funcgrad.primitives import logic
-from funcgrad.primitives.basis import add, convert_element_type, full, mul
+from funcgrad.primitives.basis import add, convert_element_type, mul
 from funcgrad.primitives.shape import index_in_dim
 
 # ---- bits -----------------------------------------------------------------------------------------------
@@ -72,9 +73,9 @@ def polyval(p, x, *, unroll=16):
     """
     p, x = promote_dtypes("polyval", p, x)
     shape = broadcast_shapes("polyval", p.shape[1:], x.shape)
-    x = broadcast_to_shape(x, shape) if x.shape else x
-    total = full(shape, 0, x.dtype)
+    x = broadcast_to_shape(x, shape)
+    total = P.like(x, 0)
     for i in range(p.shape[0]):
-        coefficient = index_in_dim(p, i, keepdims=False)
-        total = add(mul(total, x), broadcast_to_shape(coefficient, shape) if coefficient.shape else coefficient)
+        coefficient = broadcast_to_shape(index_in_dim(p, i, keepdims=False), shape)
+        total = add(mul(total, x), coefficient)
     return total

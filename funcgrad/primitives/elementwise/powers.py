@@ -6,12 +6,13 @@ import operator
 from typing import Any
 
 from funcgrad.core import dtypes
+from funcgrad.core.array import ConcreteArray
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.primitives.basis import (
+    broadcast_in_dim,
     convert_element_type,
     div,
     elementwise_abstract,
-    full,
     mul,
     operands,
     select_n,
@@ -24,8 +25,10 @@ from funcgrad.primitives.logic import eq
 
 
 def like(x: Any, value: Any) -> Any:
-    """An array of the shape and dtype of x, filled with one value."""
-    return full(typeof(x).shape, value, typeof(x).dtype)
+    """An array of the type of x, filled with one value."""
+    aval = typeof(x)
+    scalar = ConcreteArray(aval.dtype.type(value), aval.weak_type)
+    return broadcast_in_dim(scalar, aval.shape, ())
 
 
 def nonzero_or_one(x: Any) -> Any:
