@@ -20,7 +20,9 @@ def load(library: str) -> ModuleType | None:
     name = TORCH if library == COMPILED else library
     try:
         module = importlib.import_module(name)
-    except ImportError:
+    except ImportError as error:
+        if error.name != name:
+            raise  # it is there, and broken
         return None
     if library in _SUBMODULES:
         importlib.import_module(_SUBMODULES[library])

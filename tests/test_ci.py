@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,13 @@ def test_elsewhere(): pytest.skip("no GPU")
 
 def exit_status(tmp_path: Path, text: str, ci: bool, *options: str) -> int:
     """How a session over one file ends, under the hooks of our conftest."""
-    (tmp_path / "test_sample.py").write_text(text + "\ndef test_passes(): pass\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = oracle: compares\n")
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))  # bytecode of an earlier sample must not be found
+    (folder / "test_sample.py").write_text(text + "\ndef test_passes(): pass\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = oracle: compares\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CI": "true" if ci else ""}
     environment.pop("PYTEST_XDIST_WORKER", None)
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode in (0, 1, 5), done.stdout + done.stderr
     return done.returncode
 
