@@ -33,7 +33,7 @@ def measure(libraries: list[str], rounds: int) -> dict[str, dict[str, Any]]:
 def seconds(package: str) -> float:
     """The time of one import after numpy's."""
     command = [sys.executable, "-c", PROGRAM.format(package=package)]
-    done = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)
 
 

@@ -35,7 +35,7 @@ def measure(libraries: list[str], rounds: int) -> dict[str, Timing]:
 def first_gradient(library: str) -> list[float]:
     """What a fresh process prints."""
     command = [sys.executable, str(SCRIPT), library]
-    done = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ, check=True, stdout=subprocess.PIPE, text=True)
     return [float(word) for word in done.stdout.split()]
 
 
