@@ -448,8 +448,8 @@ def div(x: Any, y: Any) -> Any:
 def _select_n_abstract(which: ShapedArray, *cases: ShapedArray) -> ShapedArray:
     if which.dtype not in (dtypes.bool_, dtypes.int32) or (which.dtype == dtypes.bool_ and len(cases) > 2):
         raise TypeError(f"select_n: `which` must be bool (two cases) or int32, but got {which} for {len(cases)} cases.")
-    if any(case.dtype != cases[0].dtype or case.shape not in (cases[0].shape, ()) for case in cases):
-        raise TypeError(f"select_n: the cases must have one type and shape, but got {', '.join(map(str, cases))}.")
+    if any(case.dtype != cases[0].dtype for case in cases):
+        raise TypeError(f"select_n: the cases must have one dtype, but got {', '.join(map(str, cases))}.")
     shape = common_shape("select_n", [which, *cases])
     return ShapedArray(shape, cases[0].dtype)
 
