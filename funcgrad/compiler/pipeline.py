@@ -1,0 +1,64 @@
+"""The passes in their order. `optimise` runs them all; each can be printed, checked and switched off by name.
+
+`config.show` names passes whose result is printed (or `all`), `config.disabled_passes` those that are skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from funcgrad.compiler.passes.dead import drop_dead
+from funcgrad.compiler.passes.fold import fold_constants
+from funcgrad.compiler.passes.inline import inline_calls
+from funcgrad.compiler.passes.keys import physical_keys
+from funcgrad.compiler.passes.share import share_common
+from funcgrad.compiler.passes.simplify import simplify
+from funcgrad.config import config
+from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.stage import checked, collector_paused
+
+Pass = Callable[[Jaxpr], Jaxpr]
+
+PIPELINE: tuple[Pass, ...] = (
+    inline_calls,
+    physical_keys,
+    drop_dead,
+    fold_constants,
+    simplify,
+    share_common,
+    drop_dead,
+)
+
+
+def optimise(jaxpr: Jaxpr) -> Jaxpr:
+    """The program after all passes. Kept on the program, per configuration."""
+    state = config.current()
+    key = ("optimised", state.trace_key)
+    found = jaxpr._memo.get(key)
+    if found is None or state.show:
+        with collector_paused():
+            found = jaxpr._memo[key] = run_passes(jaxpr, PIPELINE)
+    return found
+
+
+def run_passes(jaxpr: Jaxpr, passes: tuple[Pass, ...]) -> Jaxpr:
+    """The program after those of `passes` that are not switched off."""
+    disabled = words(config.current().disabled_passes)
+    for step in passes:
+        if step.__name__ not in disabled:
+            jaxpr = observed(step.__name__, checked(step(jaxpr)))
+    return jaxpr
+
+
+def observed(name: str, jaxpr: Jaxpr) -> Jaxpr:
+    """Prints the program if `config.show` names the pass it came from."""
+    shown = words(config.current().show)
+    if name in shown or "all" in shown:
+        print(f"after {name}:\n{jaxpr}", file=sys.stderr)
+    return jaxpr
+
+
+def words(text: str) -> set[str]:
+    """The names in a comma-separated list."""
+    return {word.strip() for word in text.split(",") if word.strip()}
