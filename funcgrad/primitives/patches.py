@@ -48,15 +48,11 @@ def window_elements(
     ]
     elements = []
     for tap in window_taps(window_dimensions):
-        starts = [k * dilation for k, dilation in zip(tap, window_dilation, strict=True)]
-        limits = [
-            min(start + count * stride, size) if count else start
-            for start, count, stride, size in zip(
-                starts, counts, window_strides, sizes, strict=True
-            )
-        ]
-        if any(count == 0 for count in counts):
-            starts = limits = [0] * len(counts)
+        starts, limits = [], []
+        for d, k in enumerate(tap):
+            start = k * window_dilation[d] if counts[d] else 0
+            starts.append(start)
+            limits.append(min(start + counts[d] * window_strides[d], sizes[d]) if counts[d] else 0)
         elements.append(slice(x, starts, limits, window_strides))
     return elements
 
