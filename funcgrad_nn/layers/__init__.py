@@ -1,0 +1,1 @@
+"""Layers, by kind; `funcgrad_nn` re-exports them all."""

@@ -1,0 +1,43 @@
+"""Drawing a history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from funcgrad.util import optional
+
+
+def plot(history: Mapping[str, Sequence[float]], path: str | os.PathLike | None = None):
+    """Draw a history of `fit`: one panel a quantity, training beside validation.
+
+    Writes an image to `path` if given (PNG by its ending) and returns the matplotlib figure, which
+    a notebook shows. Needs matplotlib; opens no window.
+    """
+    if not history:
+        raise ValueError("plot: the history is empty.")
+    figures = optional("matplotlib.figure")
+    panels = _panels(history)
+    figure = figures.Figure(figsize=(5 * len(panels), 3.5), layout="constrained")
+    for axes, (quantity, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, values in curves.items():
+            axes.plot(range(1, len(values) + 1), values, marker=".", label=name)
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def _panels(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Sequence[float]]]:
+    """Curves by quantity: train_loss and val_loss belong together."""
+    panels: dict[str, dict[str, Sequence[float]]] = {}
+    for name, values in history.items():
+        split, _, quantity = name.partition("_")
+        if split not in ("train", "val"):
+            split, quantity = name, name
+        panels.setdefault(quantity, {})[split] = values
+    return panels

@@ -1,0 +1,83 @@
+"""What a person sees while a model trains: a bar at a terminal, lines in a log, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from funcgrad.util import optional
+from funcgrad_nn.util import at_a_terminal, has
+
+REFRESH_SECONDS = 0.1
+
+
+def shown(progress: bool | str) -> str:
+    """ "bar", "lines" or "nothing", from the argument of `fit`."""
+    if progress not in (True, False, "auto", "bar", "lines"):
+        raise ValueError(
+            f'fit: progress must be "auto", "bar", "lines", True or False, but got {progress!r}.'
+        )
+    if progress in (True, "bar"):
+        return "bar" if has("tqdm") else "lines"
+    if progress == "auto":
+        return "bar" if at_a_terminal() and has("tqdm") else "nothing"
+    return "lines" if progress == "lines" else "nothing"
+
+
+class Display:
+    """Shows one epoch after the other, in one of the ways of `shown`."""
+
+    def __init__(self, how: str, epochs: int):
+        self.how, self.epochs = how, epochs
+        self.bar = None
+        self.refreshed = 0.0
+
+    def watch(self, batches: Iterable, total: int | None, epoch: int) -> Iterator:
+        """The same batches, counted on a bar if there is one."""
+        if self.how == "bar":
+            self.bar = optional("tqdm").tqdm(
+                total=total,
+                desc=f"epoch {epoch}/{self.epochs}",
+                unit="step",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                mininterval=REFRESH_SECONDS,
+            )
+        for batch in batches:
+            yield batch
+            if self.bar is not None:
+                self.bar.update()
+
+    def step(self, logs: dict) -> None:
+        """Show a step's values, at most every tenth of a second: reading one waits for it."""
+        if self.bar is None or time.monotonic() - self.refreshed < REFRESH_SECONDS:
+            return
+        self.refreshed = time.monotonic()
+        values = {name: float(logs[name]) for name in loss_first(logs)}
+        self.bar.set_postfix_str(summary(values), refresh=False)
+
+    def epoch(self, epoch: int, values: dict[str, float], steps: int, seconds: float) -> None:
+        """Show the values of a whole epoch."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(summary(values))
+            self.bar.close()
+            self.bar = None
+        elif self.how == "lines":
+            rate = f"{steps / max(seconds, 1e-9):.0f} steps/s"
+            print(f"epoch {epoch}/{self.epochs}  {summary(values)}  {rate}", flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal in order, also when training was stopped half-way."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def loss_first(names: Iterable[str]) -> list[str]:
+    """The names in alphabetical order, with the loss before the metrics."""
+    return sorted(names, key=lambda name: (name != "loss", name))
+
+
+def summary(values: dict[str, float]) -> str:
+    """`train_loss 0.1234  val_accuracy 0.9876`."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
