@@ -1,0 +1,42 @@
+"""The notebooks run from top to bottom, in a few lines instead of Jupyter."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+NEEDS = {"03_training": ("sklearn", "matplotlib")}
+
+
+def code_cells(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_the_notebooks_are_numbered():
+    assert [path.name[:3] for path in NOTEBOOKS] == [
+        f"{i:02}_" for i in range(1, len(NOTEBOOKS) + 1)
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, tmp_path, monkeypatch):
+    for package in NEEDS.get(path.stem, ()):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    scope = {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        for number, source in enumerate(code_cells(path), start=1):
+            exec(compile(source, f"{path.name}, code cell {number}", "exec"), scope)
+    assert out.getvalue().strip()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_stored_without_output(path):
+    """Outputs would show a machine's state and drown a change of text in a diff."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert cells[0]["cell_type"] == "markdown"
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
