@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.core.array import ConcreteArray, KeyArray
-from funcgrad.core.dtypes import is_key
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr
-from funcgrad.core.primitive import result_buffer
+from funcgrad.core.primitive import result_buffer, wrap_buffer
 from funcgrad.core.trace import EVAL
 
 
@@ -20,10 +18,7 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[
     avals, out_avals = jaxpr.in_avals, jaxpr.out_avals
 
     def run(buffers: Sequence[Any]) -> list[Any]:
-        arrays = [
-            KeyArray(b, aval.dtype) if is_key(aval.dtype) else ConcreteArray(b, aval.weak_type)
-            for b, aval in zip(buffers, avals)
-        ]
+        arrays = [wrap_buffer(b, aval) for b, aval in zip(buffers, avals)]
         outs = eval_jaxpr(jaxpr, arrays, EVAL)
         return [result_buffer(o, aval) for o, aval in zip(outs, out_avals)]
 

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from funcgrad.core import backend
-from funcgrad.core.array import ConcreteArray, KeyArray
 from funcgrad.core.avals import ShapedArray
-from funcgrad.core.dtypes import is_key
 from funcgrad.core.jaxpr import Jaxpr, Var, program_effects, program_names
 from funcgrad.core.loops import Call
-from funcgrad.core.primitive import Construct, buffer_of
+from funcgrad.core.primitive import Construct, buffer_of, wrap_buffer
 from funcgrad.core.tangent import Zero, is_linear, is_zero
 from funcgrad.core.trace import Axis, current_trace
 from funcgrad.transforms.autodiff import jvp_jaxpr, linearize_jaxpr, nonzero_mask
@@ -43,10 +41,7 @@ def with_zeros(mask: Sequence[bool], tangents: Sequence[Any], avals: Sequence[Sh
 
 def arrays_of(avals: Sequence[ShapedArray], buffers: Sequence[Any]) -> list[Any]:
     """Buffers as Arrays of the given types."""
-    return [
-        KeyArray(b, aval.dtype) if is_key(aval.dtype) else ConcreteArray(b, aval.weak_type)
-        for b, aval in zip(buffers, avals)
-    ]
+    return [wrap_buffer(b, aval) for b, aval in zip(buffers, avals)]
 
 
 # ---- rules shared by all operations that call one program -----------------------------------------

@@ -11,6 +11,18 @@ from funcgrad.core import dtypes
 from funcgrad.core.dtypes import DType
 
 
+class _Unknown:
+    """A size known only at run time: the trips of a loop. It is equal to itself and takes part in no arithmetic."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "n"
+
+
+UNKNOWN = _Unknown()
+
+
 class ShapedArray:
     """Shape, element type, and whether the type is weak (came from a Python number). Immutable, compared by content."""
 

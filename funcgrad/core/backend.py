@@ -102,6 +102,16 @@ class _Quiet(threading.local):
 quiet = _Quiet()
 
 
+def physical_shape(aval: Any) -> tuple[Any, ...]:
+    """The shape of the buffer: keys have one more dimension, of words."""
+    return (*aval.shape, aval.dtype.words) if dtypes.is_key(aval.dtype) else aval.shape
+
+
+def physical_dtype(aval: Any) -> np.dtype:
+    """The dtype of the buffer."""
+    return dtypes.uint32 if dtypes.is_key(aval.dtype) else aval.dtype
+
+
 # ---- engines -----------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray
+from funcgrad.core.backend import quiet
 from funcgrad.core.source import user_source
 
 _NUMBERS = (bool, int, float, complex)
@@ -43,7 +44,7 @@ def from_number(name: str, x: Any, dtype: Any = None, weak: bool = True) -> Conc
     if dtype is None:
         dtype, weak = default_dtype(x), type(x) is not bool
     try:
-        return ConcreteArray(dtype.type(x), weak)
+        return ConcreteArray(quiet.run(dtype.type, x), weak)
     except OverflowError:
         raise OverflowError(
             f"{name}: the integer {x} does not fit into {dtypes.short_name(dtype)}. "

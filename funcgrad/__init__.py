@@ -1,0 +1,46 @@
+"""funcgrad: composable transformations of Python functions on arrays, with a compiler of its own.
+
+`grad`, `vjp`, `jvp`, `vmap` and `jit` compose to any depth over functions written with `funcgrad.numpy`.
+"""
+
+from funcgrad import errors as errors
+from funcgrad import lax, nn, numpy, random, tree, tree_util
+from funcgrad.api.autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
+from funcgrad.api.checkpoint import checkpoint, remat
+from funcgrad.api.compile import clear_caches, jit
+from funcgrad.api.devices import (
+    block_until_ready,
+    default_backend,
+    default_device,
+    device_count,
+    device_get,
+    device_put,
+    devices,
+    local_device_count,
+    local_devices,
+    process_count,
+    process_index,
+)
+from funcgrad.api.inspect import disable_jit, enable_x64, make_jaxpr
+from funcgrad.api.jacobians import hessian, jacfwd, jacrev
+from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
+from funcgrad.api.vectorize import vmap
+from funcgrad.config import config
+from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.core.array import Array
+from funcgrad.core.backend import Device
+from funcgrad.core.dtypes import float0
+from funcgrad.errors import install_excepthook as _install_excepthook
+
+__version__ = "0.1.0"
+jacobian = jacrev
+_install_excepthook()
+
+__all__ = [
+    "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint", "clear_caches", "config",
+    "custom_jvp", "custom_vjp", "default_backend", "default_device", "device_count", "device_get", "device_put",
+    "devices", "disable_jit", "enable_x64", "errors", "eval_shape", "float0", "grad", "hessian", "jacfwd", "jacobian",
+    "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count", "local_devices",
+    "make_jaxpr", "nn", "numpy", "process_count", "process_index", "random", "remat", "tree", "tree_util", "typeof",
+    "value_and_grad", "vjp", "vmap",
+]  # fmt: skip

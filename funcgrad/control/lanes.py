@@ -1,0 +1,44 @@
+"""One program per lane: how a branch or a loop with a predicate of its own for each lane is mapped.
+
+It becomes a scan over the lanes without a carry: mapped operands are its inputs, the others constants. No rule of its
+own is needed, each lane takes exactly its own branch or number of trips, and derivatives are those of single lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad.control.scan import scan_p
+from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.trace import Axis
+from funcgrad.primitives.basis import moveaxis
+from funcgrad.transforms.dce import derive
+
+
+def over_lanes(axis: Axis, args: Sequence[Any], dims: Sequence[int | None], run: Callable[..., Any]) -> Any:
+    """`run` on each lane; results and where their mapped dimension is."""
+    mapped = [d is not None for d in dims]
+    fixed = [a for a, m in zip(args, mapped) if not m]
+    rows = [moveaxis(a, d, 0) for a, d in zip(args, dims) if d is not None]
+    avals = [typeof(a) for a in fixed] + [_row(typeof(a)) for a in rows]
+
+    def lane(*operands: Any) -> Any:
+        shared, own = iter(operands[: len(fixed)]), iter(operands[len(fixed) :])
+        return run(*(next(own) if m else next(shared) for m in mapped))
+
+    outs = scan_p.bind(
+        *fixed,
+        *rows,
+        jaxpr=derive(lane, avals),
+        length=axis.size,
+        reverse=False,
+        unroll=1,
+        num_consts=len(fixed),
+        num_carry=0,
+    )
+    return outs, [0] * len(outs)
+
+
+def _row(aval: ShapedArray) -> ShapedArray:
+    return aval.update(shape=aval.shape[1:])
