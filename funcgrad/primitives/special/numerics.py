@@ -1,0 +1,79 @@
+"""What the formulas of special functions are evaluated with: polynomials, cache-sized blocks, and parts of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.core import dtypes
+
+BLOCK = 1 << 14          # elements at a time: the handful of intermediates stay in a core's second-level cache
+
+
+def polynomial(xp: Any, coefficients: Sequence[float], x: Any) -> Any:
+    """The polynomial with the lowest power first, by Horner's rule, in x's dtype and one buffer."""
+    constants = [x.dtype.type(c) for c in coefficients]
+    result = x * constants[-1]
+    for c in constants[-2:0:-1]:
+        xp.add(result, c, out=result)
+        xp.multiply(result, x, out=result)
+    return xp.add(result, constants[0], out=result)
+
+
+def in_blocks(function: Callable[..., Any], dtype: Any = None) -> Callable[..., Any]:
+    """A `value` rule from a function of vectors: operands of equal shape or rank 0, taken a block at a time.
+
+    The function is given arrays of rank 1 in `dtype` (default: their own, bfloat16 and float16 as float32), and its
+    result is rounded to the operands' dtype.
+    """
+    def value(xp, *xs, **params):
+        shape = max((x.shape for x in xs), key=len)
+        own = xs[0].dtype
+        working = dtype or (own if own.itemsize >= 4 else dtypes.float32)
+        flat = [xp.broadcast_to(x, shape).reshape(-1) for x in xs]
+        out = xp.empty(flat[0].shape, own)
+        for start in range(0, out.size, BLOCK):
+            here = slice(start, start + BLOCK)
+            out[here] = function(xp, *(x[here].astype(working, copy=False) for x in flat), **params)
+        return out.reshape(shape)
+    return value
+
+
+def fill(xp: Any, out: Any, where: Any, function: Callable[..., Any], *xs: Any) -> None:
+    """out[where] = function(xp, *xs[where]): a formula is evaluated where it is needed, and nowhere else."""
+    positions = xp.flatnonzero(where)
+    if positions.size == out.size:
+        out[...] = function(xp, *xs)
+    elif positions.size:
+        out[positions] = function(xp, *(x[positions] for x in xs))
+
+
+def until_converged(xp: Any, state: Sequence[Any], step: Callable[..., Any], limit: int) -> Sequence[Any]:
+    """Repeats `step(xp, count, *state) -> (state, unfinished)` on those elements that are not finished.
+
+    A state is a list of vectors. At most `limit` steps are made; what has not converged then stays as it is.
+    """
+    result, positions = [part.copy() for part in state], None
+    for count in range(1, limit + 1):
+        state, unfinished = step(xp, count, *state)
+        if positions is None:
+            positions = xp.arange(unfinished.size)
+        if not unfinished.all():
+            for whole, part in zip(result, state, strict=True):
+                whole[positions[~unfinished]] = part[~unfinished]
+            positions, state = positions[unfinished], [part[unfinished] for part in state]
+        if not positions.size:
+            return result
+    for whole, part in zip(result, state, strict=True):
+        whole[positions] = part
+    return result
+
+
+def poles(xp: Any, x: Any) -> Any:
+    """Where x is zero or a negative integer."""
+    return (x <= 0) & (x == xp.floor(x))
+
+
+FLOAT64 = np.dtype(np.float64)
