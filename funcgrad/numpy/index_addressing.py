@@ -134,7 +134,10 @@ def _index_vectors(columns: _Columns) -> Any:
         rank = np.ndim(values)
         first = at if at is not None else group_start + len(columns.group) - rank
         placed.append((values, tuple(range(first, first + rank))))
-    if all(isinstance(values, (np.ndarray, np.generic)) for values, _ in placed):
+    known = all(isinstance(values, (np.ndarray, np.generic)) for values, _ in placed)
+    if known and len(placed) == 1 and placed[0][0].shape == batch:
+        return placed[0][0][..., None].astype(columns.dtype, copy=False)
+    if known:
         lines = [_broadcast_in_numpy(values, batch, dims) for values, dims in placed]
         empty = np.zeros((*batch, 0), columns.dtype)
         return np.stack(lines, axis=-1).astype(columns.dtype) if lines else empty

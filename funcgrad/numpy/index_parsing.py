@@ -220,7 +220,7 @@ def _entry(item: Any, size: Any) -> Entry:
 def _mask_entries(mask: np.ndarray, shape: list[Any], dim: int) -> list[Picks]:
     """A mask picks the positions at which it is true, in each of its dimensions."""
     covered = tuple(shape[dim : dim + mask.ndim])
-    if mask.shape != covered:
+    if any(size not in (0, full) for size, full in zip(mask.shape, covered, strict=True)):
         raise IndexError(
             f"index: a mask must have the shape of the dimensions it masks, {covered}, but got "
             f"{mask.shape}."

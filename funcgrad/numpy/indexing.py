@@ -17,6 +17,7 @@ import numpy as np
 from funcgrad.config import config
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray, Tracer
+from funcgrad.core.backend import quiet
 from funcgrad.core.stage import StagingTrace
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.numpy.index_addressing import (
@@ -78,26 +79,33 @@ def getitem(x: Array, index: Any) -> Array:
 _BASIC = (int, slice, NoneType, EllipsisType)
 
 
+def _numpy_index(index: Any) -> Any:
+    """The index in NumPy's own terms, if it holds nothing but known values; else _UNKNOWN."""
+    kind = type(index)
+    if kind in _BASIC:
+        return index
+    if kind is tuple:
+        items = tuple(map(_numpy_index, index))
+        return _UNKNOWN if any(item is _UNKNOWN for item in items) else items
+    if kind is ConcreteArray:
+        index = index._buffer
+    if type(index) is np.ndarray and index.dtype.kind in "iub":
+        return index
+    return int(index) if isinstance(index, np.integer) else _UNKNOWN
+
+
+_UNKNOWN: Any = object()
+
+
 def _read_at_once(x: ConcreteArray, index: Any) -> ConcreteArray | None:
     """NumPy's own answer, where that is the same; None leaves the question to the general way."""
-    buffer = x._buffer
-    kind = type(index)
-    if kind is tuple:
-        basic = all(type(item) in _BASIC for item in index)
-    else:
-        basic = kind in _BASIC
-        if not basic and kind is ConcreteArray:
-            index, kind = index._buffer, type(index._buffer)
-    if basic:
-        item = index
-    elif kind is np.ndarray and index.dtype.kind in "iu" and type(buffer) is np.ndarray:
-        item = index
-    else:
+    item, buffer = _numpy_index(index), x._buffer
+    if item is _UNKNOWN or type(buffer) is not np.ndarray:
         return None
     try:
-        if basic or not buffer.ndim:
-            return ConcreteArray(buffer[item], x._weak)
-        return ConcreteArray(buffer.take(item, axis=0), x._weak)
+        if type(item) is np.ndarray and item.dtype.kind != "b" and buffer.ndim:
+            return ConcreteArray(buffer.take(item, axis=0), x._weak)  # twice as fast as buffer[item]
+        return ConcreteArray(buffer[item], x._weak)
     except (IndexError, TypeError, ValueError):
         return None  # the general way knows the settings, and says what is wrong
 
@@ -278,6 +286,10 @@ def update(
     wrap_negative_indices: bool = True,
 ) -> Array:
     """`x` with `y`, broadcast to the shape of `x[index]`, combined into these elements."""
+    if mode is None and wrap_negative_indices and current_trace() is EVAL:
+        found = _update_at_once(x, index, y, combine)
+        if found is not None:
+            return found
     parsed = parse(index, x.shape)
     plan = addressing(parsed.entries, parsed.shape, parsed.adjacent, wrap_negative_indices)
     if 0 in plan.shape:
@@ -295,6 +307,48 @@ def update(
         mode=mode,
     )
     return _as_before(squeeze(out, parsed.added), x)
+
+
+_UFUNCS = {
+    scatter: None,
+    scatter_add: np.add,
+    scatter_sub: np.subtract,
+    scatter_mul: np.multiply,
+    scatter_min: np.minimum,
+    scatter_max: np.maximum,
+}
+
+
+def _update_at_once(x: Array, index: Any, y: Any, combine: Callable[..., Array]) -> Array | None:
+    """NumPy's own update of a copy, where its meaning is the same; else None."""
+    if type(x) is not ConcreteArray or type(x._buffer) is not np.ndarray or not x._buffer.ndim:
+        return None
+    item, value, ufunc = _numpy_index(index), _plain_update(y, x._buffer.dtype), _UFUNCS[combine]
+    if item is _UNKNOWN or value is None:
+        return None
+    basic = all(type(i) in _BASIC for i in (item if type(item) is tuple else (item,)))
+    if not basic and ufunc is not None:
+        return None  # positions may repeat: scatter knows how to accumulate them fast
+    out = x._buffer.copy()
+    try:
+        quiet.run(_combine_at, out, item, value, ufunc)
+    except (IndexError, TypeError, ValueError, OverflowError):
+        return None  # the general way drops what is outside, and says what is wrong
+    return ConcreteArray(out, x._weak)
+
+
+def _combine_at(out: np.ndarray, item: Any, value: Any, ufunc: Any) -> None:
+    out[item] = value if ufunc is None else ufunc(out[item], value)
+
+
+def _plain_update(y: Any, dtype: np.dtype) -> Any:
+    """The update as a NumPy value of the array's dtype, or a number that adapts to it; else None."""
+    if type(y) is ConcreteArray:
+        y = y._buffer
+    if isinstance(y, (np.ndarray, np.generic)):
+        return y if y.dtype == dtype else None
+    fits = (type(y) is float or type(y) is int) if dtype.kind == "f" else type(y) is int
+    return y if fits and dtype.kind in "fiu" else None
 
 
 def _as_before(out: Array, x: Array) -> Array:
