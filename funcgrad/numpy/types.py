@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from funcgrad.core import dtypes
@@ -65,7 +64,7 @@ int_, float_, complex_, uint = int, float, complex, uint32
 
 def finfo(dtype: Any) -> Any:
     """Limits of a floating type: `eps`, `max`, `tiny`, ...; bfloat16 included."""
-    return ml_dtypes.finfo(dtypes.real_part(dtypes.as_dtype(dtype)))
+    return dtypes.finfo(dtypes.real_part(dtypes.as_dtype(dtype)))
 
 
 def iinfo(dtype: Any) -> Any:
