@@ -27,6 +27,7 @@ from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
 from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
 from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.core import pretty as _pretty  # gives programs their printed form
 from funcgrad.core.array import Array
 from funcgrad.core.backend import Device
 from funcgrad.core.dtypes import float0

@@ -1,7 +1,9 @@
 """Custom derivative rules: `custom_jvp` and `custom_vjp`.
 
 The function and its rules are staged when the function is called, under one union of what they close over: the rules
-run later, when the traces of the call may be gone. Outside of any trace the function is simply called.
+run later, when the traces of the call may be gone. Outside of any trace the function is simply called. A rule that
+calls its own function would be staged for ever; in there, the rule is a `Lazy` program, staged only if the rule itself
+is differentiated.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from funcgrad import tree
 from funcgrad.core import dtypes
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.inputs import as_input
-from funcgrad.core.jaxpr import Jaxpr, Var, eval_jaxpr, program_effects, program_names
+from funcgrad.core.jaxpr import Jaxpr, Var, eval_jaxpr, program_names
 from funcgrad.core.loops import Call
 from funcgrad.core.primitive import Construct
 from funcgrad.core.stage import stage
@@ -44,6 +47,39 @@ def _with_captures(jaxpr: Jaxpr, captured: Sequence[Any], union: dict[int, Any])
     own = {id(t): v for t, v in zip(captured, jaxpr.args)}
     leading = [own[i] if i in own else Var(typeof(t)) for i, t in union.items()]
     return jaxpr.replace(inputs=[*jaxpr.constvars, *leading, *jaxpr.args[len(captured) :]])
+
+
+class Lazy:
+    """A program that is made when it is first needed. What is derived from it is kept on it, and is lazy too."""
+
+    __slots__ = ("_make", "_made", "_derived")
+
+    def __init__(self, make: Callable[[], Jaxpr]) -> None:
+        self._make, self._made = make, None
+        self._derived: dict[Any, Lazy] = {}
+
+    def get(self) -> Jaxpr:
+        """The program."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def derived(self, key: Any, function: Callable[[Jaxpr], Jaxpr]) -> Lazy:
+        """Another program made from this one, the same for the same key."""
+        if key not in self._derived:
+            self._derived[key] = Lazy(lambda: function(self.get()))
+        return self._derived[key]
+
+    def __repr__(self) -> str:
+        return "rule"
+
+
+def _given(jaxpr: Jaxpr) -> Lazy:
+    return Lazy(lambda: jaxpr)
+
+
+# Functions whose rules are being staged here.
+_staging: ContextVar[tuple[Any, ...]] = ContextVar("funcgrad_custom_rules", default=())
 
 
 # ---- what both decorators share ----------------------------------------------------------------------
@@ -82,6 +118,7 @@ class _CustomRule:
     """Base of the decorators: signature, argument positions, and use as a method."""
 
     kind = "custom"
+    rule_count = 1
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()) -> None:
         self.fun = fun
@@ -116,6 +153,37 @@ class _CustomRule:
         nondiff = tuple(sorted(i % len(resolved) for i in self.nondiff_argnums if i < len(resolved)))
         return _Call(f"{self.kind} {self.__name__}", self.fun, nondiff, resolved)
 
+    def _unified(self, call: _Call, stage_rules: Callable[[Jaxpr], list[Staged]]) -> tuple[Jaxpr, list[Lazy], list[Any]]:
+        """The function's program, its rules' programs, and the tracers that any of them closed over."""
+        function = stage(call.flat, call.avals)
+        if self in _staging.get():
+            return function[0], self._deferred(call, function, stage_rules), function[1]
+        token = _staging.set((*_staging.get(), self))
+        try:
+            rules = stage_rules(function[0])
+        finally:
+            _staging.reset(token)
+        (jaxpr, *programs), captured = unified([function, *rules])
+        return jaxpr, [_given(p) for p in programs], captured
+
+    def _deferred(self, call: _Call, function: Staged, stage_rules: Callable[[Jaxpr], list[Staged]]) -> list[Lazy]:
+        """Rules of a call in the function's own rule: staged together when the first of them is needed."""
+        made: list[Jaxpr] = []
+
+        def make(i: int) -> Jaxpr:
+            if not made:
+                rules = stage_rules(function[0])
+                (_, *programs), captured = unified([function, *rules])
+                if len(captured) > len(function[1]):
+                    raise TypeError(
+                        f"{call.name}: a higher derivative of a rule that calls its own function cannot close over "
+                        "traced values. Pass them as arguments."
+                    )
+                made.extend(programs)
+            return made[i]
+
+        return [Lazy(functools.partial(make, i)) for i in range(self.rule_count)]
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
@@ -141,15 +209,15 @@ def _check_not_captured(what: str, tangents: Sequence[Any]) -> None:
 # ---- custom_jvp ------------------------------------------------------------------------------------------
 
 
-def _custom_jvp_run(args: Any, *, call_jaxpr: Jaxpr, jvp_jaxpr: Jaxpr, num_consts: int, name: str) -> list[Any]:
+def _custom_jvp_run(args: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str) -> list[Any]:
     return eval_jaxpr(call_jaxpr, args, EVAL)
 
 
-def _custom_jvp_jvp(primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, jvp_jaxpr: Jaxpr, num_consts: int, name: str) -> Any:
+def _custom_jvp_jvp(primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str) -> Any:
     _check_not_captured(name, tangents[:num_consts])
     trace, avals = current_trace(), call_jaxpr.in_avals[num_consts:]
     rows = [instantiate(t) for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
-    outs = eval_jaxpr(jvp_jaxpr, [*primals, *rows], trace)
+    outs = eval_jaxpr(jvp.get(), [*primals, *rows], trace)
     count = len(call_jaxpr.outputs)
     if isinstance(trace, LinearTrace) and any(map(trace.owns, outs[:count])):
         raise TypeError(f"{name}: the rule's primal result depends on a tangent. Compute it from the primals alone.")
@@ -159,13 +227,15 @@ def _custom_jvp_jvp(primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, jvp_jaxpr
     ]
 
 
-def _custom_jvp_batch(axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, jvp_jaxpr: Jaxpr, num_consts: int, name: str) -> Any:
+def _custom_jvp_batch(axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str) -> Any:
     mapped = tuple(d is not None for d in dims)
     rows = tuple(m for m, a in zip(mapped[num_consts:], call_jaxpr.in_avals[num_consts:]) if a.has_tangent)
     call, _ = batch_jaxpr(call_jaxpr, axis, mapped, (True,) * len(call_jaxpr.outputs))
-    rule, _ = batch_jaxpr(jvp_jaxpr, axis, mapped + rows, (True,) * len(jvp_jaxpr.outputs))
+    rule = jvp.derived(
+        (axis, mapped), lambda j: batch_jaxpr(j, axis, mapped + rows, (True,) * len(j.outputs))[0]
+    )
     moved = [a if d is None else batched(axis, a, d) for a, d in zip(args, dims)]
-    outs = custom_jvp_call_p.bind(*moved, call_jaxpr=call, jvp_jaxpr=rule, num_consts=num_consts, name=name)
+    outs = custom_jvp_call_p.bind(*moved, call_jaxpr=call, jvp=rule, num_consts=num_consts, name=name)
     return outs, [0] * len(outs)
 
 
@@ -232,15 +302,14 @@ class custom_jvp(_CustomRule):
             return self.fun(*args, **kwargs)
         call = self._begin(args, kwargs)
         rule = functools.partial(self._flat_rule, call)
-        function = stage(call.flat, call.avals)
-        (call_jaxpr, rule_jaxpr), captured = unified(
-            [function, stage(rule, call.avals + _inexact(call.avals))]
+        call_jaxpr, (jvp,), captured = self._unified(
+            call, lambda _: [stage(rule, call.avals + _inexact(call.avals))]
         )
         outs = custom_jvp_call_p.bind(
             *captured,
             *call.leaves,
             call_jaxpr=call_jaxpr,
-            jvp_jaxpr=rule_jaxpr,
+            jvp=jvp,
             num_consts=len(captured),
             name=call.name,
         )
@@ -296,18 +365,18 @@ def _custom_vjp_run(args: Any, *, call_jaxpr: Jaxpr, **params: Any) -> list[Any]
 
 
 def _custom_vjp_jvp(
-    primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, fwd_jaxpr: Jaxpr, bwd_jaxpr: Jaxpr, num_consts: int, name: str
+    primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, fwd: Lazy, bwd: Lazy, num_consts: int, name: str
 ) -> Any:
     _check_not_captured(name, tangents[:num_consts])
     count = len(call_jaxpr.outputs)
-    outs = eval_jaxpr(fwd_jaxpr, primals, current_trace())
+    outs = eval_jaxpr(fwd.get(), primals, current_trace())
     residuals = [*primals[:num_consts], *outs[count:]]
     avals = call_jaxpr.in_avals[num_consts:]
     rows = [instantiate(t) for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
     inexact = tuple(a.tangent() for a in call_jaxpr.out_avals if a.has_tangent)
     found = iter(
         custom_lin_p.bind(
-            *residuals, *rows, bwd_jaxpr=bwd_jaxpr, num_residuals=len(residuals), out_avals=inexact, name=name
+            *residuals, *rows, bwd=bwd, num_residuals=len(residuals), out_avals=inexact, name=name
         )
         if inexact
         else ()
@@ -318,15 +387,15 @@ def _custom_vjp_jvp(
 
 
 def _custom_vjp_batch(
-    axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, fwd_jaxpr: Jaxpr, bwd_jaxpr: Jaxpr, num_consts: int, name: str
+    axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, fwd: Lazy, bwd: Lazy, num_consts: int, name: str
 ) -> Any:
     """Maps all operands first, so that the sum for a shared one is the transpose of its broadcast."""
     rows = [batched(axis, a, d) for a, d in zip(args, dims)]
     outs = custom_vjp_call_p.bind(
         *rows,
         call_jaxpr=_all_mapped(call_jaxpr, axis),
-        fwd_jaxpr=_all_mapped(fwd_jaxpr, axis),
-        bwd_jaxpr=_all_mapped(bwd_jaxpr, axis),
+        fwd=_lazily_mapped(fwd, axis),
+        bwd=_lazily_mapped(bwd, axis),
         num_consts=num_consts,
         name=name,
     )
@@ -335,6 +404,10 @@ def _custom_vjp_batch(
 
 def _all_mapped(jaxpr: Jaxpr, axis: Axis) -> Jaxpr:
     return batch_jaxpr(jaxpr, axis, (True,) * len(jaxpr.args), (True,) * len(jaxpr.outputs))[0]
+
+
+def _lazily_mapped(program: Lazy, axis: Axis) -> Lazy:
+    return program.derived(axis, lambda jaxpr: _all_mapped(jaxpr, axis))
 
 
 custom_vjp_call_p = Construct(
@@ -356,17 +429,17 @@ def _custom_lin_run(args: Any, *, name: str, **params: Any) -> Any:
     )
 
 
-def _custom_lin_transpose(cts: Any, *args: Any, bwd_jaxpr: Jaxpr, num_residuals: int, out_avals: Any, name: str) -> Any:
-    results = eval_jaxpr(bwd_jaxpr, [*args[:num_residuals], *map(instantiate, cts)], current_trace())
+def _custom_lin_transpose(cts: Any, *args: Any, bwd: Lazy, num_residuals: int, out_avals: Any, name: str) -> Any:
+    results = eval_jaxpr(bwd.get(), [*args[:num_residuals], *map(instantiate, cts)], current_trace())
     rest = args[num_residuals:]
     return [None] * num_residuals + [c if is_linear(a) else None for c, a in zip(results, rest)]
 
 
-def _custom_lin_batch(axis: Axis, args: Any, dims: Any, *, bwd_jaxpr: Jaxpr, num_residuals: int, out_avals: Any, name: str) -> Any:
+def _custom_lin_batch(axis: Axis, args: Any, dims: Any, *, bwd: Lazy, num_residuals: int, out_avals: Any, name: str) -> Any:
     rows = [batched(axis, a, d) for a, d in zip(args, dims)]
     avals = tuple(a.update(shape=(axis.size, *a.shape)) for a in out_avals)
     outs = custom_lin_p.bind(
-        *rows, bwd_jaxpr=_all_mapped(bwd_jaxpr, axis), num_residuals=num_residuals, out_avals=avals, name=name
+        *rows, bwd=_lazily_mapped(bwd, axis), num_residuals=num_residuals, out_avals=avals, name=name
     )
     return outs, [0] * len(outs)
 
@@ -378,8 +451,6 @@ custom_lin_p = Construct(
     jvp=lambda primals, tangents, **params: _custom_lin_run(primals, **params),
     transpose=_custom_lin_transpose,
     batch=_custom_lin_batch,
-    effects=program_effects,
-    names=program_names,
 )
 
 
@@ -405,6 +476,7 @@ class custom_vjp(_CustomRule):
     """
 
     kind = "custom_vjp"
+    rule_count = 2
     fwd: Callable[..., Any] | None = None
     bwd: Callable[..., Any] | None = None
 
@@ -422,16 +494,13 @@ class custom_vjp(_CustomRule):
             return self.fun(*args, **kwargs)
         call = self._begin(args, kwargs)
         staged = _VjpRules(self, call)
-        function, fwd = stage(call.flat, call.avals), stage(staged.fwd, call.avals)
-        residuals = fwd[0].out_avals[len(function[0].outputs) :]
-        bwd = stage(staged.bwd, residuals + _inexact(function[0].out_avals))
-        (call_jaxpr, fwd_jaxpr, bwd_jaxpr), captured = unified([function, fwd, bwd])
+        call_jaxpr, (fwd, bwd), captured = self._unified(call, staged.stage)
         outs = custom_vjp_call_p.bind(
             *captured,
             *call.leaves,
             call_jaxpr=call_jaxpr,
-            fwd_jaxpr=fwd_jaxpr,
-            bwd_jaxpr=bwd_jaxpr,
+            fwd=fwd,
+            bwd=bwd,
             num_consts=len(captured),
             name=call.name,
         )
@@ -445,6 +514,12 @@ class _VjpRules:
         self.function, self.call = function, call
         self.residual_tree: Any = None
         self.out_avals: list[ShapedArray] = []
+
+    def stage(self, call_jaxpr: Jaxpr) -> list[Staged]:
+        """Both programs: the forward one first, since the backward one takes what it keeps."""
+        fwd = stage(self.fwd, self.call.avals)
+        residuals = fwd[0].out_avals[len(call_jaxpr.outputs) :]
+        return [fwd, stage(self.bwd, residuals + _inexact(call_jaxpr.out_avals))]
 
     def fwd(self, *leaves: Any) -> list[Any]:
         result = self.function.fwd(*self.call.arguments(leaves))  # type: ignore[misc]

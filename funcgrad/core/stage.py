@@ -58,7 +58,7 @@ class StagingTrace(Trace):
             if not self.descends_from(x.trace):
                 raise escaped(x, "a traced function")
         elif is_literal(x):
-            return Literal(x)
+            return literal(x)
         return self.capture(x)
 
     def capture(self, x: Any) -> Var:
@@ -91,6 +91,14 @@ def is_literal(x: Any) -> bool:
     if isinstance(x, (ConcreteArray, np.ndarray)):
         return x.ndim == 0 and not isinstance(x, KeyArray)
     return True
+
+
+def literal(x: Any) -> Literal:
+    """The constant of rank 0 as an atom; its value is an Array, whatever it came from."""
+    if type(x) is not ConcreteArray:
+        aval = typeof(x)
+        x = ConcreteArray(aval.dtype.type(x), aval.weak_type)
+    return Literal(x)
 
 
 def frozen(x: Any) -> Any:

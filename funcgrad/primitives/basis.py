@@ -576,7 +576,7 @@ def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False
 def full(shape: Sequence[Any], fill_value: Any, dtype: DType) -> Any:
     """An array whose elements all equal `fill_value`."""
     if type(fill_value) in _NUMBERS or isinstance(fill_value, np.generic):
-        fill_value = dtype.type(fill_value)
+        fill_value = ConcreteArray(dtype.type(fill_value))
     else:
         fill_value = convert_element_type(fill_value, dtype)
     shape = tuple(shape)

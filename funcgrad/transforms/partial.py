@@ -12,7 +12,7 @@ from typing import Any
 
 from funcgrad.core.array import Tracer
 from funcgrad.core.avals import ShapedArray, typeof
-from funcgrad.core.jaxpr import NO_EFFECTS, Atom, Eqn, Jaxpr, Literal, Var, eval_jaxpr, memoised
+from funcgrad.core.jaxpr import NO_EFFECTS, Atom, Eqn, Jaxpr, Var, eval_jaxpr, memoised
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.source import user_source
 from funcgrad.core.stage import (
@@ -22,6 +22,7 @@ from funcgrad.core.stage import (
     collector_paused,
     frozen,
     is_literal,
+    literal,
 )
 from funcgrad.core.trace import EVAL, Trace
 from funcgrad.transforms.dce import drop_dead
@@ -70,7 +71,7 @@ class LinearTrace(Trace):
         if type(x) is LinearTracer and x.trace is self:
             return x.var
         if not isinstance(x, Tracer) and is_literal(x):
-            return Literal(x)
+            return literal(x)
         if id(x) not in self.known:
             # In a partial evaluation the known program's own variable serves for both programs.
             shared = type(x) is StagingTracer and x.trace is self.parent
