@@ -87,6 +87,8 @@ class Deleted:
     """Stands in the place of a buffer that was donated; every use raises."""
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name == "__wrapped__":  # inspect and doctest ask every object of a module
+            raise AttributeError(name)
         raise RuntimeError(
             "Array has been deleted: it was donated to a jitted function. Use the function's result instead, "
             "or call it without donating this argument."
