@@ -10,7 +10,11 @@ from __future__ import annotations
 import math
 
 from funcgrad.primitives.special.gamma_functions import (
-    digamma_positive, gamma_positive, lgamma_positive, stirling_tail)
+    digamma_positive,
+    gamma_positive,
+    lgamma_positive,
+    stirling_rest,
+)
 from funcgrad.primitives.special.numerics import FLOAT64, fill, in_blocks, until_converged
 
 _LIMIT = 10000                   # terms; about 6 sqrt(a) are needed where x is near a
@@ -44,7 +48,7 @@ def _gamma_factor(xp, a, x):
 
 def _gamma_factor_large(xp, a, x):
     """The large exponents a log(x / a) and a - x cancel before anything is rounded."""
-    exponent = a * _log1p_minus(xp, (x - a) / a) - stirling_tail(xp, a)
+    exponent = a * _log1p_minus(xp, (x - a) / a) - stirling_rest(xp, a)
     return xp.exp(exponent) / xp.sqrt(2 * math.pi * a)
 
 
@@ -59,7 +63,7 @@ def _beta_factor(xp, a, b, x):
 def _beta_factor_large(xp, a, b, x):
     mean = a / (a + b)
     exponent = (a * _log1p_minus(xp, (x - mean) / mean) + b * _log1p_minus(xp, (mean - x) / (1 - mean))
-                + stirling_tail(xp, a + b) - stirling_tail(xp, a) - stirling_tail(xp, b))
+                + stirling_rest(xp, a + b) - stirling_rest(xp, a) - stirling_rest(xp, b))
     return xp.exp(exponent) * xp.sqrt(a * b / (2 * math.pi * (a + b)))
 
 
