@@ -24,6 +24,7 @@ class Rewriter:
         self.constants: dict[Var, Any] = dict(zip(jaxpr.constvars, jaxpr.consts))
         self.definitions: dict[Var, Eqn] = {}
         self.replaced: dict[Var, Atom] = {}
+        self.notes: dict[Any, Any] = {}  # what a pass's rules tell each other
         self.source: Source | None = None
         self.changed = False
 

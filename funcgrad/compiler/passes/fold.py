@@ -37,7 +37,7 @@ def _is_foldable(program: Rewriter, e: Eqn) -> bool:
 
 def _repeats_one_value(e: Eqn) -> bool:
     """A scalar in a larger shape: better left, since its readers can take the scalar."""
-    return len(e.args) == 1 and not e.args[0].aval.shape and bool(e.outs[0].aval.shape)
+    return len(e.args) == 1 and not e.args[0].aval.shape and _elements(e.outs[0]) > 1
 
 
 def _elements(var: Var) -> int:
