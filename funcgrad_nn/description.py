@@ -71,8 +71,12 @@ class Described:
     """Base of `Module`: remembers its constructor's arguments and cannot be changed afterwards."""
 
     __slots__ = ("__dict__", "__weakref__", "_record")
+    _record: Any
     inline: tuple[str, ...] = ()  # attributes whose modules take no name from the attribute
-    reserved: frozenset[str] = frozenset({"inline", "reserved", "itself"})
+    open = False  # True in layers that learn a size from their first input
+    reserved: frozenset[str] = frozenset(
+        {"inline", "open", "reserved", "itself", "parameters", "initial_state", "infer"}
+    )
 
     def __new__(cls, *arguments, **keywords):
         self = super().__new__(cls)
@@ -84,7 +88,7 @@ class Described:
         super().__init_subclass__(**options)
         names.register(cls)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _sealing(cls.__init__)
+            setattr(cls, "__init__", _sealing(cls.__init__))  # noqa: B010, mypy guards __init__
 
     def __setattr__(self, name: str, value) -> None:
         owner = type(self).__name__
@@ -120,6 +124,18 @@ class Described:
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self.itself(), "", {}, ()))
+
+    def parameters(self, key) -> dict:
+        """This module's own parameters, by name, drawn from `key`; submodules have theirs."""
+        return {}
+
+    def initial_state(self) -> dict:
+        """This module's own state before training, by name."""
+        return {}
+
+    def infer(self, *inputs) -> Described:
+        """For layers with `open = True`: the same layer with its sizes taken from `inputs`."""
+        return self
 
     def itself(self):
         """The description; for a view of one (see `Module`) the one that it shows."""
@@ -247,7 +263,7 @@ def bound_arguments(described: Described) -> inspect.BoundArguments:
 
 def _headline(described: Described) -> str:
     """The constructor call, without the arguments that are modules."""
-    shown = []
+    shown: list[str] = []
     bound = bound_arguments(described)
     for name, value in list(bound.arguments.items())[1:]:
         parameter = bound.signature.parameters[name]

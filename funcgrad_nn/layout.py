@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import funcgrad as fg
 from funcgrad_nn.description import Described, children, is_array
@@ -11,7 +12,7 @@ from funcgrad_nn.description import Described, children, is_array
 Path = tuple[str, ...]
 
 
-def layout_of(module: Described) -> list[tuple[Path, Described]]:
+def layout_of(module: Described) -> list[tuple[Path, Any]]:
     """(path, module) for every distinct module, outermost first; a shared one at its first path."""
     cache = module._record.cache
     if "layout" not in cache:

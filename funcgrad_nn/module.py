@@ -45,7 +45,6 @@ class Module(Described):
     (2, 3)
     """
 
-    open = False  # True in layers that learn a size from their first input
     reserved = Described.reserved | {
         "p",
         "state",
@@ -54,11 +53,7 @@ class Module(Described):
         "set_state",
         "init",
         "apply",
-        "parameters",
-        "initial_state",
-        "infer",
         "forward",
-        "open",
         "modules",
         "to_json",
         "from_json",
@@ -72,18 +67,6 @@ class Module(Described):
     def forward(self, *inputs, **named):
         """The computation; runs inside `apply`, where submodules can be called."""
         raise TypeError(f"{type(self).__name__} has no forward(self, x): write one.")
-
-    def parameters(self, key) -> dict:
-        """This module's own parameters, by name, drawn from `key`; submodules have theirs."""
-        return {}
-
-    def initial_state(self) -> dict:
-        """This module's own state before training, by name."""
-        return {}
-
-    def infer(self, *inputs) -> Module:
-        """For layers with `open = True`: the same layer with its sizes taken from `inputs`."""
-        return self
 
     # -- what users call
 
@@ -204,7 +187,7 @@ class Module(Described):
                 )
         bound.run.updates.setdefault(bound.path, {}).update(entries)
 
-    def itself(self) -> Module:
+    def itself(self) -> Any:
         """The description that this is, or that this view shows."""
         record = self._record
         return record.module if isinstance(record, Bound) else self
@@ -236,7 +219,7 @@ def _require_key(what: str, module: Module, key) -> None:
         )
 
 
-def _sizes_from(module: Module, key, inputs: tuple) -> dict[Path, Module]:
+def _sizes_from(module: Module, key, inputs: tuple) -> dict[Path, Any]:
     """Open layers, closed: `forward` is run on shapes alone, and each sees its input's shape."""
     run = Sizing(module, key)
 

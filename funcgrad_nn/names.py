@@ -55,9 +55,9 @@ def name_of_function(function) -> str | None:
         if registered is function:
             return name
     for place, namespace in NAMESPACES.items():
-        name = getattr(function, "__name__", None)
-        if name and getattr(namespace, name, None) is function:
-            return f"{place}.{name}"
+        own = getattr(function, "__name__", None)
+        if own and getattr(namespace, own, None) is function:
+            return f"{place}.{own}"
     return None
 
 

@@ -7,6 +7,7 @@ module it shows, at which path, in which run; it is of use only while that run l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -134,7 +135,7 @@ class Sizing(Run):
 
     def __init__(self, module: Described, key):
         super().__init__(module, {}, {}, train=False, key=key)
-        self.sized: dict[Path, Described] = {}
+        self.sized: dict[Path, Any] = {}
         self.made: dict[str, dict[Path, Mapping]] = {"params": {}, "state": {}}
 
     def called(self, bound: Bound, inputs: tuple) -> None:

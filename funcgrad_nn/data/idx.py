@@ -7,11 +7,11 @@ bytes that are there before anything of that size is allocated.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def read_idx(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> np.ndarray:
             raise ValueError(f"read_idx: {path}: the gzip stream is damaged ({error}).") from None
 
 
-def _read(stream: BinaryIO, path: Path, available: int, max_bytes: int) -> np.ndarray:
+def _read(stream: io.BufferedIOBase, path: Path, available: int, max_bytes: int) -> np.ndarray:
     """`available` is the most that the file can hold; it bounds what the header may ask for."""
     dtype, shape = _header(stream, path)
     # A size of zero must not hide absurd others: NumPy refuses them with a worse message.
@@ -59,7 +59,7 @@ def _read(stream: BinaryIO, path: Path, available: int, max_bytes: int) -> np.nd
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def _header(stream: BinaryIO, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
+def _header(stream: io.BufferedIOBase, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES:
         raise ValueError(f"read_idx: {path}: not an IDX file; it starts with {start!r}.")
@@ -72,7 +72,7 @@ def _header(stream: BinaryIO, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     return np.dtype(TYPES[start[2]]), tuple(map(int, np.frombuffer(sizes, ">u4")))
 
 
-def _exactly(stream: BinaryIO, path: Path, needed: int) -> bytearray:
+def _exactly(stream: io.BufferedIOBase, path: Path, needed: int) -> bytearray:
     """The next `needed` bytes, which must be the last; memory grows only as they arrive."""
     values = bytearray()
     while len(values) < needed:
