@@ -15,6 +15,9 @@ from funcgrad.numpy.arrays import (
 from funcgrad.numpy.averages import (
     average, mean, std, var,
 )  # fmt: skip
+from funcgrad.numpy.calculus import (
+    diff, ediff1d, gradient, interp, trapezoid,
+)  # fmt: skip
 from funcgrad.numpy.creation import (
     arange, empty, empty_like, eye, full, full_like, geomspace, identity, indices, linspace,
     logspace, meshgrid, mgrid, ogrid, ones, ones_like, tri, vander, zeros, zeros_like,
@@ -25,6 +28,9 @@ from funcgrad.numpy.diagonals import (
 from funcgrad.numpy.functional import (
     vectorize,
 )  # fmt: skip
+from funcgrad.numpy.histograms import (
+    bincount, histogram, histogram2d, histogram_bin_edges, histogramdd,
+)  # fmt: skip
 from funcgrad.numpy.index_grids import (
     argwhere, diag_indices, diag_indices_from, flatnonzero, ix_, mask_indices, nonzero,
     ravel_multi_index, tril_indices, tril_indices_from, triu_indices, triu_indices_from,
@@ -34,6 +40,7 @@ from funcgrad.numpy.joining import (
     append, array_split, block, column_stack, concat, concatenate, delete, dsplit, dstack, hsplit,
     hstack, insert, repeat, resize, split, stack, tile, unstack, vsplit, vstack,
 )  # fmt: skip
+from funcgrad.numpy.methods import install as _install
 from funcgrad.numpy.nanreductions import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum,
     nanvar,
@@ -54,6 +61,10 @@ from funcgrad.numpy.selection import (
     apply_along_axis, choose, compress, extract, fill_diagonal, piecewise, place, put,
     put_along_axis, select, take, take_along_axis, where,
 )  # fmt: skip
+from funcgrad.numpy.sets import (
+    intersect1d, isin, setdiff1d, setxor1d, union1d, unique, unique_all, unique_counts,
+    unique_inverse, unique_values,
+)  # fmt: skip
 from funcgrad.numpy.shaping import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_shapes, broadcast_to,
     expand_dims, flip, fliplr, flipud, matrix_transpose, moveaxis, permute_dims, ravel, reshape,
@@ -63,11 +74,11 @@ from funcgrad.numpy.sorting import (
     argpartition, argsort, digitize, lexsort, partition, searchsorted, sort, sort_complex,
 )  # fmt: skip
 from funcgrad.numpy.types import (
-    bfloat16, bool_, can_cast, cdouble, character, complex128, complex64, complex_,
-    complexfloating, csingle, double, dtype, finfo, flexible, float16, float32, float64, float_,
-    floating, generic, iinfo, inexact, int16, int32, int64, int8, int_, integer, isdtype,
-    isscalar, issubdtype, iterable, ndim, number, object_, promote_types, result_type, shape,
-    signedinteger, single, size, uint, uint16, uint32, uint64, uint8, unsignedinteger,
+    bfloat16, bool_, can_cast, cdouble, character, complex64, complex128, complex_, complexfloating,
+    csingle, double, dtype, finfo, flexible, float16, float32, float64, float_, floating, generic,
+    iinfo, inexact, int8, int16, int32, int64, int_, integer, isdtype, isscalar, issubdtype,
+    iterable, ndim, number, object_, promote_types, result_type, shape, signedinteger, single, size,
+    uint, uint8, uint16, uint32, uint64, unsignedinteger,
 )  # fmt: skip
 from funcgrad.numpy.ufuncs import (
     abs, absolute, acos, acosh, add, allclose, angle, arccos, arccosh, arcsin, arcsinh, arctan,
@@ -77,16 +88,15 @@ from funcgrad.numpy.ufuncs import (
     deg2rad, degrees, divide, divmod, equal, exp, exp2, expm1, fabs, fix, float_power, floor,
     floor_divide, fmax, fmin, fmod, frexp, gcd, greater, greater_equal, heaviside, hypot, imag,
     invert, isclose, iscomplex, iscomplexobj, isfinite, isinf, isnan, isneginf, isposinf, isreal,
-    isrealobj, lcm, ldexp, left_shift, less, less_equal, log, log10, log1p, log2, logaddexp,
+    isrealobj, lcm, ldexp, left_shift, less, less_equal, log, log1p, log2, log10, logaddexp,
     logaddexp2, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, mod, modf,
     multiply, nan_to_num, negative, nextafter, not_equal, polyval, positive, pow, power, rad2deg,
-    radians, real, reciprocal, remainder, right_shift, rint, round, sign, signbit, sin, sinc,
-    sinh, spacing, sqrt, square, subtract, tan, tanh, true_divide, trunc,
+    radians, real, reciprocal, remainder, right_shift, rint, round, sign, signbit, sin, sinc, sinh,
+    spacing, sqrt, square, subtract, tan, tanh, true_divide, trunc,
 )  # fmt: skip
-from funcgrad.numpy.methods import install as _install
 
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
-bool = bool_  # noqa: A001
+bool = bool_
 
 _install()
 
@@ -96,40 +106,43 @@ __all__ = [
     "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort", "argwhere", "around",
     "array", "array_equal", "array_equiv", "array_repr", "array_split", "array_str", "asarray",
     "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
-    "average", "bfloat16", "bitwise_and", "bitwise_count", "bitwise_invert", "bitwise_left_shift",
-    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block", "bool", "bool_",
-    "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "cbrt", "cdouble", "ceil",
-    "character", "choose", "clip", "column_stack", "complex128", "complex64", "complex_",
-    "complexfloating", "compress", "concat", "concatenate", "conj", "conjugate", "copy",
-    "copysign", "cos", "cosh", "count_nonzero", "csingle", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_indices", "diag_indices_from",
-    "diagflat", "diagonal", "digitize", "divide", "divmod", "double", "dsplit", "dstack", "dtype",
-    "e", "empty", "empty_like", "equal", "euler_gamma", "exp", "exp2", "expand_dims", "expm1",
-    "extract", "eye", "fabs", "fill_diagonal", "finfo", "fix", "flatnonzero", "flexible", "flip",
-    "fliplr", "flipud", "float16", "float32", "float64", "float_", "float_power", "floating",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp", "from_dlpack", "frombuffer",
-    "fromfunction", "fromiter", "fromstring", "full", "full_like", "gcd", "generic", "geomspace",
-    "greater", "greater_equal", "heaviside", "hsplit", "hstack", "hypot", "identity", "iinfo",
-    "imag", "indices", "inexact", "inf", "insert", "int16", "int32", "int64", "int8", "int_",
-    "integer", "invert", "isclose", "iscomplex", "iscomplexobj", "isdtype", "isfinite", "isinf",
-    "isnan", "isneginf", "isposinf", "isreal", "isrealobj", "isscalar", "issubdtype", "iterable",
-    "ix_", "lcm", "ldexp", "left_shift", "less", "less_equal", "lexsort", "linspace", "load",
-    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logspace", "mask_indices", "matrix_transpose", "max", "maximum",
-    "mean", "median", "meshgrid", "mgrid", "min", "minimum", "mod", "modf", "moveaxis",
-    "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
-    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
-    "nanstd", "nansum", "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter",
-    "nonzero", "not_equal", "number", "object_", "ogrid", "ones", "ones_like", "pad", "partition",
-    "percentile", "permute_dims", "pi", "piecewise", "place", "polyval", "positive", "pow",
-    "power", "prod", "promote_types", "ptp", "put", "put_along_axis", "quantile", "rad2deg",
-    "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90",
-    "round", "save", "savez", "searchsorted", "select", "shape", "sign", "signbit",
-    "signedinteger", "sin", "sinc", "single", "sinh", "size", "sort", "sort_complex", "spacing",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
-    "take_along_axis", "tan", "tanh", "tile", "trace", "transpose", "tri", "tril", "tril_indices",
-    "tril_indices_from", "trim_zeros", "triu", "triu_indices", "triu_indices_from", "true_divide",
-    "trunc", "uint", "uint16", "uint32", "uint64", "uint8", "unravel_index", "unsignedinteger",
-    "unstack", "vander", "var", "vectorize", "vsplit", "vstack", "where", "zeros", "zeros_like",
+    "average", "bfloat16", "bincount", "bitwise_and", "bitwise_count", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block", "bool", "bool_", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast",
+    "cbrt", "cdouble", "ceil", "character", "choose", "clip", "column_stack", "complex128",
+    "complex64", "complex_", "complexfloating", "compress", "concat", "concatenate", "conj",
+    "conjugate", "copy", "copysign", "cos", "cosh", "count_nonzero", "csingle", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_indices",
+    "diag_indices_from", "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "double",
+    "dsplit", "dstack", "dtype", "e", "ediff1d", "empty", "empty_like", "equal", "euler_gamma",
+    "exp", "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fill_diagonal", "finfo",
+    "fix", "flatnonzero", "flexible", "flip", "fliplr", "flipud", "float16", "float32", "float64",
+    "float_", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp",
+    "from_dlpack", "frombuffer", "fromfunction", "fromiter", "fromstring", "full", "full_like",
+    "gcd", "generic", "geomspace", "gradient", "greater", "greater_equal", "heaviside", "histogram",
+    "histogram2d", "histogram_bin_edges", "histogramdd", "hsplit", "hstack", "hypot", "identity",
+    "iinfo", "imag", "indices", "inexact", "inf", "insert", "int16", "int32", "int64", "int8",
+    "int_", "integer", "interp", "intersect1d", "invert", "isclose", "iscomplex", "iscomplexobj",
+    "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "isrealobj",
+    "isscalar", "issubdtype", "iterable", "ix_", "lcm", "ldexp", "left_shift", "less", "less_equal",
+    "lexsort", "linspace", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "mask_indices",
+    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "mgrid", "min", "minimum",
+    "mod", "modf", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin",
+    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
+    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndarray", "ndim", "negative",
+    "newaxis", "nextafter", "nonzero", "not_equal", "number", "object_", "ogrid", "ones",
+    "ones_like", "pad", "partition", "percentile", "permute_dims", "pi", "piecewise", "place",
+    "polyval", "positive", "pow", "power", "prod", "promote_types", "ptp", "put", "put_along_axis",
+    "quantile", "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal",
+    "remainder", "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll",
+    "rollaxis", "rot90", "round", "save", "savez", "searchsorted", "select", "setdiff1d",
+    "setxor1d", "shape", "sign", "signbit", "signedinteger", "sin", "sinc", "single", "sinh",
+    "size", "sort", "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tile", "trace",
+    "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from", "trim_zeros",
+    "triu", "triu_indices", "triu_indices_from", "true_divide", "trunc", "uint", "uint16", "uint32",
+    "uint64", "uint8", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
+    "unique_values", "unravel_index", "unsignedinteger", "unstack", "vander", "var", "vectorize",
+    "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ from funcgrad.primitives.shape import broadcasted_iota, expand_dims, rev
 from funcgrad.primitives.slicing import nonnegative, replaced
 
 
-def _gathered(x, order, dimension):
+def gather_along(x: Any, order: Any, dimension: int) -> Any:
     """The elements of `x` at the positions `order` along `dimension`."""
     ndim = len(typeof(x).shape)
     others = tuple(d for d in range(ndim) if d != dimension)
@@ -39,7 +39,7 @@ def _gathered(x, order, dimension):
 
 def _gathered_tangents(tangents, outs, order, dimension):
     return [
-        Zero(typeof(out).tangent()) if is_zero(t) else _gathered(t, order, dimension)
+        Zero(typeof(out).tangent()) if is_zero(t) else gather_along(t, order, dimension)
         for t, out in zip(tangents, outs, strict=True)
     ]
 
