@@ -52,9 +52,9 @@ def _cumulation(name: str, *, run, op: str, accepts, tangent=None) -> Primitive:
             return out, rev(tangent(rev(x, (axis,)), rev(t, (axis,)), axis), (axis,))
         return out, tangent(x, t, axis)
 
-    def batch(axis, args, dims, **params):
+    def batch(mapped, args, dims, /, *, axis, reverse):
         (x,), (dim,) = args, dims
-        return cumulate(x, params["axis"] + (params["axis"] >= dim), params["reverse"]), dim
+        return cumulate(x, axis + (axis >= dim), reverse), dim
 
     primitive = Primitive(
         name,

@@ -288,10 +288,9 @@ def _split_jvp(primals, tangents, *, sizes, axis):
     return split(x, sizes, axis), split(t, sizes, axis)
 
 
-def _split_batch(axis, args, dims, **params):
+def _split_batch(mapped, args, dims, /, *, sizes, axis):
     (x,), (dim,) = args, dims
-    (position,) = _in_batch((params["axis"],), dim)
-    return split(x, params["sizes"], position), [dim] * len(params["sizes"])
+    return split(x, sizes, axis + (axis >= dim)), [dim] * len(sizes)
 
 
 def _split_loops(x, *, sizes, axis):

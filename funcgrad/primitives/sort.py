@@ -161,10 +161,9 @@ def _top_k_jvp(primals, tangents, *, k, axis):
     return [values, order], [tangent, Zero(typeof(order).tangent())]
 
 
-def _top_k_batch(axis, args, dims, *, k, **params):
+def _top_k_batch(mapped, args, dims, /, *, k, axis):
     (x,), (dim,) = args, dims
-    position = params["axis"] + (params["axis"] >= dim)
-    return list(top_k(x, k, axis=position)), [dim, dim]
+    return list(top_k(x, k, axis=axis + (axis >= dim))), [dim, dim]
 
 
 top_k_p = Primitive(
