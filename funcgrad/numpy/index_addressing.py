@@ -182,10 +182,11 @@ def require_positions(positions: Any, dim: int, size: Any) -> None:
         raise IndexError(f"index: dimension {dim} has size 0 and thus no positions.")
 
 
-def from_front(positions: Any, size: Any, wrap: bool, dtype: np.dtype) -> Any:
+def from_front(positions: Any, size: Any, wrap: bool, dtype: Any) -> Any:
     """Positions counted from the front, in `dtype`; those out of range stay so."""
     signed = positions.dtype.kind == "i"
     if isinstance(positions, (np.ndarray, np.generic)):
+        positions = np.asarray(positions)
         if wrap and signed:
             positions = np.where(positions < 0, positions.astype(np.int64) + size, positions)
         limits = np.iinfo(dtype)

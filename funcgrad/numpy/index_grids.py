@@ -112,7 +112,7 @@ def argwhere(a: Any, *, size: int | None = None, fill_value: Any = None) -> Arra
     return concatenate([expand_dims(line, (1,)) for line in lines], 1)
 
 
-# ---------------------------------------------------------------- flat and many-dimensional positions
+# ---------------------------------------------------------------- flat positions
 
 
 def unravel_index(indices: Any, shape: Any) -> tuple[Array, ...]:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcgrad.config import config
+from funcgrad.control.loop import fori_loop
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray, Tracer
 from funcgrad.core.backend import quiet
 from funcgrad.core.stage import StagingTrace
-from funcgrad.core.trace import EVAL, current_trace
+from funcgrad.core.trace import EVAL, Trace, current_trace
 from funcgrad.numpy.index_addressing import (
     Addressing,
     addressing,
@@ -44,6 +45,7 @@ from funcgrad.primitives.basis import (
     convert_element_type,
     full,
     reshape,
+    select_n,
 )
 from funcgrad.primitives.dynamic_slice import dynamic_slice_p
 from funcgrad.primitives.gather import gather, scatter_add, scatter_sub
@@ -51,6 +53,8 @@ from funcgrad.primitives.index_maps import (
     GatherScatterMode,
     mirror_of_gather,
 )
+from funcgrad.primitives.logic import gt
+from funcgrad.primitives.reduce import reduce_max
 from funcgrad.primitives.scatter import scatter, scatter_max, scatter_min, scatter_mul
 from funcgrad.primitives.shape import expand_dims, rev, squeeze
 from funcgrad.primitives.slicing import slice as static_slice
@@ -104,7 +108,7 @@ def _read_at_once(x: ConcreteArray, index: Any) -> ConcreteArray | None:
         return None
     try:
         if type(item) is np.ndarray and item.dtype.kind != "b" and buffer.ndim:
-            return ConcreteArray(buffer.take(item, axis=0), x._weak)  # twice as fast as buffer[item]
+            return ConcreteArray(buffer.take(item, axis=0), x._weak)  # faster than buffer[item]
         return ConcreteArray(buffer[item], x._weak)
     except (IndexError, TypeError, ValueError):
         return None  # the general way knows the settings, and says what is wrong
@@ -112,7 +116,7 @@ def _read_at_once(x: ConcreteArray, index: Any) -> ConcreteArray | None:
 
 def is_eager() -> bool:
     """Is no program being written, so that a user stands right behind this operation?"""
-    trace = current_trace()
+    trace: Trace | None = current_trace()
     while trace is not None:
         if isinstance(trace, StagingTrace):
             return False
@@ -154,11 +158,13 @@ class _Lookup(NamedTuple):
     unique_indices: bool = False
 
 
-def read(x: Array, parsed: ParsedIndex, lookup: _Lookup = _Lookup()) -> Array:
+_PROMISED = _Lookup()
+
+
+def read(x: Array, parsed: ParsedIndex, lookup: _Lookup = _PROMISED) -> Array:
     """The elements that the entries address."""
     x = expand_dims(x, parsed.added)
-    entries = _without_outside_points(parsed, lookup)
-    x, entries = _sliced(x, entries, lookup.wrap)
+    x, entries = _sliced(x, _without_outside_points(parsed, lookup), lookup.wrap)
     if any(isinstance(entry, Picks) for entry in entries):
         return _picked(x, entries, parsed.adjacent, lookup)
     return expand_dims(x, [i for i, entry in enumerate(entries) if entry is None])
@@ -182,21 +188,21 @@ def _without_outside_points(parsed: ParsedIndex, lookup: _Lookup) -> tuple[Entry
 
 def _sliced(x: Array, entries: tuple[Entry, ...], wrap: bool) -> tuple[Array, list[Entry]]:
     """Takes slices and static positions as a view; what is left are whole dimensions and picks."""
-    starts, limits, steps, reverse, gone = [], [], [], [], []
+    spans: list[Span] = []
+    reverse, gone = [], []
     for entry in entries:
         if entry is None:
             continue
-        dim, size = len(starts), x.shape[len(starts)]
-        span = _as_span(entry, size, wrap)
+        dim = len(spans)
+        span = _as_span(entry, x.shape[dim], wrap)
         if span.step < 0:
             reverse.append(dim)
             span = forward(span)
         if isinstance(entry, Point):
             gone.append(dim)
-        starts.append(span.start)
-        steps.append(span.step)
-        limits.append(_limit(span))
-    x = static_slice(x, starts, limits, steps)
+        spans.append(span)
+    starts, limits = [span.start for span in spans], [_limit(span) for span in spans]
+    x = static_slice(x, starts, limits, [span.step for span in spans])
     x = squeeze(rev(x, reverse), gone)
     return x, _remaining(entries, x.shape)
 
@@ -342,7 +348,7 @@ def _combine_at(out: np.ndarray, item: Any, value: Any, ufunc: Any) -> None:
 
 
 def _plain_update(y: Any, dtype: np.dtype) -> Any:
-    """The update as a NumPy value of the array's dtype, or a number that adapts to it; else None."""
+    """The update as a value of the array's dtype, or a number that adapts to it; else None."""
     if type(y) is ConcreteArray:
         y = y._buffer
     if isinstance(y, (np.ndarray, np.generic)):
@@ -389,7 +395,9 @@ def _integer_update(y: int, dtype: np.dtype) -> Any:
 def _array_of_values(values: Any) -> np.ndarray:
     """A list of numbers, in their default type."""
     array = np.asarray(values)
-    return array.astype(dtypes.narrowed(array.dtype))
+    dtype = dtypes.narrowed(array.dtype)
+    assert isinstance(dtype, np.dtype)  # a list holds no keys
+    return array.astype(dtype)
 
 
 def _updates(y: Array, plan: Addressing) -> Array:
@@ -500,9 +508,34 @@ class IndexUpdate:
         return update(self._array, self._index, values, scatter_max, **options)
 
     def apply(self, function: Callable[[Array], Array], **options: Any) -> Array:
-        """`x` with an elementwise `function` applied, once, to the elements at the index."""
-        wrap = options.get("wrap_negative_indices", True)
-        return self.set(function(self.get(wrap_negative_indices=wrap)), **options)
+        """`x` with an elementwise `function` applied at the index, once for each repetition."""
+        x, index = self._array, self._index
+        once = _applied(x, index, function, None, options)
+        if options.get("unique_indices") or parse(index, x.shape).is_static:
+            return once
+        none = as_array("x.at[...]", full(x.shape, 0, dtypes.int32))
+        counts = update(none, index, 1, scatter_add, **options)
+        most = reduce_max(counts, range(counts.ndim))
+        if known_values(most) and int(most) < 2:
+            return once
+        return fori_loop(
+            1,
+            int(most) if known_values(most) else most,
+            lambda i, x: _applied(x, index, function, gt(counts, i), options),
+            once,
+        )
+
+
+def _applied(
+    x: Array, index: Any, function: Callable[[Array], Array], where: Any, options: dict[str, Any]
+) -> Array:
+    """`x` with `function` applied once at the index, only where `where` (of x's shape) holds."""
+    wrap = {"wrap_negative_indices": options.get("wrap_negative_indices", True)}
+    old = IndexUpdate(x, index).get(**wrap)
+    new = converted(as_array("x.at[...].apply", function(old)), x.dtype)
+    if where is not None:
+        new = select_n(IndexUpdate(where, index).get(**wrap), old, new)
+    return update(x, index, new, scatter, **options)
 
 
 class _Updater:

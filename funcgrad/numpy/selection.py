@@ -16,7 +16,6 @@ from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray
-from funcgrad.core.backend import quiet
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.numpy.axes import axis_index, concrete, refuse
 from funcgrad.numpy.index_addressing import from_front, index_dtype
@@ -53,7 +52,13 @@ from funcgrad.primitives.shape import concatenate, expand_dims, squeeze
 
 
 def where(
-    condition: Any, x: Any = None, y: Any = None, /, *, size: int | None = None, fill_value: Any = None
+    condition: Any,
+    x: Any = None,
+    y: Any = None,
+    /,
+    *,
+    size: int | None = None,
+    fill_value: Any = None,
 ) -> Any:
     """`x` where the condition holds, else `y`; with the condition alone, where it holds.
 
@@ -81,32 +86,21 @@ def _where(condition: Any, x: Any, y: Any) -> Array:
 
 
 def _where_at_once(condition: Any, x: Any, y: Any) -> Array | None:
-    """NumPy's own answer for floats and numbers when nothing is traced, else None."""
+    """NumPy's own answer for float32 arrays and numbers when nothing is traced, else None."""
     if current_trace() is not EVAL or type(condition) is not ConcreteArray:
         return None
     mask = condition._buffer
-    dtype, weak, operands = None, True, []
-    for operand in (x, y):
-        if type(operand) is ConcreteArray:
-            buffer = operand._buffer
-            if dtype is not None and buffer.dtype is not dtype:
-                return None
-            dtype, weak = buffer.dtype, weak and operand._weak
-            if type(buffer) is not np.ndarray or not broadcasts(mask, buffer):
-                return None
-            operands.append(buffer)
-        elif type(operand) is float or type(operand) is int:
-            operands.append(operand)
-        else:
-            return None
-    if dtype is not dtypes.float32 or mask.dtype is not dtypes.bool_ or not _agree(operands):
+    operands: list[Any] = [o._buffer if type(o) is ConcreteArray else o for o in (x, y)]
+    arrays = [o for o in operands if type(o) is np.ndarray]
+    numbers = [o for o in operands if type(o) is float or type(o) is int]
+    if not arrays or len(arrays) + len(numbers) < 2 or mask.dtype is not dtypes.bool_:
         return None
-    return ConcreteArray(quiet.run(np.where, mask, *operands), weak)
-
-
-def _agree(operands: list[Any]) -> bool:
-    a, b = operands
-    return not (hasattr(a, "shape") and hasattr(b, "shape")) or broadcasts(a, b)
+    if any(a.dtype is not dtypes.float32 or not broadcasts(mask, a) for a in arrays):
+        return None
+    if not broadcasts(arrays[0], arrays[-1]):
+        return None
+    weak = all(o._weak for o in (x, y) if type(o) is ConcreteArray)
+    return ConcreteArray(np.where(mask, *operands), weak)
 
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Array:
@@ -156,7 +150,8 @@ def _condition_list(condlist: Any, x: Array) -> list[Any]:
 def choose(a: Any, choices: Any, out: None = None, mode: str = "raise") -> Array:
     """Elements of the choice that `a` numbers; all broadcast together.
 
-    Numbers out of range raise ValueError, which needs concrete ones; `mode="wrap"` or "clip" do not.
+    Numbers out of range raise ValueError, for which they must be known; `mode="wrap"` and "clip"
+    bring them into range.
     """
     refuse("choose", out=out)
     a, *arrays = promote_shapes(
@@ -235,7 +230,9 @@ def _take_at_once(a: Array, indices: Array, axis: int) -> Array | None:
         return None
 
 
-def _gathered_entries(a: Array, indices: Array, axis: int, mode: str | None, **options: Any) -> Array:
+def _gathered_entries(
+    a: Array, indices: Array, axis: int, mode: str | None, **options: Any
+) -> Array:
     size = a.shape[axis]
     if mode == "wrap":
         indices, mode = remainder(indices, size), "promise_in_bounds"
@@ -253,7 +250,8 @@ def _gathered_entries(a: Array, indices: Array, axis: int, mode: str | None, **o
         start_index_map=(axis,),
     )
     window = tuple(1 if dim == axis else n for dim, n in enumerate(a.shape))
-    return gather(a, expand_dims(positions, (rank,)), numbers, window, mode=mode or "fill", **options)
+    vectors = expand_dims(positions, (rank,))
+    return gather(a, vectors, numbers, window, mode=mode or "fill", **options)
 
 
 def _values(indices: Array) -> Any:
@@ -367,7 +365,7 @@ def put_along_axis(
             f"put_along_axis: array and indices must have equal rank, but got shapes {arr.shape} "
             f"and {indices.shape}."
         )
-    lines = [np.arange(n).reshape((-1,) + (1,) * (arr.ndim - d - 1)) for d, n in enumerate(arr.shape)]
+    lines = np.ogrid[tuple(map(slice, arr.shape))]
     index = tuple(indices if d == axis else line for d, line in enumerate(lines))
     return reshape(at(arr)[index].set(values, mode=mode), shape)
 
@@ -397,7 +395,10 @@ def _cycle(v: Array, count: int) -> np.ndarray:
 
 
 def place(arr: Any, mask: Any, vals: Any, *, inplace: bool = True) -> Array:
-    """`arr` with `vals`, repeated as needed, in order, where `mask` holds. Needs `inplace=False`."""
+    """`arr` with `vals`, in order and repeated as needed, where `mask` holds.
+
+    Needs `inplace=False`.
+    """
     _refuse_inplace("place", inplace)
     arr, mask, vals = as_array("place", arr), truth("place", mask), as_array("place", vals)
     total, count = math.prod(arr.shape), math.prod(vals.shape)

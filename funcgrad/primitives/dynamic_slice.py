@@ -102,7 +102,7 @@ def _dynamic_slice_batch(axis, args, dims, *, slice_sizes):
         return dynamic_slice_p.bind(operand, first, *starts, slice_sizes=sizes), 0
     indices, indices_dim = _stacked_starts(axis, starts, start_dims)
     window = tuple(range(len(slice_sizes)))
-    return gather_p.batch(
+    return gather_p.rule("batch", "vmap")(
         axis,
         (operand, indices),
         (operand_dim, indices_dim),
@@ -281,7 +281,7 @@ def _dynamic_update_slice_batch(axis, args, dims):
         return dynamic_update_slice_p.bind(operand, update, _zero_start(starts), *starts), 0
     indices, indices_dim = _stacked_starts(axis, starts, start_dims)
     window = tuple(range(len(starts)))
-    return scatter_p.batch(
+    return scatter_p.rule("batch", "vmap")(
         axis,
         (operand, indices, update),
         (operand_dim, indices_dim, update_dim),

@@ -103,12 +103,11 @@ def _gather_jvp(primals, tangents, *, fill_value, **params):
     return out, gather_p.bind(tangents[0], indices, fill_value=no_change, **params)
 
 
-def _gather_transpose(ct, operand, indices, *, dimension_numbers, slice_sizes, fill_value, **params):
+def _gather_transpose(ct, operand, indices, *, dimension_numbers, **params):
+    """Adds what each window received to where it was read."""
     start = zeros(ShapedArray(operand.aval.shape, typeof(ct).dtype))
-    return [
-        scatter_add(start, indices, ct, mirror_of_gather(dimension_numbers), **params),
-        None,
-    ]
+    shared = {name: params[name] for name in ("mode", "unique_indices", "indices_are_sorted")}
+    return [scatter_add(start, indices, ct, mirror_of_gather(dimension_numbers), **shared), None]
 
 
 def _gather_batch(axis, args, dims, *, dimension_numbers, slice_sizes, **params):
@@ -236,7 +235,7 @@ def _too_large(sizes, shape, exempt):
     )
 
 
-def scatter_abstract(name: str, accepts: frozenset[Any] | None = None) -> Callable[..., ShapedArray]:
+def scatter_abstract(name: str, accepts: frozenset[Any] | None = None) -> Callable[..., Any]:
     """The abstract rule of a scatter: the operand's shape and dtype, once all has been checked."""
 
     def rule(operand, indices, updates, *, dimension_numbers, **_):
@@ -300,7 +299,7 @@ def scatter_batch(primitive: Primitive) -> Callable[..., Any]:
     return rule
 
 
-def gather_updates(x: Any, indices: Any, updates_shape: Sequence[Any], dimension_numbers, mode, **_):
+def gather_updates(x, indices, updates_shape, *, dimension_numbers, mode, **_):
     """What a gather reads from `x` at the places where a scatter writes; zero where it drops."""
     sizes = window_sizes(typeof(x).shape, updates_shape, dimension_numbers)
     numbers = mirror_of_scatter(dimension_numbers)

@@ -146,10 +146,9 @@ def _combine_window(out: Any, window: tuple, updates: Any, ufunc: Any) -> None:
 
 def _combine_rows(xp, out: Any, rows: Any, updates: Any, unique: bool, ufunc: Any) -> None:
     """Combine `updates[:, i]` into `out[:, rows[i]]`, in the order of i."""
+    index: tuple = (slice(None), rows)
     if out.shape[0] == 1:  # plain rows are several times faster to index than columns
         out, updates, index = out[0], updates[0], (rows,)
-    else:
-        index = (slice(None), rows)
     if ufunc is None:
         out[index] = updates
     elif unique or (updates.size >= _SHORT_ROW * rows.size and not _has_repeats(xp, rows)):

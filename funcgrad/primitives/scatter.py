@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from funcgrad.core import dtypes, loops
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
@@ -60,7 +59,7 @@ def _first_weak(flags, params):
 
 
 def _survivors(indices, updates_shape, operand_shape, params):
-    """Which updates stay, where several were written to one place: those that read themselves back."""
+    """Which updates stay, where several go to one place: those that read themselves back."""
     window_dims = params["dimension_numbers"].update_window_dims
     batch_dims = [d for d in range(len(updates_shape)) if d not in window_dims]
     batch_shape = [updates_shape[d] for d in batch_dims]

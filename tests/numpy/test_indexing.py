@@ -6,8 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from funcgrad.api.autodiff import grad, jvp, vjp
 from funcgrad.api.compile import jit
@@ -316,6 +315,18 @@ def test_divide_power_and_apply():
     assert at(array(np.arange(3, dtype=np.int32)))[0].divide(2).dtype == np.float32
 
 
+def test_apply_counts_repetitions_eagerly_and_traced():
+    x, index = array(np.arange(1.0, 5.0, dtype=np.float32)), np.array([1, 1, 3, 9])
+
+    def doubled(x, index):
+        return at(x)[index].apply(lambda v: v * 2)
+
+    for function in (doubled, jit(doubled)):
+        np.testing.assert_array_equal(function(x, index), [1, 8, 3, 8])
+        gradient = grad(lambda x, function=function: function(x, index).sum())(x)
+        np.testing.assert_array_equal(gradient, [1, 4, 1, 2])
+
+
 # ---------------------------------------------------------------- vmap
 
 
@@ -451,7 +462,8 @@ def test_promises_do_not_change_the_result():
 def test_derivatives_of_updates_as_jax(method):
     jax = pytest.importorskip("jax")
     x, weights = np.abs(numbers(3, 4)) + 1, numbers(3, 4, seed=5)
-    for index in [1, (slice(None, 2), 1), np.array([2, 0]), (np.array([0, 2, 1]), np.array([3, 0, 3]))]:
+    points = (np.array([0, 2, 1]), np.array([3, 0, 3]))
+    for index in [1, (slice(None, 2), 1), np.array([2, 0]), points]:
         y = np.abs(numbers(*x[index].shape, seed=4)) + 1
 
         def ours(x, y, index=index):
