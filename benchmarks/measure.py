@@ -23,25 +23,26 @@ def main(request: str, path: str) -> None:
     setting = timing.SETTINGS[wanted["setting"]]
     timing.pin(setting)
     names, libraries, rounds = wanted["names"], wanted["libraries"], wanted["rounds"]
+    statistic = wanted["statistic"]
     results: dict[str, Any] = {"title": setting.title, "rows": []}
     if COLD in names:
-        results["rows"].append(cold_row(libraries, rounds))
+        results["rows"].append(cold_row(libraries, rounds, statistic))
     if IMPORTS in names:
         results[IMPORTS] = imports.measure(libraries, rounds)
     for workload in WORKLOADS:
         if workload.name in names:
-            results["rows"].append(warm_row(workload, libraries, wanted["seconds"]))
+            results["rows"].append(warm_row(workload, libraries, wanted["seconds"], statistic))
     if TRACING in names:
         results[TRACING] = tracing.measure(libraries, rounds)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(results, file)
 
 
-def cold_row(libraries: list[str], rounds: int) -> dict[str, Any]:
+def cold_row(libraries: list[str], rounds: int, statistic: str) -> dict[str, Any]:
     """The row of fresh processes."""
     present = [name for name in libraries if peers.load(name) is not None]
     times = w1_first_gradient.measure(present, rounds)
-    seconds = {name: t.median for name, t in times.items()}
+    seconds = {name: getattr(t, statistic) for name, t in times.items()}
     return {
         "name": COLD,
         "title": w1_first_gradient.TITLE,
@@ -52,30 +53,32 @@ def cold_row(libraries: list[str], rounds: int) -> dict[str, Any]:
     }
 
 
-def warm_row(workload: Workload, libraries: list[str], seconds: float) -> dict[str, Any]:
+def warm_row(
+    workload: Workload, libraries: list[str], seconds: float, statistic: str
+) -> dict[str, Any]:
     """The row of a workload: built, compared, timed."""
     runs = workload.build(libraries)
     errors = compare(workload, runs)
     times = timing.interleaved(runs, seconds)
-    medians = {name: t.median for name, t in times.items()}
+    measured = {name: getattr(t, statistic) for name, t in times.items()}
     return {
         "name": workload.name,
         "title": workload.title,
         "unit": workload.unit,
         "times": {name: vars(t) for name, t in times.items()},
-        "shown": {name: scaled(workload, t) for name, t in medians.items()},
+        "shown": {name: scaled(workload, t) for name, t in measured.items()},
         "errors": errors,
-        "bars": verdicts(workload.bars, medians),
+        "bars": verdicts(workload.bars, measured),
     }
 
 
-def verdicts(bars: tuple[Bar, ...], medians: dict[str, float]) -> list[dict[str, Any]]:
+def verdicts(bars: tuple[Bar, ...], times: dict[str, float]) -> list[dict[str, Any]]:
     """For each bar whose peer was measured: the ratio reached."""
-    ours = medians.get(peers.FUNCGRAD)
+    ours = times.get(peers.FUNCGRAD)
     return [
-        {"peer": bar.peer, "factor": bar.factor, "ratio": ours / medians[bar.peer]}
+        {"peer": bar.peer, "factor": bar.factor, "ratio": ours / times[bar.peer]}
         for bar in bars
-        if ours is not None and bar.peer in medians
+        if ours is not None and bar.peer in times
     ]
 
 
