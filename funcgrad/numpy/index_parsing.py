@@ -54,9 +54,11 @@ class ParsedIndex(NamedTuple):
     adjacent: bool
 
     @property
-    def is_static(self) -> bool:
-        """Are there only integers and slices, so that the result is known to be a view?"""
-        return not any(isinstance(entry, Picks) for entry in self.entries)
+    def is_regular(self) -> bool:
+        """Are there only single positions and slices, so that no element is addressed twice?"""
+        return all(
+            np.ndim(entry.positions) == 0 for entry in self.entries if isinstance(entry, Picks)
+        )
 
 
 # ---------------------------------------------------------------- single items
@@ -109,7 +111,7 @@ def _classified_array(array: Any) -> Any:
     if dtype == dtypes.bool_:
         if isinstance(array, Tracer):
             raise NonConcreteBooleanIndexError(
-                f"index: the shape of x[mask] depends on the mask's values, but got {array!r}. "
+                f"index: the shape of x[mask] depends on the mask's values, but got {array.aval}. "
                 "Use numpy.where(mask, x, fill), numpy.nonzero(mask, size=n), or a sum over "
                 "numpy.where(mask, x, 0)."
             )

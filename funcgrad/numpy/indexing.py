@@ -302,14 +302,14 @@ def update(
         return x
     operand, y = _common_operands(x, y, combine)
     y = _updates(y, plan)
-    static = parsed.is_static
+    regular = parsed.is_regular
     out = combine(
         expand_dims(operand, parsed.added),
         plan.indices,
         y,
         mirror_of_gather(plan.numbers),
-        indices_are_sorted=indices_are_sorted or static,
-        unique_indices=unique_indices or static,
+        indices_are_sorted=indices_are_sorted or regular,
+        unique_indices=unique_indices or regular,
         mode=mode,
     )
     return _as_before(squeeze(out, parsed.added), x)
@@ -511,7 +511,7 @@ class IndexUpdate:
         """`x` with an elementwise `function` applied at the index, once for each repetition."""
         x, index = self._array, self._index
         once = _applied(x, index, function, None, options)
-        if options.get("unique_indices") or parse(index, x.shape).is_static:
+        if options.get("unique_indices") or parse(index, x.shape).is_regular:
             return once
         none = as_array("x.at[...]", full(x.shape, 0, dtypes.int32))
         counts = update(none, index, 1, scatter_add, **options)

@@ -81,7 +81,9 @@ def where(
 
 def _where(condition: Any, x: Any, y: Any) -> Array:
     condition = truth("where", condition)
-    condition, x, y = promote_shapes("where", condition, *promote_dtypes("where", x, y))
+    if not (isinstance(x, Array) and dtypes.is_key(x.dtype)):
+        x, y = promote_dtypes("where", x, y)
+    condition, x, y = promote_shapes("where", condition, x, y)
     return select_n(condition, y, x)
 
 
@@ -327,12 +329,12 @@ def _gathered_lines(arr: Array, positions: Any, axis: int, mode: Any, fill_value
         operand_batching_dims=tuple(map(operand_dims.index, lockstep)),
         start_indices_batching_dims=tuple(map(index_dims.index, lockstep)),
     )
-    window = [arr.shape[d] if d in whole else min_size(arr.shape[d]) for d in operand_dims]
+    window = [arr.shape[d] if d in whole else _window_size(arr.shape[d]) for d in operand_dims]
     vectors = reshape(positions, [positions.shape[d] for d in index_dims] + [1])
     return gather(squeeze(arr, shared), vectors, numbers, window, mode=mode, fill_value=fill_value)
 
 
-def min_size(size: Any) -> int:
+def _window_size(size: Any) -> int:
     """The extent of a window of one element: 0 in an empty dimension."""
     return 0 if isinstance(size, int) and size == 0 else 1
 

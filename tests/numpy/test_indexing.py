@@ -307,6 +307,12 @@ def test_multiply_has_no_derivative_in_repeated_updates():
     np.testing.assert_allclose(gradient, np.asarray(x)[index], rtol=1e-6)
 
 
+def test_a_single_computed_position_does_not_repeat():
+    x = array(numbers(3))
+    derivative = jit(grad(lambda y, i: at(x)[i].multiply(y).sum()))(1.0, 2)
+    np.testing.assert_allclose(derivative, np.asarray(x)[2], rtol=1e-6)
+
+
 def test_divide_power_and_apply():
     x = array(np.array([1.0, 2.0, 3.0], np.float32))
     np.testing.assert_allclose(at(x)[1:].divide(2.0), [1.0, 1.0, 1.5])
