@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -17,11 +18,14 @@ from funcgrad.core import dtypes
 from funcgrad.core.avals import ShapedArray
 
 if TYPE_CHECKING:
+    from funcgrad.core.interface import ArrayInterface
     from funcgrad.core.source import Source
     from funcgrad.core.trace import Trace
+else:
+    ArrayInterface = object
 
 
-class Array:
+class Array(ArrayInterface):
     """Base of concrete arrays, key arrays and tracers: `isinstance(x, funcgrad.Array)` holds for all three."""
 
     __slots__ = ()
@@ -114,21 +118,11 @@ class ConcreteArray(Array):
     def aval(self) -> ShapedArray:  # type: ignore[override]
         return ShapedArray(self._buffer.shape, self._buffer.dtype, self._weak)
 
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        return self._buffer.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self._buffer.dtype
-
-    @property
-    def weak_type(self) -> bool:
-        return self._weak
-
-    @property
-    def ndim(self) -> int:
-        return self._buffer.ndim
+    # read straight from the buffer: these are the hottest attributes of all
+    shape = property(attrgetter("_buffer.shape"))
+    dtype = property(attrgetter("_buffer.dtype"))
+    ndim = property(attrgetter("_buffer.ndim"))
+    weak_type = property(attrgetter("_weak"))
 
     @property
     def size(self) -> int:
@@ -292,9 +286,9 @@ def to_host(buffer: Any) -> Any:
 class Tracer(Array):
     """Stands for an array while a function is traced. Belongs to one trace; that trace says what is done with it."""
 
-    __slots__ = ("trace", "source", "__weakref__")
+    __slots__ = ("_trace", "source", "__weakref__")
 
-    trace: Trace
+    _trace: Trace
     source: Source | None
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:

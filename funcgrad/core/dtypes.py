@@ -7,7 +7,7 @@ Python numbers are *weak*: they take the type of their partner and fall back to 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -55,7 +55,7 @@ class KeyDtype:
 
 threefry_key = KeyDtype("threefry2x32", "fry", 2)
 
-DType = np.dtype | KeyDtype
+DType: TypeAlias = Any  # a numpy.dtype or a KeyDtype; what a primitive accepts says which
 
 
 def short_name(dtype: DType) -> str:

@@ -26,14 +26,14 @@ from funcgrad.core.trace import Trace, current_trace, escaped, running
 class StagingTracer(Tracer):
     """Stands for a variable of the program being written."""
 
-    __slots__ = ("var",)
+    __slots__ = ("_var",)
 
     def __init__(self, trace: Trace, var: Var, source: Any = None) -> None:
-        self.trace, self.var, self.source = trace, var, source
+        self._trace, self._var, self.source = trace, var, source
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
-        return self.var.aval
+        return self._var.aval
 
 
 class StagingTrace(Trace):
@@ -52,10 +52,10 @@ class StagingTrace(Trace):
 
     def atom(self, x: Any) -> Atom:
         """What stands for `x` in the program; UnexpectedTracerError for a tracer whose trace has ended."""
-        if isinstance(x, StagingTracer) and x.trace is self:
-            return x.var
+        if isinstance(x, StagingTracer) and x._trace is self:
+            return x._var
         if isinstance(x, Tracer):
-            if not self.descends_from(x.trace):
+            if not self.descends_from(x._trace):
                 raise escaped(x, "a traced function")
         elif is_literal(x):
             return literal(x)
@@ -81,16 +81,16 @@ class StagingTrace(Trace):
         held = list(self.captured.values())
         arrays = [(frozen(x), v) for x, v in held if not isinstance(x, Tracer)]
         tracers = [(x, v) for x, v in held if isinstance(x, Tracer)]
-        variables = [v for _, v in arrays] + [v for _, v in tracers] + [t.var for t in inputs]
+        variables = [v for _, v in arrays] + [v for _, v in tracers] + [t._var for t in inputs]
         jaxpr = Jaxpr(variables, self.eqns, outputs, [x for x, _ in arrays])
         return checked(jaxpr), [x for x, _ in tracers]
 
 
 def is_literal(x: Any) -> bool:
     """Is this a constant of rank 0, to be written into equations?"""
-    if isinstance(x, (ConcreteArray, np.ndarray)):
-        return x.ndim == 0 and not isinstance(x, KeyArray)
-    return True
+    if type(x) is ConcreteArray:
+        return x._buffer.ndim == 0
+    return not isinstance(x, KeyArray) and (not isinstance(x, np.ndarray) or x.ndim == 0)
 
 
 def literal(x: Any) -> Literal:

@@ -55,6 +55,7 @@ EVAL = EvalTrace()
 
 _current: ContextVar[Trace] = ContextVar("funcgrad_trace", default=EVAL)
 current_trace = _current.get
+set_trace, reset_trace = _current.set, _current.reset  # for hot paths; elsewhere `running`
 
 
 class running:
@@ -76,7 +77,7 @@ def escaped(tracer: Tracer, where: str) -> errors.UnexpectedTracerError:
     """The error for a tracer whose trace has ended, saying where it was made."""
     origin = f", made at {tracer.source}" if tracer.source is not None else ""
     return errors.UnexpectedTracerError(
-        f"{where} got a traced value {tracer.aval} of {type(tracer.trace).__name__}{origin}, "
+        f"{where} got a traced value {tracer.aval} of {type(tracer._trace).__name__}{origin}, "
         "whose function has already returned. Return such values from the function; do not store them elsewhere."
     )
 

@@ -8,6 +8,7 @@ tangent. Reverse mode is linearization followed by transposition.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from funcgrad.core.array import Tracer
@@ -16,7 +17,7 @@ from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
 from funcgrad.core.primitive import Primitive, minus_one, one
 from funcgrad.core.stage import StagingTrace, StagingTracer, collector_paused
 from funcgrad.core.tangent import Zero, is_zero
-from funcgrad.core.trace import Trace, current_trace, running
+from funcgrad.core.trace import Trace, current_trace, reset_trace, running, set_trace
 from funcgrad.errors import missing_rule
 from funcgrad.primitives.basis import add_p, broadcast_in_dim, instantiate, mul_p, neg_p
 from funcgrad.transforms.dce import derive
@@ -34,19 +35,15 @@ class AutodiffTracer(Tracer):
     __slots__ = ("primal", "tangent")
 
     def __init__(self, trace: AutodiffTrace, primal: Any, tangent: Any) -> None:
-        self.trace, self.primal, self.tangent, self.source = trace, primal, tangent, None
+        self._trace, self.primal, self.tangent, self.source = trace, primal, tangent, None
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
         return typeof(self.primal)
 
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        return self.primal.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.primal.dtype
+    shape = property(attrgetter("primal.shape"))
+    dtype = property(attrgetter("primal.dtype"))
+    weak_type = property(attrgetter("primal.weak_type"))
 
 
 class AutodiffTrace(Trace):
@@ -60,14 +57,14 @@ class AutodiffTrace(Trace):
 
     def split(self, x: Any) -> tuple[Any, Any]:
         """The primal and the tangent of anything."""
-        if type(x) is AutodiffTracer and x.trace is self:
+        if type(x) is AutodiffTracer and x._trace is self:
             return x.primal, x.tangent
         return x, Zero(typeof(x).tangent())
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         primals, tangents, live = [], [], False
         for a in args:
-            if type(a) is AutodiffTracer and a.trace is self:
+            if type(a) is AutodiffTracer and a._trace is self:
                 primals.append(a.primal)
                 tangents.append(a.tangent)
                 live = True
@@ -82,9 +79,9 @@ class AutodiffTrace(Trace):
         if primitive.partials is not None:
             tangent = self._by_partials(primitive, out, primals, tangents, params)
         elif primitive.multilinear is not None:
-            tangent = self._separately(primitive, primals, tangents, params)
+            tangent = self._separately(primitive, out, primals, tangents, params)
         elif primitive.linear is not None:
-            tangent = self._jointly(primitive, primals, tangents, params)
+            tangent = self._jointly(primitive, out, primals, tangents, params)
         else:
             missing_rule(primitive.name, "differentiation")
         if tangent is None:
@@ -110,13 +107,27 @@ class AutodiffTrace(Trace):
             if partial is one:
                 term = t
             elif partial is minus_one:
-                term = self.tangents.process(neg_p, (t,), {})
+                term = self._tangent(neg_p, (t,), {}, t)
             else:
-                with running(self.parent):
-                    factor = partial(out, *primals, **params)
-                term = self.tangents.process(mul_p, (t, factor), {})
-            total = term if total is None else self.tangents.process(add_p, (total, term), {})
+                factor = self._factor(partial, out, primals, params)
+                term = self._tangent(mul_p, (t, factor), {}, out if t.shape == out.shape else None)
+            total = term if total is None else self._tangent(add_p, (total, term), {}, None)
         return total if total is None else self._stretch(total, out)
+
+    def _factor(self, partial: Any, out: Any, primals: Any, params: Any) -> Any:
+        """A partial derivative, computed in the parent."""
+        token = set_trace(self.parent)
+        try:
+            return partial(out, *primals, **params)
+        finally:
+            reset_trace(token)
+
+    def _tangent(self, primitive: Primitive, args: Any, params: dict[str, Any], like: Any) -> Any:
+        """A linear operation on tangents, whose result has the type of `like` if that is given."""
+        trace = self.tangents
+        if like is not None and type(trace) is LinearTrace and not primitive.multiple_results:
+            return trace.record_one(primitive, args, params, typeof(like))
+        return trace.process(primitive, args, params)
 
     def _stretch(self, tangent: Any, out: Any) -> Any:
         """The tangent of a rank-0 operand beside arrays, at the result's shape."""
@@ -125,26 +136,28 @@ class AutodiffTrace(Trace):
         with running(self.tangents):
             return broadcast_in_dim(tangent, out.shape, ())
 
-    def _separately(self, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> Any:
+    def _separately(self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any) -> Any:
         """Linear in each operand with the others held: one term per tangent."""
         total = None
         for i in primitive.multilinear:  # type: ignore[union-attr]
             if tangents[i] is not None:
                 varied = [*primals[:i], tangents[i], *primals[i + 1 :]]
-                term = self.tangents.process(primitive, varied, params)
-                total = term if total is None else self.tangents.process(add_p, (total, term), {})
+                term = self._tangent(primitive, varied, params, out)
+                total = term if total is None else self._tangent(add_p, (total, term), {}, out)
         return total
 
-    def _jointly(self, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> Any:
+    def _jointly(self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any) -> Any:
         """Linear in a group of operands together: the operation on their tangents."""
+        if len(primals) == 1:
+            return self._tangent(primitive, tangents, params, out)
+        if all(tangents[i] is None for i in primitive.linear):  # type: ignore[union-attr]
+            return None
         operands = list(primals)
         with running(self.parent):
             for i in primitive.linear:  # type: ignore[union-attr]
                 t = tangents[i]
                 operands[i] = instantiate(Zero(typeof(primals[i]).strong())) if t is None else t
-        if all(tangents[i] is None for i in primitive.linear):  # type: ignore[union-attr]
-            return None
-        return self.tangents.process(primitive, operands, params)
+        return self._tangent(primitive, operands, params, out)
 
 
 # ---- functions of flat lists ---------------------------------------------------------------------
@@ -189,7 +202,7 @@ def linearize_flat(function: FlatFunction, primals: Sequence[Any], varied: Seque
     with running(trace), collector_paused():
         outs = function(*pairs)
     split = [trace.split(o) for o in outs]
-    variables = [t.var for t in inputs if t is not None]
+    variables = [t._var for t in inputs if t is not None]
     return [p for p, _ in split], Linearized(unknowns, variables, [t for _, t in split])
 
 
@@ -238,7 +251,7 @@ def linearize_jaxpr(jaxpr: Jaxpr, nonzero: tuple[bool, ...]) -> Split:
         jaxpr.args,
         known_outputs,
         residuals_of(unknowns),
-        [t.var for t in tangents],
+        [t._var for t in tangents],
         unknowns.eqns,
         unknown_outputs,
         constants_of(staged, unknowns),

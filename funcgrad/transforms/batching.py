@@ -20,7 +20,7 @@ class BatchTracer(Tracer):
     __slots__ = ("value", "dim")
 
     def __init__(self, trace: BatchTrace, value: Any, dim: int) -> None:
-        self.trace, self.value, self.dim, self.source = trace, value, dim, None
+        self._trace, self.value, self.dim, self.source = trace, value, dim, None
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
@@ -40,14 +40,14 @@ class BatchTrace(Trace):
 
     def split(self, x: Any) -> tuple[Any, int | None]:
         """The whole value and where its mapped dimension is, None if it has none."""
-        if type(x) is BatchTracer and x.trace is self:
+        if type(x) is BatchTracer and x._trace is self:
             return x.value, x.dim
         return x, None
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         values, dims, mapped = [], [], False
         for a in args:
-            if type(a) is BatchTracer and a.trace is self:
+            if type(a) is BatchTracer and a._trace is self:
                 values.append(a.value)
                 dims.append(a.dim)
                 mapped = True

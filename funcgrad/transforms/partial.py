@@ -33,14 +33,14 @@ Policy = Callable[[Eqn], bool]
 class LinearTracer(Tracer):
     """Stands for an unknown value: a variable of the recorded program."""
 
-    __slots__ = ("var",)
+    __slots__ = ("_var",)
 
     def __init__(self, trace: LinearTrace, var: Var) -> None:
-        self.trace, self.var, self.source = trace, var, None
+        self._trace, self._var, self.source = trace, var, None
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
-        return self.var.aval
+        return self._var.aval
 
 
 class LinearTrace(Trace):
@@ -64,19 +64,31 @@ class LinearTrace(Trace):
 
     def owns(self, x: Any) -> bool:
         """Is `x` unknown?"""
-        return type(x) is LinearTracer and x.trace is self
+        return type(x) is LinearTracer and x._trace is self
 
     def atom(self, x: Any) -> Atom:
         """What stands for `x` in the recorded program."""
-        if type(x) is LinearTracer and x.trace is self:
-            return x.var
+        if type(x) is LinearTracer and x._trace is self:
+            return x._var
         if not isinstance(x, Tracer) and is_literal(x):
             return literal(x)
         if id(x) not in self.known:
             # In a partial evaluation the known program's own variable serves for both programs.
-            shared = type(x) is StagingTracer and x.trace is self.parent
-            self.known[id(x)] = (x, x.var if shared else Var(typeof(x)))
+            shared = type(x) is StagingTracer and x._trace is self.parent
+            self.known[id(x)] = (x, x._var if shared else Var(typeof(x)))
         return self.known[id(x)][1]
+
+    def record_one(
+        self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any], aval: ShapedArray
+    ) -> LinearTracer:
+        """`record` for one result whose type is known already."""
+        if self.strict and primitive.transpose is None:
+            return self.record(primitive, args, params)
+        out = Var(aval)
+        source = None if self.parent is EVAL else user_source()
+        atoms = [self.atom(a) for a in args]
+        self.eqns.append(Eqn(primitive, atoms, params, (out,), NO_EFFECTS, source))
+        return LinearTracer(self, out)
 
     def record(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         """Writes the operation down; its results are unknown."""
@@ -95,7 +107,7 @@ class LinearTrace(Trace):
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         for a in args:
-            if type(a) is LinearTracer and a.trace is self:
+            if type(a) is LinearTracer and a._trace is self:
                 if primitive.split is None:
                     return self.record(primitive, args, params)
                 return primitive.split(self, args, **params)
