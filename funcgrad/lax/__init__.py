@@ -256,6 +256,9 @@ from funcgrad.primitives.logic import (
 from funcgrad.primitives.patches import (
     conv_general_dilated_patches as _conv_general_dilated_patches,
 )
+from funcgrad.primitives.random_gamma import (
+    random_gamma_p,
+)
 from funcgrad.primitives.reduce import (
     argmax as _argmax,
     argmax_p,
@@ -314,7 +317,7 @@ from funcgrad.primitives.sort import (
     top_k as _top_k,
     top_k_p,
 )
-from funcgrad.primitives.special import (
+from funcgrad.primitives.special.functions import (
     bessel_i0e as _bessel_i0e,
     bessel_i0e_p,
     bessel_i1e as _bessel_i1e,
@@ -524,21 +527,21 @@ __all__ = [
     "pmean", "pmin", "polygamma", "polygamma_p", "population_count", "population_count_p",
     "pow", "pow_p", "ppermute", "pshuffle", "psum", "psum_scatter", "random_bits_p",
     "random_clone_p", "random_fold_in_p", "random_gamma_grad", "random_gamma_grad_p",
-    "random_seed_p", "random_split_p", "random_unwrap_p", "random_wrap_p", "real", "real_p",
-    "reduce_and", "reduce_and_p", "reduce_max", "reduce_max_p", "reduce_min", "reduce_min_p",
-    "reduce_or", "reduce_or_p", "reduce_precision", "reduce_precision_p", "reduce_prod",
-    "reduce_prod_p", "reduce_sum", "reduce_sum_p", "reduce_window", "reduce_window_max_p",
-    "reduce_window_min_p", "reduce_window_sum_p", "reduce_xor", "reduce_xor_p",
-    "regularized_incomplete_beta", "regularized_incomplete_beta_p", "relu_p", "rem", "rem_p",
-    "reshape", "reshape_p", "rev", "rev_p", "round", "round_p", "rsqrt", "rsqrt_p", "scan",
-    "scatter", "scatter_add", "scatter_add_p", "scatter_max", "scatter_max_p", "scatter_min",
-    "scatter_min_p", "scatter_mul", "scatter_mul_p", "scatter_p", "scatter_sub",
-    "scatter_sub_p", "select_and_gather_add_p", "select_and_scatter_add_p", "select_n",
-    "select_n_p", "shift_left", "shift_left_p", "shift_right_arithmetic",
-    "shift_right_arithmetic_p", "shift_right_logical", "shift_right_logical_p", "sign",
-    "sign_p", "sin", "sin_p", "sinh", "sinh_p", "slice", "slice_in_dim", "slice_p", "sort",
-    "sort_key_val", "sort_p", "split", "split_p", "sqrt", "sqrt_p", "square", "square_p",
-    "squeeze", "squeeze_p", "stop_gradient", "stop_gradient_p", "sub", "sub_p", "switch", "tan",
-    "tan_p", "tanh", "tanh_p", "threefry2x32_p", "top_k", "top_k_p", "transpose", "transpose_p",
-    "while_loop", "xor_p", "zeta", "zeta_p",
+    "random_gamma_p", "random_seed_p", "random_split_p", "random_unwrap_p", "random_wrap_p",
+    "real", "real_p", "reduce_and", "reduce_and_p", "reduce_max", "reduce_max_p", "reduce_min",
+    "reduce_min_p", "reduce_or", "reduce_or_p", "reduce_precision", "reduce_precision_p",
+    "reduce_prod", "reduce_prod_p", "reduce_sum", "reduce_sum_p", "reduce_window",
+    "reduce_window_max_p", "reduce_window_min_p", "reduce_window_sum_p", "reduce_xor",
+    "reduce_xor_p", "regularized_incomplete_beta", "regularized_incomplete_beta_p", "relu_p",
+    "rem", "rem_p", "reshape", "reshape_p", "rev", "rev_p", "round", "round_p", "rsqrt",
+    "rsqrt_p", "scan", "scatter", "scatter_add", "scatter_add_p", "scatter_max",
+    "scatter_max_p", "scatter_min", "scatter_min_p", "scatter_mul", "scatter_mul_p",
+    "scatter_p", "scatter_sub", "scatter_sub_p", "select_and_gather_add_p",
+    "select_and_scatter_add_p", "select_n", "select_n_p", "shift_left", "shift_left_p",
+    "shift_right_arithmetic", "shift_right_arithmetic_p", "shift_right_logical",
+    "shift_right_logical_p", "sign", "sign_p", "sin", "sin_p", "sinh", "sinh_p", "slice",
+    "slice_in_dim", "slice_p", "sort", "sort_key_val", "sort_p", "split", "split_p", "sqrt",
+    "sqrt_p", "square", "square_p", "squeeze", "squeeze_p", "stop_gradient", "stop_gradient_p",
+    "sub", "sub_p", "switch", "tan", "tan_p", "tanh", "tanh_p", "threefry2x32_p", "top_k",
+    "top_k_p", "transpose", "transpose_p", "while_loop", "xor_p", "zeta", "zeta_p",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ def relu(x: Any) -> Any:
 def relu6(x: Any) -> Any:
     """min(max(x, 0), 6), with derivative 0 at both bends."""
     x = _inexact(x)
-    return lax.clamp(x.dtype.type(0), x, x.dtype.type(6))
+    return lax.clamp(0.0, x, 6.0)
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:

@@ -99,8 +99,8 @@ _TRUNCATED, _TRUNCATED_COMPLEX = 0.8796256610342398, 0.9531116438049121
 
 def _truncated_normal_of(key: Any, shape: Any, dtype: np.dtype, variance: Any) -> Any:
     if dtypes.is_complex(dtype):
-        return _complex_disc(key, shape, dtype, 2.0) * (jnp.sqrt(variance) / dtype.type(_TRUNCATED_COMPLEX))
-    return random.truncated_normal(key, -2, 2, shape, dtype) * (jnp.sqrt(variance) / dtype.type(_TRUNCATED))
+        return _complex_disc(key, shape, dtype, 2.0) * (jnp.sqrt(variance) / jnp.asarray(_TRUNCATED_COMPLEX, dtype=dtype))
+    return random.truncated_normal(key, -2, 2, shape, dtype) * (jnp.sqrt(variance) / jnp.asarray(_TRUNCATED, dtype=dtype))
 
 
 def _uniform_of(key: Any, shape: Any, dtype: np.dtype, variance: Any) -> Any:

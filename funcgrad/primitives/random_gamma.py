@@ -14,13 +14,13 @@ import numpy as np
 from funcgrad.core import dtypes, loops
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
+from funcgrad.core.tangent import Zero, is_zero
 from funcgrad.primitives import threefry
 from funcgrad.primitives.basis import batched, div, full, mul, select_n
 from funcgrad.primitives.elementwise.exponential import exp
 from funcgrad.primitives.kinds import FLOATS
 from funcgrad.primitives.logic import eq
 from funcgrad.primitives.special import error_functions, random_gamma_grad
-from funcgrad.core.tangent import Zero, is_zero
 
 _MANTISSA_BITS = {dtypes.bfloat16: 7, dtypes.float16: 10, dtypes.float32: 23, dtypes.float64: 52}
 
@@ -97,10 +97,12 @@ def _random_gamma_value(xp, keys, a, *, log_space):
 
 
 def _random_gamma_abstract(keys, a, *, log_space):
-    if not dtypes.is_key(keys.dtype) or a.dtype not in FLOATS:
+    physical = keys.dtype == dtypes.uint32              # in compiled programs keys are their words
+    if not (physical or dtypes.is_key(keys.dtype)) or a.dtype not in FLOATS:
         raise TypeError(f"random.gamma: needs keys and a floating parameter, but got {keys} and {a}.")
-    if a.shape[:keys.ndim] != keys.shape:
-        raise ValueError(f"random.gamma: the shape of {a} must begin with that of the keys, {keys.shape}.")
+    shape = keys.shape[:-1] if physical else keys.shape
+    if a.shape[:len(shape)] != shape:
+        raise ValueError(f"random.gamma: the shape of {a} must begin with that of the keys, {shape}.")
     return ShapedArray(a.shape, a.dtype)
 
 

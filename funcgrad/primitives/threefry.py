@@ -55,17 +55,24 @@ def _round(xp, x0, x1, distance, scratch):
 def hash_arrays(xp, key0, key1, x0, x1):
     """The hash of four u32 arrays, of one shape or rank 0: two new arrays of that shape."""
     shape = max((word.shape for word in (key0, key1, x0, x1)), key=len)
-    words = [xp.broadcast_to(word, shape).reshape(-1) for word in (key0, key1, x0, x1)]
-    if words[0].size <= FEW and isinstance(words[0], np.ndarray):
-        pairs = [hash_integers(*counter) for counter in zip(*(w.tolist() for w in words), strict=True)]
-        return [np.array(column, np.uint32).reshape(shape) for column in _transposed(pairs)]
-    key0, key1, x0, x1 = words[0], words[1], words[2].copy(), words[3].copy()   # hashed in place
+    size = math.prod(shape)
+    if size <= FEW and isinstance(x0, (np.ndarray, np.generic)):
+        return _few_arrays(xp, shape, key0, key1, x0, x1)
+    key0, key1 = key0.reshape(-1), key1.reshape(-1)      # of length 1 if of rank 0: they broadcast
+    x0, x1 = (xp.array(xp.broadcast_to(x, shape)).reshape(-1) for x in (x0, x1))   # hashed in place
     scratch = xp.empty_like(x0[:BLOCK])
-    for start in range(0, x0.size, BLOCK):
+    for start in range(0, size, BLOCK):
         here = slice(start, start + BLOCK)
         block = x0[here]
-        hash_in_place(xp, key0[here], key1[here], block, x1[here], scratch[:block.size])
+        own0, own1 = (key if key.size == 1 else key[here] for key in (key0, key1))
+        hash_in_place(xp, own0, own1, block, x1[here], scratch[:block.size])
     return [x0.reshape(shape), x1.reshape(shape)]
+
+
+def _few_arrays(xp, shape, *words):
+    columns = [xp.broadcast_to(word, shape).reshape(-1).tolist() for word in words]
+    pairs = [hash_integers(*counter) for counter in zip(*columns, strict=True)]
+    return [np.array(column, np.uint32).reshape(shape) for column in _transposed(pairs)]
 
 
 def _transposed(pairs):
@@ -97,7 +104,7 @@ def hash_counters(xp, keys, count: int) -> Iterator[tuple]:
 
 
 def _few_counters(keys, count):
-    table = np.array([[hash_integers(*key, 0, i) for i in range(count)] for key in keys.tolist()],
+    table = np.array([[hash_integers(k0, k1, 0, i) for i in range(count)] for k0, k1 in keys.tolist()],
                      np.uint32).reshape(len(keys), count, 2)
     everything = slice(None)
     yield everything, everything, table[..., 0], table[..., 1]

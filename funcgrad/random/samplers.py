@@ -43,9 +43,9 @@ def _unit_interval(key: Any, shape: tuple, dtype: np.dtype) -> Any:
     words = random_bits(key, bit_width=width, shape=shape)
     if width != info.bits:
         words = lax.convert_element_type(words, UNSIGNED[info.bits])
-    mantissa = lax.shift_right_logical(words, words.dtype.type(width - info.nmant))
-    one = dtype.type(1)
-    return lax.sub(lax.bitcast_convert_type(lax.bitwise_or(mantissa, one.view(words.dtype)), dtype), one)
+    mantissa = lax.shift_right_logical(words, width - info.nmant)
+    one = int(np.array(1, dtype).view(UNSIGNED[info.bits]))
+    return lax.sub(lax.bitcast_convert_type(lax.bitwise_or(mantissa, one), dtype), 1.0)
 
 
 def _is_number(value: Any, number: float) -> bool:
@@ -75,7 +75,7 @@ def uniform(key: Any, shape: Any = (), dtype: Any = None, minval: Any = 0.0, max
 def _standard_normal(key: Any, shape: tuple, dtype: np.dtype) -> Any:
     """The normal quantile of a uniform number on the open interval (-1, 1)."""
     open_end = -1.0 + float(jnp.finfo(dtype).epsneg)
-    return lax.mul(lax.erf_inv(uniform(key, shape, dtype, open_end, 1.0)), dtype.type(math.sqrt(2)))
+    return lax.mul(lax.erf_inv(uniform(key, shape, dtype, open_end, 1.0)), math.sqrt(2))
 
 
 def normal(key: Any, shape: Any = (), dtype: Any = None) -> Any:
@@ -92,7 +92,7 @@ def normal(key: Any, shape: Any = (), dtype: Any = None) -> Any:
     real_key, imaginary_key = random_split(typed, shape=(2,))
     part = dtypes.real_part(dtype)
     both = lax.complex(_standard_normal(real_key, shape, part), _standard_normal(imaginary_key, shape, part))
-    return lax.div(both, dtype.type(math.sqrt(2)))
+    return lax.div(both, math.sqrt(2))
 
 
 def truncated_normal(key: Any, lower: Any, upper: Any, shape: Any = None, dtype: Any = None) -> Any:
@@ -100,7 +100,7 @@ def truncated_normal(key: Any, lower: Any, upper: Any, shape: Any = None, dtype:
     typed, _ = typed_key("truncated_normal", key)
     dtype, shape = float_dtype("truncated_normal", dtype), sample_shape("truncated_normal", shape, lower, upper)
     lower, upper = jnp.asarray(lower, dtype=dtype), jnp.asarray(upper, dtype=dtype)
-    root = dtype.type(math.sqrt(2))
+    root = math.sqrt(2)
     u = uniform(typed, shape, dtype, lax.erf(lower / root), lax.erf(upper / root))
     above = jnp.nextafter(lax.stop_gradient(lower), jnp.asarray(math.inf, dtype=dtype))
     below = jnp.nextafter(lax.stop_gradient(upper), jnp.asarray(-math.inf, dtype=dtype))

@@ -30,6 +30,7 @@ from funcgrad.primitives.bits import (
     threefry2x32,
 )
 from funcgrad.primitives.logic import bitwise_or, bitwise_xor, shift_left, shift_right_logical
+from funcgrad.primitives.random_gamma import random_gamma, random_gamma_p
 from funcgrad.primitives.shape import concatenate, expand_dims, index_in_dim, iota
 
 WORD = dtypes.uint32
@@ -169,4 +170,5 @@ RANDOM: dict[Primitive, Callable[..., Any]] = {
     random_split_p: _split,
     random_fold_in_p: _fold_in,
     random_bits_p: _bits,
+    random_gamma_p: random_gamma,
 }

@@ -85,7 +85,7 @@ def _erf_inv_tail(xp, x, log, coefficients, middle):
 def _erf_inv_float32(xp, x):
     log = _minus_log(xp, x)
     out = x * polynomial(xp, tables.ERF_INV_FLOAT32, np.float32(-2.5) - log)
-    fill(xp, out, log <= -5, lambda xp, *xs: _erf_inv_tail(xp, *xs, tables.ERF_INV_FLOAT32_TAIL, 3), x, log)
+    fill(xp, out, log <= -5, lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT32_TAIL, 3), x, log)
     return out
 
 
@@ -93,8 +93,8 @@ def _erf_inv_float64(xp, x):
     log = _minus_log(xp, x)
     out = x * polynomial(xp, tables.ERF_INV_FLOAT64, -3.125 - log)
     fill(xp, out, (log <= -6.25) & (log > -16),
-         lambda xp, *xs: _erf_inv_tail(xp, *xs, tables.ERF_INV_FLOAT64_MIDDLE, 3.25), x, log)
-    fill(xp, out, log <= -16, lambda xp, *xs: _erf_inv_tail(xp, *xs, tables.ERF_INV_FLOAT64_TAIL, 5), x, log)
+         lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT64_MIDDLE, 3.25), x, log)
+    fill(xp, out, log <= -16, lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT64_TAIL, 5), x, log)
     return out
 
 
