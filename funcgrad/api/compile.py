@@ -42,7 +42,8 @@ class JitFunction:
     def __init__(self, fun: Callable[..., Any], statics: Statics, donations: Statics, inline: bool) -> None:
         functools.update_wrapper(self, fun)
         self._fun, self._statics, self._donations, self._inline = fun, statics, donations, inline
-        options = tuple(map(frozenset, (statics.argnums, statics.argnames, donations.argnums, donations.argnames)))
+        named = (statics.argnums, statics.argnames, donations.argnums, donations.argnames)
+        options = tuple(frozenset[Any](which) for which in named)
         self._cache = _cache_of(fun, options)
         self._last: Entry | None = None
         self._lock = threading.RLock()
@@ -195,7 +196,7 @@ def jit(
         >>> normalize(jnp.array([1.0, 2.0, 3.0]))
         Array([-1.224..., 0. , 1.224...], dtype=float32)
     """
-    options = dict(
+    options: dict[str, Any] = dict(
         static_argnums=static_argnums,
         static_argnames=static_argnames,
         donate_argnums=donate_argnums,

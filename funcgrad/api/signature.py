@@ -61,7 +61,7 @@ class Statics:
         Raises ValueError for a static argument that cannot be hashed.
         """
         positions = {i if i >= 0 else i + len(args) for i in self.argnums}
-        fixed = [(i, a) for i, a in enumerate(args) if i in positions]
+        fixed: list[tuple[Any, Any]] = [(i, a) for i, a in enumerate(args) if i in positions]
         fixed += [(n, kwargs[n]) for n in sorted(kwargs) if n in self.argnames]
         for where, value in fixed:
             self._check_hashable(where, value)

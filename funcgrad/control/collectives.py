@@ -72,7 +72,7 @@ def _times(x: Any, size: Any) -> Any:
     return mul(x, full((), size, typeof(x).dtype))
 
 
-psum_p = _collective(
+psum_p: Primitive = _collective(
     "psum",
     abstract=lambda x, *, axes: x,
     linear=(0,),
@@ -283,7 +283,7 @@ def _psum_scatter_on_axis(axis: Axis, x: Any, *, dimension: int, tiled: bool, **
     return reshape(total, rows), dimension
 
 
-psum_scatter_p = _collective(
+psum_scatter_p: Primitive = _collective(
     "reduce_scatter",
     abstract=_psum_scatter_abstract,
     linear=(0,),
@@ -318,7 +318,7 @@ def _lane(x: Any, lane: int) -> Any:
     return slice_of(x, (lane,) + (0,) * rest, (lane + 1, *shape[1:]))
 
 
-ppermute_p = _collective(
+ppermute_p: Primitive = _collective(
     "ppermute",
     abstract=lambda x, *, axis_name, perm: x,
     linear=(0,),

@@ -55,7 +55,8 @@ class Lazy:
     __slots__ = ("_make", "_made", "_derived")
 
     def __init__(self, make: Callable[[], Jaxpr]) -> None:
-        self._make, self._made = make, None
+        self._make = make
+        self._made: Jaxpr | None = None
         self._derived: dict[Any, Lazy] = {}
 
     def get(self) -> Jaxpr:
@@ -122,7 +123,7 @@ class _CustomRule:
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()) -> None:
         self.fun = fun
-        functools.update_wrapper(self, fun, updated=())
+        functools.update_wrapper(self, fun, updated=())  # type: ignore[arg-type]  # subclasses call
         self.__name__ = getattr(fun, "__name__", type(fun).__name__)
         self.nondiff_argnums = self._positions(nondiff_argnums, nondiff_argnames)
 
@@ -185,7 +186,7 @@ class _CustomRule:
         return [Lazy(functools.partial(make, i)) for i in range(self.rule_count)]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else functools.partial(self, instance)  # type: ignore[misc, arg-type]
 
 
 def _tangent_leaves(avals: Sequence[ShapedArray], given: Sequence[Any]) -> list[Any]:

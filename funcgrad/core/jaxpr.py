@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
@@ -34,6 +34,7 @@ class Var:
         return f"Var({self.aval})"
 
 
+@final
 class Literal:
     """A rank-0 constant, written in the equation that uses it."""
 

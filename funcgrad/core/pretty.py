@@ -33,7 +33,8 @@ class _Names:
     """Gives each variable a letter, in order of appearance; results that nobody reads are `_`."""
 
     def __init__(self, used: set[Var]) -> None:
-        self.used, self.names, self.letters = used, {}, _letters()
+        self.used, self.letters = used, _letters()
+        self.names: dict[Var, str] = {}
 
     def __call__(self, atom: Atom) -> str:
         if isinstance(atom, Literal):

@@ -18,7 +18,7 @@ _NUMBERS = (bool, int, float, complex)
 
 
 @user_facing
-def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None = None, ndmin: int = 0, *, device: Any = None) -> Array:  # noqa: A002, E501
+def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None = None, ndmin: int = 0, *, device: Any = None) -> Array:  # noqa: E501
     """An array of numbers, nested sequences of numbers or arrays, a NumPy array, or anything with `__array__`.
 
     NumPy data is copied. Without `dtype`, Python numbers and 64-bit NumPy data get the default width (32 bits unless
@@ -194,7 +194,8 @@ def save(file: Any, arr: Any) -> None:
 
 def savez(file: Any, *args: Any, **kwds: Any) -> None:
     """Writes several arrays into one file (`.npz`)."""
-    np.savez(file, *map(np.asarray, args), **{k: np.asarray(v) for k, v in kwds.items()})
+    named: dict[str, Any] = {k: np.asarray(v) for k, v in kwds.items()}
+    np.savez(file, *map(np.asarray, args), **named)
 
 
 def load(file: Any, *args: Any, **kwargs: Any) -> Any:

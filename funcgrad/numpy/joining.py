@@ -56,7 +56,7 @@ def _operands(name: str, arrays: Any, dtype: Any = None) -> list[Array]:
     if not arrays:
         raise ValueError(f"{name}: needs at least one array, but got none.")
     if dtype is None:
-        return promote_dtypes(name, *arrays)
+        return list(promote_dtypes(name, *arrays))
     dtype = dtypes.as_dtype(dtype)
     return [convert_element_type(as_array(name, x, i), dtype) for i, x in enumerate(arrays)]
 
@@ -167,12 +167,12 @@ def _assembled(arrays: Any, rank: int, axis: int) -> Array:
         x = as_array("block", arrays)
         return reshape(x, (1,) * (rank - x.ndim) + x.shape)
     parts = [_assembled(x, rank, axis + 1) for x in arrays]
-    return _concatenated("block", promote_dtypes("block", *parts), axis)
+    return _concatenated("block", list(promote_dtypes("block", *parts)), axis)
 
 
 def append(arr: Any, values: Any, axis: int | None = None) -> Array:
     """`values` after `arr` along `axis`; both flattened first if it is None."""
-    return _concatenated("append", promote_dtypes("append", arr, values), axis)
+    return _concatenated("append", list(promote_dtypes("append", arr, values)), axis)
 
 
 # ---- split ---------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def _split(name: str, ary: Any, sections: Any, axis: int) -> list[Array]:
     x = as_array(name, ary)
     axis = axis_index(name, axis, x.ndim)
     size = x.shape[axis]
-    if isinstance(sections, (tuple, list)) or getattr(sections, "ndim", 0):
+    if isinstance(sections, (tuple, list)) or getattr(sections, "ndim", 0) > 0:
         bounds = [_bound(name, b, size) for b in _static(name, sections)]
         return _cut(x, list(zip([0, *bounds], [*bounds, size], strict=True)), axis)
     parts = integer(name, "the number of parts", sections)

@@ -154,7 +154,7 @@ def _pad_reflected(mode: str) -> Callable[..., Array]:
         if reflect_type == "even":
             return _each_axis(x, widths, _pad_by_positions(mode))
         skipped = 1 if mode == "reflect" else 0
-        return _each_axis(x, widths, lambda x, axis, *pair: _odd(x, axis, *pair, skipped))
+        return _each_axis(x, widths, lambda x, axis, low, high: _odd(x, axis, low, high, skipped))
 
     return padded
 

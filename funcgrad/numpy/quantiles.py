@@ -201,7 +201,7 @@ def _with_nan(rows: Array, q: Array, method: str) -> Array:
     lanes = tuple(range(q.ndim, q.ndim + axis))
     shape = (*q.shape, *rows.shape[:-1])
     weight = broadcast_in_dim(weight, shape, tuple(range(q.ndim)))
-    result = _BETWEEN[method](*pairs, weight)
+    result = _BETWEEN[method](pairs[0], pairs[1], weight)
     spoiled = broadcast_in_dim(isnan(index_in_dim(rows, last, axis, False)), shape, lanes)
     return select_n(spoiled, result, full(shape, np.nan, rows.dtype))
 
@@ -228,7 +228,7 @@ def _skipping_nan(rows: Array, q: Array, method: str) -> Array:
     for position in (low, high):
         columns = position if q.ndim else reshape(position, (*shape, 1))
         pairs.append(reshape(gather_along(rows, columns, axis), shape))
-    result = _BETWEEN[method](*pairs, weight)
+    result = _BETWEEN[method](pairs[0], pairs[1], weight)
     return moveaxis(result, axis, 0) if q.ndim else result
 
 

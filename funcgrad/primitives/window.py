@@ -125,7 +125,7 @@ def _sum_transpose(
     ]  # fmt: skip
 
 
-reduce_window_sum_p = Primitive(
+reduce_window_sum_p: Primitive = Primitive(
     "reduce_window_sum",
     abstract=_window_abstract("reduce_window_sum", NUMBERS),
     value=_sum_value,
@@ -152,7 +152,7 @@ def _gather_transpose(ct, tangents, operand, **params):
     return [select_and_scatter_add_p.bind(ct, operand, **params), None]
 
 
-select_and_gather_add_p = Primitive(
+select_and_gather_add_p: Primitive = Primitive(
     "select_and_gather_add",
     abstract=_window_abstract("select_and_gather_add", FLOATS),
     value=_gather_value,
@@ -172,7 +172,7 @@ def _scatter_transpose(ct, source, operand, **params):
     return [select_and_gather_add_p.bind(ct, operand, **params), None]
 
 
-select_and_scatter_add_p = Primitive(
+select_and_scatter_add_p: Primitive = Primitive(
     "select_and_scatter_add",
     abstract=lambda source, operand, **params: operand,
     value=_scatter_value,
@@ -198,7 +198,7 @@ def _extremum(name, op, ufunc, select_prim):
         out = primitive.bind(x, **params)
         return out, select_and_gather_add_p.bind(t, x, select_prim=select_prim, **params)
 
-    primitive = Primitive(
+    primitive: Primitive = Primitive(
         name,
         abstract=_window_abstract(name, ORDERED),
         value=value,

@@ -45,7 +45,9 @@ class BatchTrace(Trace):
         return x, None
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
-        values, dims, mapped = [], [], False
+        values: list[Any] = []
+        dims: list[int | None] = []
+        mapped = False
         for a in args:
             if type(a) is BatchTracer and a._trace is self:
                 values.append(a.value)

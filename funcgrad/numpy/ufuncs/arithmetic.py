@@ -18,7 +18,6 @@ from funcgrad.numpy.promote import (
     promote_args_numeric,
     promote_dtypes_numeric,
     promote_shapes,
-    strong,
 )
 from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.primitives import elementwise as P
@@ -138,10 +137,10 @@ def power(x1, x2, /):
     A concrete integer exponent is multiplied out, also negative ones for floats. Of two integer arrays the result is
     an integer, wrapping on overflow.
     """
-    exponent = _concrete_integer(x2)
-    if exponent is not None:
+    known = _concrete_integer(x2)
+    if known is not None:
         (x1,) = promote_dtypes_numeric("power", x1)
-        return P.integer_pow(x1, exponent)
+        return P.integer_pow(x1, known)
     base, exponent = promote_args_numeric("power", x1, x2)
     if dtypes.is_integer(base.dtype):
         return _integer_power(base, exponent)
@@ -157,7 +156,7 @@ def _concrete_integer(x: Any) -> int | None:
     if isinstance(x, (Tracer, str)) or not isinstance(x, (int, np.generic, np.ndarray, Array)):
         return None
     try:
-        return operator.index(x)
+        return operator.index(x)  # type: ignore[arg-type]  # the TypeError is the question
     except TypeError:
         return None
 
@@ -186,7 +185,8 @@ def square(x, /):
 
 def reciprocal(x, /):
     """1 / x, as a float or complex number."""
-    return P.integer_pow(*promote_args_inexact("reciprocal", x), -1)
+    (x,) = promote_args_inexact("reciprocal", x)
+    return P.integer_pow(x, -1)
 
 
 # ---- absolute value and sign ----------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=N
 
 def heaviside(x1, x2, /):
     """Step function: 0 for negative x1, 1 for positive x1, x2 at 0; NaN stays NaN."""
-    x1, x2 = map(strong, promote_args_inexact("heaviside", x1, x2))
+    x1, x2 = promote_args_inexact("heaviside", x1, x2)
     if dtypes.is_complex(x1.dtype):
         raise TypeError("heaviside: complex numbers have no order; needs real operands.")
     at_zero = choose(logic.eq(x1, 0), x2, choose(logic.ne(x1, x1), x1, P.like(x1, 0)))
