@@ -1,76 +1,107 @@
-"""The NumPy engine: an optimised program as one generated Python function over NumPy calls."""
+"""The NumPy engine: an optimised program as one generated Python function over NumPy calls.
+
+Arrays of a device, if the program is given any, take the reference engine's way, equation by equation.
+"""
 
 from __future__ import annotations
 
+import builtins
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcgrad.backends import reference
+from funcgrad.backends.python_source import write
+from funcgrad.backends.ufuncs import calls_of
+from funcgrad.compiler.buffers import plan_buffers
 from funcgrad.compiler.pipeline import optimise
+from funcgrad.compiler.program import Program, Step, build
 from funcgrad.core import backend
 from funcgrad.core.array import ConcreteArray, KeyArray
 from funcgrad.core.dtypes import is_key
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal
-from funcgrad.core.primitive import Primitive, result_buffer
+from funcgrad.core.jaxpr import Eqn, Jaxpr
+from funcgrad.core.primitive import result_buffer
 from funcgrad.core.trace import EVAL, running
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
 
-def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:  # noqa: A001
-    program = optimise(jaxpr)
+class Executable(NamedTuple):
+    """Generated code. A leaf calls NumPy only, and runs where NumPy's warnings are off; others switch them off inside."""
+
+    function: Run
+    leaf: bool
+    source: str
+
+
+def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:  # noqa: A001 - the name every engine has
+    """The program as a function of buffers; `donated` marks those that it may overwrite."""
+    executable = executable_of(jaxpr, donated)
+    function, quiet, namespace_of, numpy = executable.function, backend.quiet, backend.namespace_of, backend.NUMPY
     fallback: list[Run] = []
-    steps = [_step(e) for e in program.eqns]
-    consts = [c._buffer for c in program.consts]
-    index = {}
-    for v in program.inputs:
-        index[v] = len(index)
+
+    def on_device(buffers: Sequence[Any]) -> list[Any]:
+        if not fallback:
+            fallback.append(reference.compile(jaxpr, donated))
+        return fallback[0](buffers)
+
+    def run_leaf(buffers: Sequence[Any]) -> list[Any]:
+        if namespace_of(buffers) is not numpy:
+            return on_device(buffers)
+        return quiet.run(function, buffers)
 
     def run(buffers: Sequence[Any]) -> list[Any]:
-        if not all(isinstance(b, (np.ndarray, np.generic)) for b in buffers):
-            if not fallback:
-                fallback.append(reference.compile(jaxpr))
-            return fallback[0](buffers)
-        env = dict(zip(program.inputs, [*consts, *buffers], strict=True))
-        read = lambda a: _literal(a) if type(a) is Literal else env[a]
-        for e, step in zip(program.eqns, steps):
-            env.update(zip(e.outs, step([read(a) for a in e.args])))
-        held = [*consts, *buffers]
-        outs = []
-        for o in program.outputs:
-            x = read(o)
-            if isinstance(x, np.ndarray) and (x.base is not None or any(x is h for h in held)):
-                x = x.copy()
-            held.append(x)
-            outs.append(x)
-        return outs
+        return function(buffers) if namespace_of(buffers) is numpy else on_device(buffers)
 
-    return run
+    if any(not isinstance(c._buffer, (np.ndarray, np.generic)) for c in jaxpr.consts):
+        return on_device
+    return run_leaf if executable.leaf else run
 
 
-def _literal(a: Literal) -> Any:
-    return np.asarray(a.value._buffer if isinstance(a.value, ConcreteArray) else a.value, a.aval.dtype)
+def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
+    """The generated code of a program."""
+    program = program_of(jaxpr, donated)
+    source, names, hosted = write(program, plan_buffers(program), inner_call)
+    scope = {**names, "xp": backend.NUMPY, "own": own}
+    exec(builtins.compile(source, "<funcgrad numpy>", "exec"), scope)  # noqa: S102 - our own text
+    return Executable(scope["program"], not hosted, source)
 
 
-def _step(e: Eqn) -> Any:
-    p = e.primitive
-    if type(p).evaluate is not Primitive.evaluate or any(is_key(a.aval.dtype) for a in e.args if not p.keys):
-        return lambda args: _evaluate(e, args)
-    many = p.multiple_results
-
-    def step(args: Any) -> Any:
-        out = backend.quiet.run(p.value, backend.NUMPY, *args, **e.params)
-        return out if many else [out]
-
-    return step
+def program_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Program:
+    """The optimised program in steps."""
+    return build(optimise(jaxpr), donated or (False,) * len(jaxpr.args), fuses)
 
 
-def _evaluate(e: Eqn, args: Sequence[Any]) -> Any:
+def fuses(e: Eqn, form: Any) -> bool:
+    """Can the map be written as ufunc calls?"""
+    return len(e.outs) == 1 and calls_of(e, form) is not None
+
+
+def own(x: Any, *others: Any) -> Any:
+    """The array itself if nobody else has it, else a copy."""
+    if type(x) is np.ndarray and (x.base is not None or any(x is other for other in others)):
+        return x.copy()
+    return x
+
+
+# ---- steps that are not NumPy's ------------------------------------------------------------------------
+
+
+def inner_call(step: Step) -> Executable:
+    """What runs an inner program, or an operation that is evaluated on arrays."""
+    e = step.eqn
+    if step.kind == "call":
+        return executable_of(e.params[step.forms[0].jaxprs[0]])
+    return Executable(functools.partial(evaluate, e), False, "")
+
+
+def evaluate(e: Eqn, buffers: Sequence[Any]) -> list[Any]:
+    """One operation on arrays instead of buffers."""
     arrays = [
         KeyArray(b, a.aval.dtype) if is_key(a.aval.dtype) else ConcreteArray(b, a.aval.weak_type)
-        for b, a in zip(args, e.args)
+        for b, a in zip(buffers, e.args)
     ]
     with running(EVAL):
         out = e.primitive.evaluate(arrays, e.params)
@@ -78,5 +109,17 @@ def _evaluate(e: Eqn, args: Sequence[Any]) -> Any:
     return [result_buffer(o, v.aval) for o, v in zip(outs, e.outs)]
 
 
+# ---- text ----------------------------------------------------------------------------------------------
+
+
 def as_text(jaxpr: Jaxpr, dialect: str) -> str:
-    return str(optimise(jaxpr))
+    """The program after the passes ("optimized"), as steps and buffers ("program"), or as generated code ("python")."""
+    if dialect == "optimized":
+        return str(optimise(jaxpr))
+    if dialect == "program":
+        program = program_of(jaxpr)
+        plan_buffers(program)
+        return str(program)
+    if dialect == "python":
+        return executable_of(jaxpr).source
+    raise ValueError(f"as_text: there are the dialects jaxpr, optimized, program and python, but got {dialect!r}.")

@@ -1,0 +1,175 @@
+"""Statements for views, library calls and inner programs; and what leaves the function as its results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from funcgrad.backends.ufuncs import WIDE_FLOATS
+from funcgrad.compiler.program import Step
+from funcgrad.core import loops
+from funcgrad.core.jaxpr import Eqn, Literal, Var
+
+if TYPE_CHECKING:
+    from funcgrad.backends.python_source import Writer
+
+SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
+FILLED = 1 << 16  # elements; up to here a repeated array is written out: NumPy's views of that kind are slow to make
+
+REDUCTIONS = {"add": "add.reduce", "mul": "multiply.reduce", "max": "maximum.reduce", "min": "minimum.reduce"}
+
+
+def write_steps(writer: Writer, calls: Callable[[Step], Any], write_kernel: Callable[[Writer, Step], None]) -> bool:
+    """Statements of all steps. True if some of them run programs or callbacks, outside of the quiet state."""
+    hosted = [step.kind == "host" for step in writer.program.steps]
+    inner = {id(s): calls(s) for s in writer.program.steps if s.kind in ("call", "host")}
+    hosted = [not inner[id(s)].leaf if id(s) in inner else False for s in writer.program.steps]
+    quiet = False
+    for step, outside in zip(writer.program.steps, hosted):
+        if any(hosted) and quiet == outside:
+            quiet = not outside
+            writer.indent = "        " if quiet else "    "
+            if quiet:
+                writer.lines.append(f'    with {writer.numpy("errstate")}(all="ignore"):')
+        if step.kind == "kernel":
+            write_kernel(writer, step)
+        elif step.kind == "view":
+            write_view(writer, step)
+        elif step.kind == "library":
+            write_library(writer, step)
+        else:
+            write_call(writer, step.eqn, inner[id(step)].function)
+        write_frees(writer, step)
+    writer.indent = "    "
+    return any(hosted)
+
+
+def write_frees(writer: Writer, step: Step) -> None:
+    """Forgets large arrays that nobody needs any more."""
+    large = [v for v in step.frees if math.prod(v.aval.shape) * v.aval.dtype.itemsize >= SMALL and v in writer.names]
+    if large:
+        names = dict.fromkeys(writer.name(v) for v in large)
+        writer.line(f"del {', '.join(names)}")
+
+
+def results(writer: Writer, e: Eqn) -> str:
+    """The left side of an assignment to all results."""
+    return ", ".join(map(writer.name, e.outs)) + ("," if e.primitive.multiple_results else "")
+
+
+# ---- views -----------------------------------------------------------------------------------------------
+
+
+def write_view(writer: Writer, step: Step) -> None:
+    """Results of a view: other strides over the operand."""
+    e, forms = step.eqn, step.forms[0]
+    for out, form in zip(e.outs, forms if isinstance(forms, (list, tuple)) else [forms]):
+        source = writer.atom(e.args[0])
+        if out in writer.program.expanded:
+            shape = writer.program.expanded[out]
+            trailing = shape[len(shape) - e.args[0].aval.ndim :] == e.args[0].aval.shape
+            writer.names[out] = source if trailing else writer.fresh()
+            if not trailing:
+                writer.line(f"{writer.names[out]} = {source}.reshape({shape})")
+        elif isinstance(form, loops.Reshape):
+            writer.line(f"{writer.name(out)} = {source}.reshape({out.aval.shape})")
+        else:
+            write_strided(writer, source, e.args[0].aval.shape, out, form)
+
+
+def write_strided(writer: Writer, source: str, shape: tuple[int, ...], out: Var, form: loops.View) -> None:
+    """An index, a transpose and a broadcast, as far as they are needed."""
+    new = out.aval.shape
+    index = [_index(affine, size, new) for affine, size in zip(form.dims, shape)]
+    order = [affine.terms[0][0] for affine in form.dims if affine.terms]
+    if any(i != slice(None) for i in index):
+        source = f"{source}[{writer.bind('i', tuple(index))}]"
+    if order != sorted(order):
+        source = f"{source}.transpose({tuple(np.argsort(order).tolist())})"
+    if len(order) < len(new):
+        middle = tuple(size if d in order else 1 for d, size in enumerate(new))
+        source = f"{source}.reshape({middle})" if order else source
+        if middle != new:
+            write_repeated(writer, source, out)
+            return
+    writer.line(f"{writer.name(out)} = {source}")
+
+
+def _index(affine: loops.Affine, size: int, new: tuple[int, ...]) -> Any:
+    if not affine.terms:
+        return affine.offset
+    ((d, step),) = affine.terms
+    if new[d] == 0:
+        return slice(0, 0)
+    stop = affine.offset + step * (new[d] - 1) + (1 if step > 0 else -1)
+    found = slice(affine.offset, stop if stop >= 0 else None, step if step != 1 else None)
+    return slice(None) if found == slice(0, size, None) else found
+
+
+def write_repeated(writer: Writer, source: str, out: Var) -> None:
+    """An array along new dimensions."""
+    shape = out.aval.shape
+    if math.prod(shape) > FILLED:
+        writer.line(f"{writer.name(out)} = {writer.numpy('broadcast_to')}({source}, {shape})")
+        return
+    writer.line(f"{writer.name(out)} = {writer.empty(shape, out.aval.dtype)}")
+    writer.line(f"{writer.name(out)}[...] = {source}")
+
+
+# ---- calls -----------------------------------------------------------------------------------------------
+
+
+def write_library(writer: Writer, step: Step) -> None:
+    """One call of the primitive's `value`; plain reductions call NumPy directly."""
+    e, form = step.eqn, step.forms[0]
+    if isinstance(form, loops.Reduce) and form.op in REDUCTIONS and e.args[0].aval.dtype in WIDE_FLOATS:
+        function = writer.numpy(REDUCTIONS[form.op])
+        axes = form.axes[0] if len(form.axes) == 1 else form.axes
+        writer.line(f"{writer.name(e.outs[0])} = {function}({writer.atom(e.args[0])}, {axes})")
+        return
+    value = writer.bind(f"{e.primitive.name}_", e.primitive.value)
+    params = [f"{k}={_plain(writer, v)}" for k, v in e.params.items()]
+    args = ["xp", *map(writer.atom, e.args), *params]
+    writer.line(f"{results(writer, e)} = {value}({', '.join(args)})")
+
+
+def _plain(writer: Writer, param: Any) -> str:
+    """A parameter as text if that says it all, else a global."""
+    simple = param is None or type(param) in (int, bool, str)
+    nested = type(param) is tuple and all(type(p) is int for p in param)
+    return repr(param) if simple or nested else writer.bind("p", param)
+
+
+def write_call(writer: Writer, e: Eqn, function: Callable[..., Any]) -> None:
+    """An inner program, or an operation evaluated on arrays."""
+    name = writer.bind(f"{e.primitive.name}_", function)
+    args = "".join(f"{writer.atom(a)}, " for a in e.args)
+    writer.line(f"{', '.join(map(writer.name, e.outs))}{',' if e.outs else '_'} = {name}(({args}))")
+
+
+# ---- results ---------------------------------------------------------------------------------------------
+
+
+def outputs(writer: Writer) -> Iterator[str]:
+    """Expressions for the results, which belong to the caller: they share memory with nothing."""
+    seen: dict[Var, list[Var]] = {}
+    for o in writer.program.jaxpr.outputs:
+        if type(o) is Literal:
+            yield f"{writer.atom(o)}[()]"
+            continue
+        root = writer.plan.aliases.find(o)
+        others = [*writer.plan.held(root), *seen.get(root, ())]
+        seen.setdefault(root, []).append(o)
+        yield _own(writer, o, others)
+
+
+def _own(writer: Writer, o: Var, others: list[Var]) -> str:
+    if not others and o in writer.plan.compact:
+        return writer.name(o)
+    if o in others:
+        return f"{writer.name(o)}.copy()"
+    names = dict.fromkeys(map(writer.name, others))
+    return f"own({', '.join([writer.name(o), *names])})"
