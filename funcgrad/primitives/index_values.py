@@ -17,8 +17,12 @@ from funcgrad.primitives.index_maps import (
     layout_of,
 )
 
-# Rows shorter than this are cheaper to accumulate element by element than to check for repeats.
+# Measured with NumPy 2.4. Rows shorter than this are accumulated element by element sooner than
+# checked for repeats; from this length on it pays to part repeated ones into rounds, if these are
+# not too many.
 _SHORT_ROW = 4
+_LONG_ROW = 128
+_MANY_ROUNDS = 64
 
 
 def read_windows(
@@ -149,27 +153,47 @@ def _combine_rows(xp, out: Any, rows: Any, updates: Any, unique: bool, ufunc: An
     index: tuple = (slice(None), rows)
     if out.shape[0] == 1:  # plain rows are several times faster to index than columns
         out, updates, index = out[0], updates[0], (rows,)
+    width = updates.size // rows.size
     if ufunc is None:
         out[index] = updates
-    elif unique or (updates.size >= _SHORT_ROW * rows.size and not _has_repeats(xp, rows)):
+    elif unique or (width >= _SHORT_ROW and not _has_repeats(xp, rows)):
         out[index] = ufunc(out[index], updates)
-    else:
-        _accumulate(xp, out, _flat_elements(xp, rows, out.shape), updates, ufunc)
-
-
-def _accumulate(xp, out: Any, flat: Any, updates: Any, ufunc: Any) -> None:
-    """Combine elements that may share places; narrow floats in float32, rounded once."""
-    if out.dtype in NARROW:
+    elif out.dtype in NARROW:  # accumulated in float32, rounded once
         wide = out.astype(xp.float32)
-        ufunc.at(wide.reshape(-1), flat, updates.astype(xp.float32).reshape(-1))
+        _accumulate(xp, wide, rows, updates.astype(xp.float32), ufunc)
         out[...] = wide.astype(out.dtype)
     else:
-        ufunc.at(out.reshape(-1), flat, updates.reshape(-1))
+        _accumulate(xp, out, rows, updates, ufunc)
 
 
 def _has_repeats(xp, rows: Any) -> bool:
     ordered = xp.sort(rows)
     return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _accumulate(xp, out: Any, rows: Any, updates: Any, ufunc: Any) -> None:
+    """Combine rows that may be repeated: long ones round by round, else element by element."""
+    rounds = _rounds(xp, rows) if updates.size >= _LONG_ROW * rows.size else None
+    if rounds is None:
+        flat = _flat_elements(xp, rows, out.shape)
+        ufunc.at(out.reshape(-1), flat, updates.reshape(-1))
+        return
+    before = (slice(None),) * (out.ndim - 2)
+    for chosen in rounds:
+        index = (*before, rows[chosen])
+        out[index] = ufunc(out[index], updates[(*before, chosen)])
+
+
+def _rounds(xp, rows: Any) -> list[Any] | None:
+    """Positions in `rows`, parted so that no part names a row twice: all first ones, second, ...
+
+    None if there would be too many parts.
+    """
+    order = xp.argsort(rows, kind="stable")
+    ordered = rows[order]
+    repetition = xp.arange(rows.size) - xp.searchsorted(ordered, ordered)
+    count = int(repetition.max()) + 1
+    return None if count > _MANY_ROUNDS else [order[repetition == r] for r in range(count)]
 
 
 def _flat_elements(xp, rows: Any, shape: tuple[int, ...]) -> Any:
