@@ -65,7 +65,7 @@ class Writer:
 
     def bind(self, prefix: str, value: Any) -> str:
         """A global of the generated code."""
-        name = f"{prefix}{len(self.globals)}"
+        name = f"{prefix.replace('-', '_')}{len(self.globals)}"
         self.globals[name] = value
         return name
 
