@@ -20,7 +20,19 @@ def setting(default: Any, doc: str, *, traced: bool = False, choices: tuple[str,
     return field(default=default, metadata={"doc": doc, "traced": traced, "choices": choices})
 
 
-@dataclass(frozen=True, slots=True)
+class TraceKey:
+    """Stands for one choice of all settings that traced programs depend on; compared and hashed by identity."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self.values = values
+
+
+_trace_keys: dict[tuple[Any, ...], TraceKey] = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class State:
     """The values in force. Variables are named FUNCGRAD_<NAME>."""
 
@@ -49,11 +61,11 @@ class State:
     show: str = setting("", "names of compiler passes to print, comma-separated, or all")
     traceback: str = setting("short", "full shows our own frames", choices=("short", "full"))
     log_compiles: bool = setting(False, "log every compilation")
-    trace_key: tuple[Any, ...] = field(default=(), init=False, repr=False)
+    trace_key: TraceKey = field(default=None, init=False, repr=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        key = tuple(getattr(self, f.name) for f in fields(self) if f.metadata.get("traced"))
-        object.__setattr__(self, "trace_key", key)
+        values = tuple(getattr(self, f.name) for f in fields(self) if f.metadata.get("traced"))
+        object.__setattr__(self, "trace_key", _trace_keys.setdefault(values, TraceKey(values)))
 
 
 _FIELDS = {f.name: f for f in fields(State) if f.metadata}

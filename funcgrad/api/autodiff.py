@@ -11,6 +11,7 @@ import numpy as np
 from funcgrad import tree
 from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
 from funcgrad.core import dtypes
+from funcgrad.core.array import ConcreteArray
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Literal, eval_jaxpr
@@ -33,7 +34,14 @@ def cotangents_in(linear: Linearized, cts: Sequence[Any]) -> list[Any]:
         if out is not None and type(out) is not Literal and out not in linear.residuals and not is_zero(ct):
             accumulate(found, out, ct)
     pull_back(linear.eqns, linear.residuals, found)
-    return [found[v] if v in found else zeros(v.aval) for v in linear.inputs]
+    return [_typed(found[v], v.aval) if v in found else zeros(v.aval) for v in linear.inputs]
+
+
+def _typed(ct: Any, aval: ShapedArray) -> Any:
+    """A cotangent that is as weakly typed as what it belongs to."""
+    if type(ct) is ConcreteArray and ct._weak != aval.weak_type:
+        return ConcreteArray(ct._buffer, aval.weak_type)
+    return ct
 
 
 def value_and_grad(
@@ -356,8 +364,8 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     varied = [typeof(x).has_tangent for x in leaves]
     outs, linear = linearize_flat(flat, leaves, varied)
     out_tree, count = flat.out_tree, flat.out_count
-    jaxpr = drop_dead(linear.jaxpr())
-    residuals = list(linear.residuals.values())
+    whole, residuals = linear.program()
+    jaxpr = drop_dead(whole)
 
     @user_facing
     def jvp_fun(*tangents: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from funcgrad.core import backend, dtypes
 from funcgrad.core.array import ConcreteArray, KeyArray, Tracer
 from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.backend import NUMPY, quiet
 from funcgrad.core.trace import EVAL, Axis, current_trace, escaped, running
 from funcgrad.errors import missing_rule
 
@@ -69,6 +70,8 @@ class Primitive:
         self.transpose, self.batch, self.split, self.loops = transpose, batch, split, loops
         self.weak, self.effects, self.names = weak, effects, names
         self.multiple_results, self.keys = multiple_results, keys
+        # compiled derivatives of single operations, by signature (transforms/units.py)
+        self.units: dict[Any, Any] | None = None if multiple_results or keys else {}
         registry.add(self)
 
     def __repr__(self) -> str:
@@ -76,7 +79,8 @@ class Primitive:
 
     def bind(self, *args: Any, **params: Any) -> Any:
         """Hands the operation to the current trace. Returns an array, or a list when `multiple_results`."""
-        return current_trace().process(self, args, params)
+        trace = current_trace()
+        return self.evaluate(args, params) if trace is EVAL else trace.process(self, args, params)
 
     def rule(self, field: str, transform: str) -> Rule:
         """The rule in `field`; MissingRuleError naming primitive and transformation if there is none."""
@@ -99,28 +103,28 @@ class Primitive:
 
     def evaluate(self, args: Sequence[Any], params: dict[str, Any]) -> Any:
         """Computes the results from arrays, by the `value` rule."""
-        buffers, flags = [], []
+        buffers, weak = [], bool(args)
         for a in args:
             if type(a) is ConcreteArray:
                 buffers.append(a._buffer)
-                flags.append(a._weak)
+                weak = weak and a._weak
             elif type(a) is KeyArray and not self.keys:
                 return self._evaluate_on_keys(args, params)
             else:
                 buffers.append(buffer_of(a, self))
-                flags.append(type(a) in _WEAK_SCALARS)
-        xp = backend.namespace_of(buffers)
-        value = self.value
-        if value is None:
+                weak = weak and type(a) in _WEAK_SCALARS
+        if self.value is None:
             missing_rule(self.name, "evaluation")
+        xp = NUMPY if backend._device_namespace is None else backend.namespace_of(buffers)
         try:
-            out = backend.quiet.run(value, xp, *buffers, **params)
+            out = quiet.run(self.value, xp, *buffers, **params)
         except (TypeError, ValueError):
             self.results(args, params)  # NumPy refused; the abstract rule can say why, in the user's terms
             raise
         if self.keys:
             return self._wrap_keys(out, args, params)
-        weak = self.is_weak(flags, params)
+        if self.weak is not None:
+            weak = self.weak([_is_weak(a) for a in args], params)
         return [ConcreteArray(o, weak) for o in out] if self.multiple_results else ConcreteArray(out, weak)
 
     def _wrap_keys(self, out: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -165,6 +169,10 @@ class Construct(Primitive):
 
 
 _WEAK_SCALARS = (int, float, complex)
+
+
+def _is_weak(x: Any) -> bool:
+    return x._weak if type(x) is ConcreteArray else type(x) in _WEAK_SCALARS
 
 
 def buffer_of(x: Any, primitive: Primitive) -> Any:

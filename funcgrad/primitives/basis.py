@@ -40,14 +40,16 @@ _SMALL = 65536  # up to here a filled array is cheaper than a view of stride zer
 
 
 def _broadcast_in_dim_value(xp: Any, x: Any, *, shape: Any, broadcast_dimensions: Any) -> Any:
-    if x.ndim == 0 and math.prod(shape) <= _SMALL:
-        out = xp.empty(shape, x.dtype)
-        out[...] = x
-        return out
-    expanded = [1] * len(shape)
-    for size, d in zip(x.shape, broadcast_dimensions):
-        expanded[d] = size
-    return xp.broadcast_to(x.reshape(expanded), shape)
+    if x.ndim:
+        expanded = [1] * len(shape)
+        for size, d in zip(x.shape, broadcast_dimensions):
+            expanded[d] = size
+        x = x.reshape(expanded)
+    if math.prod(shape) > _SMALL:
+        return xp.broadcast_to(x, shape)
+    out = xp.empty(shape, x.dtype)
+    out[...] = x
+    return out
 
 
 def _broadcast_in_dim_transpose(ct: Any, x: Any, *, shape: Any, broadcast_dimensions: Any) -> list[Any]:
@@ -312,12 +314,15 @@ def elementwise_loops(scalar: Callable[..., Any], ufunc: str | None) -> Callable
     return rule
 
 
-_NUMBERS = (int, float, complex, bool)
+_NUMBERS = frozenset((int, float, complex, bool))
 
 
 def operands(*args: Any) -> Sequence[Any]:
     """The operands of an elementwise call, Python numbers brought to their partner's dtype."""
-    if not any(type(a) in _NUMBERS for a in args):
+    for a in args:
+        if type(a) in _NUMBERS:
+            break
+    else:
         return args
     partner = next((typeof(a) for a in args if type(a) not in _NUMBERS), None)
     if partner is None:

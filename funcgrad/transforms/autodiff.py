@@ -15,14 +15,16 @@ from funcgrad.core.array import Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
 from funcgrad.core.primitive import Primitive, minus_one, one
-from funcgrad.core.stage import StagingTrace, StagingTracer, collector_paused
+from funcgrad.core.stage import StagingTrace, StagingTracer, collector_paused, stage_rule
 from funcgrad.core.tangent import Zero, is_zero
-from funcgrad.core.trace import Trace, current_trace, reset_trace, running, set_trace
+from funcgrad.core.trace import EVAL, Trace, current_trace, reset_trace, running, set_trace
 from funcgrad.errors import missing_rule
 from funcgrad.primitives.basis import add_p, broadcast_in_dim, instantiate, mul_p, neg_p
+from funcgrad.transforms import units
 from funcgrad.transforms.dce import derive
 from funcgrad.transforms.partial import (
     LinearTrace,
+    LinearTracer,
     Split,
     constants_of,
     residuals_of,
@@ -73,6 +75,13 @@ class AutodiffTrace(Trace):
                 tangents.append(None)
         if not live or primitive.constant:
             return self.parent.process(primitive, primals, params)
+        if self.parent is EVAL and self.tangents is not EVAL and primitive.units is not None:
+            unit = units.find(primitive, primals, tangents, params)
+            if type(unit) is tuple:
+                unit = _make_unit(unit, primitive, primals, tangents, params)
+            if unit is not None:
+                out, var = units.record(self.tangents, unit, primals, tangents)
+                return AutodiffTracer(self, out, LinearTracer(self.tangents, var))
         if primitive.jvp is not None:
             return self._by_rule(primitive, primals, tangents, params)
         out = self.parent.process(primitive, primals, params)
@@ -160,6 +169,14 @@ class AutodiffTrace(Trace):
         return self._tangent(primitive, operands, params, out)
 
 
+def _make_unit(signature: Any, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> units.Unit | None:
+    """Compiles the operation for these types; where that is not possible, it is never tried again."""
+    jaxpr = stage_rule(lambda *args: [primitive.bind(*args, **params)], [typeof(p) for p in primals])
+    unit = units.make(linearize_jaxpr(jaxpr, tuple(t is not None for t in tangents)))
+    primitive.units[signature] = units.NEVER if unit is None else unit  # type: ignore[index]
+    return unit
+
+
 # ---- functions of flat lists ---------------------------------------------------------------------
 
 FlatFunction = Callable[..., Sequence[Any]]
@@ -186,10 +203,12 @@ class Linearized:
         self.out_avals = [t.aval if is_zero(t) else typeof(t) for t in tangents]
         self.residuals = {var: x for x, var in trace.known.values()}
 
-    def jaxpr(self) -> Jaxpr:
-        """The program tangents -> tangents out (those that are not Zero), residuals as leading arguments."""
+    def program(self) -> tuple[Jaxpr, list[Any]]:
+        """The program tangents -> tangents out (those that are not Zero), and the residuals, its first arguments."""
+        residuals = dict(self.residuals)
+        eqns = units.expand(self.eqns, residuals)
         outputs = [o for o in self.outputs if o is not None]
-        return Jaxpr([*self.residuals, *self.inputs], self.eqns, outputs)
+        return Jaxpr([*residuals, *self.inputs], eqns, outputs), list(residuals.values())
 
 
 def linearize_flat(function: FlatFunction, primals: Sequence[Any], varied: Sequence[bool]) -> Any:
@@ -214,7 +233,8 @@ def jvp_jaxpr(
     jaxpr: Jaxpr, nonzero: tuple[bool, ...], force: tuple[bool, ...] | None = None
 ) -> tuple[Jaxpr, tuple[bool, ...]]:
     """(arguments, their nonzero tangents) -> (outputs, their nonzero or forced tangents), and which those are."""
-    count, marks = len(jaxpr.args), []
+    count = len(jaxpr.args)
+    marks: list[Any] = []
 
     def function(*args: Any) -> list[Any]:
         given = iter(args[count:])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var, eval_eqn, eval_jaxpr, memoised
 from funcgrad.core.source import inherited
 from funcgrad.core.tangent import Linear, Zero, is_zero
@@ -28,33 +27,38 @@ def pull_back(eqns: Sequence[Eqn], values: dict[Var, Any], cotangents: dict[Var,
     token = inherited.set(None)
     try:
         for e in reversed(eqns):
-            if any(o in cotangents for o in e.outs):
-                inherited.set(e.source)
-                _pull_back_eqn(e, values, cotangents)
+            ct = _cotangent_of(e, cotangents)
+            if ct is not None:
+                if e.source is not None:
+                    inherited.set(e.source)
+                _pull_back_eqn(e, ct, values, cotangents)
     finally:
         inherited.reset(token)
 
 
-def _pull_back_eqn(e: Eqn, values: dict[Var, Any], cotangents: dict[Var, Any]) -> None:
-    primitive = e.primitive
+def _cotangent_of(e: Eqn, cotangents: dict[Var, Any]) -> Any:
+    """What has come back to the equation's results, taken out; None if nothing has."""
+    if not e.primitive.multiple_results:
+        return cotangents.pop(e.outs[0], None)
+    if any(o in cotangents for o in e.outs):
+        return [cotangents.pop(o) if o in cotangents else Zero(o.aval) for o in e.outs]
+    return None
+
+
+def _pull_back_eqn(e: Eqn, ct: Any, values: dict[Var, Any], cotangents: dict[Var, Any]) -> None:
+    rule = e.primitive.transpose or e.primitive.rule("transpose", "transposition")
     args = [
         a.value if type(a) is Literal else values[a] if a in values else Linear(a.aval) for a in e.args
     ]
-    if primitive.multiple_results:
-        ct = [cotangents.pop(o) if o in cotangents else Zero(o.aval) for o in e.outs]
-    else:
-        ct = cotangents.pop(e.outs[0])
-    results = primitive.rule("transpose", "transposition")(ct, *args, **e.params)
-    for a, operand, c in zip(e.args, args, results):
-        if type(operand) is Linear and c is not None and not is_zero(c):
+    for a, operand, c in zip(e.args, args, rule(ct, *args, **e.params)):
+        if c is not None and type(operand) is Linear and type(c) is not Zero:
             accumulate(cotangents, a, c)  # type: ignore[arg-type]
 
 
 def accumulate(cotangents: dict[Var, Any], var: Var, ct: Any) -> None:
     """Adds a cotangent to a variable's; for an operand of rank 0 beside arrays, its sum."""
-    shape = typeof(ct).shape
-    if shape and not var.aval.shape:
-        ct = reduce_sum(ct, range(len(shape)))
+    if ct.shape and not var.aval.shape:
+        ct = reduce_sum(ct, range(len(ct.shape)))
     cotangents[var] = add(cotangents[var], ct) if var in cotangents else ct
 
 
@@ -99,7 +103,8 @@ def transpose_jaxpr(
     `force` returns all of them. `separate` splits the program first: for bodies that mix recomputation with
     linear equations, as those of checkpoint.
     """
-    count, marks = sum(not is_linear for is_linear in linear), []
+    count = sum(not is_linear for is_linear in linear)
+    marks: list[Any] = []
 
     def function(*args: Any) -> list[Any]:
         given = iter(args[count:])
