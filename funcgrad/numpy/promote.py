@@ -117,11 +117,6 @@ def converted(x: Array, dtype: Any, weak: bool = False) -> Array:
     return x if x.dtype == dtype else convert_element_type(x, dtype, weak)
 
 
-def strong(x: Array) -> Array:
-    """`x` with its type held fast: not weak any more."""
-    return convert_element_type(x, x.dtype)
-
-
 # ---- shapes -----------------------------------------------------------------------------------------
 
 

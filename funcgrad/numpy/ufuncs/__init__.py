@@ -58,6 +58,7 @@ from funcgrad.numpy.ufuncs.comparison import (
     not_equal,
     real,
 )
+from funcgrad.numpy.ufuncs.divisors import gcd, lcm
 from funcgrad.numpy.ufuncs.elementary import (
     acos,
     acosh,
@@ -140,9 +141,9 @@ __all__ = [
     "atanh", "bitwise_and", "bitwise_count", "bitwise_invert", "bitwise_left_shift", "bitwise_not",
     "bitwise_or", "bitwise_right_shift", "bitwise_xor", "cbrt", "ceil", "clip", "conj", "conjugate", "copysign",
     "cos", "cosh", "deg2rad", "degrees", "divide", "divmod", "equal", "exp", "exp2", "expm1", "fabs", "fix",
-    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp", "greater", "greater_equal",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp", "gcd", "greater", "greater_equal",
     "heaviside", "hypot", "imag", "invert", "isclose", "iscomplex", "iscomplexobj", "isfinite", "isinf",
-    "isnan", "isneginf", "isposinf", "isreal", "isrealobj", "ldexp", "left_shift", "less", "less_equal", "log",
+    "isnan", "isneginf", "isposinf", "isreal", "isrealobj", "lcm", "ldexp", "left_shift", "less", "less_equal", "log",
     "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
     "logical_xor", "maximum", "minimum", "mod", "modf", "multiply", "nan_to_num", "negative", "nextafter",
     "not_equal", "polyval", "positive", "pow", "power", "rad2deg", "radians", "real", "reciprocal", "remainder",

@@ -162,7 +162,7 @@ def angle(z, deg=False):
     """Angle of complex numbers with the positive real axis, in radians, or in degrees with `deg`."""
     z = as_array("angle", z)
     if z.dtype.kind in "biu":
-        z = convert_element_type(z, dtypes.default_float())
+        z = convert_element_type(z, dtypes.to_inexact(z.dtype))
     result = P.atan2(imag(z), real(z))
     return degrees(result) if deg else result
 

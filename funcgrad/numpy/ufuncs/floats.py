@@ -17,7 +17,6 @@ from funcgrad.numpy.promote import (
     promote_args_inexact,
     promote_dtypes_inexact,
     promote_shapes,
-    strong,
 )
 from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.primitives import elementwise as P
@@ -69,7 +68,7 @@ def rint(x, /):
     """Nearest integer as a float, halves to even."""
     x = as_array("rint", x)
     if is_whole(x):
-        return convert_element_type(x, dtypes.default_float())
+        return convert_element_type(x, dtypes.to_inexact(x.dtype))
     return _each_part(x, lambda part: P.round(part, TO_EVEN))
 
 
@@ -218,8 +217,7 @@ def nextafter(x, y, /):
 def spacing(x, /):
     """The distance from x to the next float away from zero, with the sign of x."""
     (x,) = promote_args_inexact("spacing", x)
-    x = strong(_real("spacing", x))
-    away = copysign(P.like(x, math.inf), x)
+    away = copysign(P.like(_real("spacing", x), math.inf), x)
     return sub(P.nextafter(x, away), x)
 
 
