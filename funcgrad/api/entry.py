@@ -131,7 +131,7 @@ class _Matcher:
         self.entry = entry
         self.lines: list[str] = []
         self.names: dict[str, Any] = {}
-        self.buffers: list[str] = []
+        self.buffers: dict[int, str] = {}  # by position among the leaves, which dicts may be visited out of
         self.count = 0
 
     def build(self) -> Callable[..., Any] | None:
@@ -152,7 +152,7 @@ class _Matcher:
         body = "".join(f"        {line}\n" for line in self.lines)
         source = (
             "def match(args, kwargs):\n    try:\n"
-            f"{body}        return [{', '.join(self.buffers)}]\n"
+            f"{body}        return [{', '.join(self.buffers[i] for i in sorted(self.buffers))}]\n"
             "    except (KeyError, ValueError):\n        return None\n"
         )
         return _compile(source, "match", self.names)
@@ -207,7 +207,7 @@ class _Matcher:
 
     def _leaf(self, name: str, index: int) -> None:
         aval, buffer = self.entry.avals[index], self._name("b")
-        self.buffers.append(buffer)
+        self.buffers[index] = buffer
         self._unless(f"type({name}) is not Array")
         self.lines.append(f"{buffer} = {name}._buffer")
         dtype, weak = self._constant(aval.dtype), "" if aval.weak_type else "not "
