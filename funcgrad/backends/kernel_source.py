@@ -145,10 +145,10 @@ class Registers:
         """`add(a, b, out)` or `c = add(a, b)`; new memory is in C order even if operands are not."""
         function = self.writer.numpy(line.function)
         if target is not None:
-            self.writer.line(f"{function}({', '.join([*args, target])})")
+            self.writer.line(f"{function}({', '.join(args)}, {out_is(function)}{target})")
             return
         ordered = self.compact or line.out not in self.full
-        new = [] if ordered else [self.writer.empty(self.shape, line.dtype)]
+        new = [] if ordered else [out_is(function) + self.writer.empty(self.shape, line.dtype)]
         self.writer.line(f"{name} = {function}({', '.join([*args, *new])})")
 
     def where(self, args: Sequence[str], name: str, target: str | None, dtype: Any) -> None:
@@ -296,6 +296,11 @@ class Blocked(Registers):
                 cut = ", ".join(f"{name}[:{self.rows % height}]" for name in names)
                 writer.line(f"if hi > {self.rows}: {', '.join(names)} = {cut}")
             writer.lines += body
+
+
+def out_is(function: str) -> str:
+    """NumPy takes the result's memory by position, which is faster, except where that could be another operand."""
+    return "out=" if function in ("maximum", "minimum") else ""
 
 
 def _uniform(shape: Sequence[int], full: Sequence[int], count: int) -> bool:

@@ -155,19 +155,19 @@ def write_call(writer: Writer, e: Eqn, function: Callable[..., Any]) -> None:
 
 def outputs(writer: Writer) -> Iterator[str]:
     """Expressions for the results, which belong to the caller: they share memory with nothing."""
-    seen: dict[Var, list[Var]] = {}
-    for o in writer.program.jaxpr.outputs:
+    found = writer.program.jaxpr.outputs
+    roots = [None if type(o) is Literal else writer.plan.aliases.find(o) for o in found]  # type: ignore[arg-type]
+    for k, (o, root) in enumerate(zip(found, roots)):
         if type(o) is Literal:
             yield f"{writer.atom(o)}[()]"
-            continue
-        root = writer.plan.aliases.find(o)
-        others = [*writer.plan.held(root), *seen.get(root, ())]
-        seen.setdefault(root, []).append(o)
-        yield _own(writer, o, others)
+        else:
+            others = [*writer.plan.held(root), *(found[j] for j in range(k) if roots[j] is root)]
+            yield _own(writer, o, others, roots.count(root) > 1)
 
 
-def _own(writer: Writer, o: Var, others: list[Var]) -> str:
-    if not others and o in writer.plan.compact:
+def _own(writer: Writer, o: Var, others: list[Var], shared: bool) -> str:
+    """The result itself if its memory is its alone; a copy if it certainly is not; else that is seen at run time."""
+    if not others and not shared and o in writer.plan.compact:
         return writer.name(o)
     if o in others:
         return f"{writer.name(o)}.copy()"
