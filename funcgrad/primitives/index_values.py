@@ -7,6 +7,7 @@ Next: `gather.py` and `scatter.py`, which give these functions their rules.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from funcgrad.core.backend import NARROW
@@ -109,26 +110,29 @@ def write_windows(
         return operand
     starts = integer_starts(xp, indices)
     inside = in_bounds(xp, starts, layout.limits)
-    all_inside = inside.all()
-    if mode is GatherScatterMode.CLIP and not all_inside:
-        starts, all_inside = clipped(xp, starts, layout.limits), True
-    if not (all_inside or inside.any()):
+    if mode is GatherScatterMode.CLIP and not inside.all():
+        starts, inside = clipped(xp, starts, layout.limits), xp.ones_like(inside)
+    if not inside.any():
         return operand
+    out = xp.array(operand, order="C", copy=True)
     if layout.inverse is not None:
         updates = updates.transpose(layout.inverse)
-    out = xp.array(operand, order="C", copy=True)
     if layout.single:
-        window = single_window(starts.reshape(-1).tolist(), layout)
-        _combine_window(out, window, updates, ufunc)
-        return out
-    rows = addresses(xp, starts, operand.shape, layout).reshape(-1)
-    before, _, after = layout.merged_shape
-    updates = updates.reshape(before, rows.size, after)
-    if not all_inside:
-        kept = _kept_rows(xp, inside, layout)
-        rows, updates = rows[kept], updates[:, kept]
-    _combine_rows(xp, out.reshape(layout.merged_shape), rows, updates, unique_indices, ufunc)
+        _combine_window(out, single_window(starts.reshape(-1).tolist(), layout), updates, ufunc)
+    else:
+        rows = addresses(xp, starts, operand.shape, layout).reshape(-1)
+        merged, updates = out.reshape(layout.merged_shape), _as_rows(updates, layout)
+        if not inside.all():
+            kept = _kept_rows(xp, inside, layout)
+            rows, updates = rows[kept], updates[:, kept]
+        _combine_rows(xp, merged, rows, updates, unique_indices, ufunc)
     return out
+
+
+def _as_rows(updates: Any, layout: Layout) -> Any:
+    """Updates in the order of `moved_shape` as (before, rows, after)."""
+    before, _, after = layout.merged_shape
+    return updates.reshape(before, math.prod(layout.block_shape), after)
 
 
 def _kept_rows(xp, inside: Any, layout: Layout) -> Any:
