@@ -50,8 +50,9 @@ def write_steps(writer: Writer, calls: Callable[[Step], Any], write_kernel: Call
 def write_frees(writer: Writer, step: Step) -> None:
     """Forgets large arrays that nobody needs any more."""
     large = [v for v in step.frees if math.prod(v.aval.shape) * v.aval.dtype.itemsize >= SMALL and v in writer.names]
-    if large:
-        names = dict.fromkeys(writer.name(v) for v in large)
+    # A view of a constant has the constant's name, which is a global.
+    names = dict.fromkeys(name for v in large if (name := writer.name(v)) not in writer.globals)
+    if names:
         writer.line(f"del {', '.join(names)}")
 
 
