@@ -55,7 +55,7 @@ def train(model, rows, test, epochs, key):
     shuffle_key, fit_key = fg.random.split(key)
     size = 32 if len(rows) < 5000 else 64
     batches = DataLoader(rows, size, shuffle=True, key=shuffle_key)
-    rate = nn.optim.cosine_decay_schedule(2e-3, epochs * len(batches))
+    rate = nn.optim.cosine_decay_schedule(4e-3, epochs * len(batches))
     return nn.fit(
         model,
         batches,
