@@ -18,6 +18,10 @@ from funcgrad.numpy.averages import (
 from funcgrad.numpy.calculus import (
     diff, ediff1d, gradient, interp, trapezoid,
 )  # fmt: skip
+from funcgrad.numpy.contractions import (
+    convolve, correlate, cross, dot, einsum, einsum_path, inner, kron, matmul, matvec, outer,
+    tensordot, vdot, vecdot, vecmat,
+)  # fmt: skip
 from funcgrad.numpy.creation import (
     arange, empty, empty_like, eye, full, full_like, geomspace, identity, indices, linspace,
     logspace, meshgrid, mgrid, ogrid, ones, ones_like, tri, vander, zeros, zeros_like,
@@ -40,7 +44,6 @@ from funcgrad.numpy.joining import (
     append, array_split, block, column_stack, concat, concatenate, delete, dsplit, dstack, hsplit,
     hstack, insert, repeat, resize, split, stack, tile, unstack, vsplit, vstack,
 )  # fmt: skip
-from funcgrad.numpy.methods import install as _install
 from funcgrad.numpy.nanreductions import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum,
     nanvar,
@@ -74,11 +77,11 @@ from funcgrad.numpy.sorting import (
     argpartition, argsort, digitize, lexsort, partition, searchsorted, sort, sort_complex,
 )  # fmt: skip
 from funcgrad.numpy.types import (
-    bfloat16, bool_, can_cast, cdouble, character, complex64, complex128, complex_, complexfloating,
-    csingle, double, dtype, finfo, flexible, float16, float32, float64, float_, floating, generic,
-    iinfo, inexact, int8, int16, int32, int64, int_, integer, isdtype, isscalar, issubdtype,
-    iterable, ndim, number, object_, promote_types, result_type, shape, signedinteger, single, size,
-    uint, uint8, uint16, uint32, uint64, unsignedinteger,
+    bfloat16, bool_, can_cast, cdouble, character, complex128, complex64, complex_,
+    complexfloating, csingle, double, dtype, finfo, flexible, float16, float32, float64, float_,
+    floating, generic, iinfo, inexact, int16, int32, int64, int8, int_, integer, isdtype,
+    isscalar, issubdtype, iterable, ndim, number, object_, promote_types, result_type, shape,
+    signedinteger, single, size, uint, uint16, uint32, uint64, uint8, unsignedinteger,
 )  # fmt: skip
 from funcgrad.numpy.ufuncs import (
     abs, absolute, acos, acosh, add, allclose, angle, arccos, arccosh, arcsin, arcsinh, arctan,
@@ -88,15 +91,16 @@ from funcgrad.numpy.ufuncs import (
     deg2rad, degrees, divide, divmod, equal, exp, exp2, expm1, fabs, fix, float_power, floor,
     floor_divide, fmax, fmin, fmod, frexp, gcd, greater, greater_equal, heaviside, hypot, imag,
     invert, isclose, iscomplex, iscomplexobj, isfinite, isinf, isnan, isneginf, isposinf, isreal,
-    isrealobj, lcm, ldexp, left_shift, less, less_equal, log, log1p, log2, log10, logaddexp,
+    isrealobj, lcm, ldexp, left_shift, less, less_equal, log, log10, log1p, log2, logaddexp,
     logaddexp2, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, mod, modf,
     multiply, nan_to_num, negative, nextafter, not_equal, polyval, positive, pow, power, rad2deg,
-    radians, real, reciprocal, remainder, right_shift, rint, round, sign, signbit, sin, sinc, sinh,
-    spacing, sqrt, square, subtract, tan, tanh, true_divide, trunc,
+    radians, real, reciprocal, remainder, right_shift, rint, round, sign, signbit, sin, sinc,
+    sinh, spacing, sqrt, square, subtract, tan, tanh, true_divide, trunc,
 )  # fmt: skip
+from funcgrad.numpy.methods import install as _install
 
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
-bool = bool_
+bool = bool_  # noqa: A001
 
 _install()
 
@@ -111,38 +115,40 @@ __all__ = [
     "block", "bool", "bool_", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast",
     "cbrt", "cdouble", "ceil", "character", "choose", "clip", "column_stack", "complex128",
     "complex64", "complex_", "complexfloating", "compress", "concat", "concatenate", "conj",
-    "conjugate", "copy", "copysign", "cos", "cosh", "count_nonzero", "csingle", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_indices",
-    "diag_indices_from", "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "double",
-    "dsplit", "dstack", "dtype", "e", "ediff1d", "empty", "empty_like", "equal", "euler_gamma",
-    "exp", "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fill_diagonal", "finfo",
-    "fix", "flatnonzero", "flexible", "flip", "fliplr", "flipud", "float16", "float32", "float64",
+    "conjugate", "convolve", "copy", "copysign", "correlate", "cos", "cosh", "count_nonzero",
+    "cross", "csingle", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad",
+    "degrees", "delete", "diag", "diag_indices", "diag_indices_from", "diagflat", "diagonal",
+    "diff", "digitize", "divide", "divmod", "dot", "double", "dsplit", "dstack", "dtype", "e",
+    "ediff1d", "einsum", "einsum_path", "empty", "empty_like", "equal", "euler_gamma", "exp",
+    "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fill_diagonal", "finfo", "fix",
+    "flatnonzero", "flexible", "flip", "fliplr", "flipud", "float16", "float32", "float64",
     "float_", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp",
     "from_dlpack", "frombuffer", "fromfunction", "fromiter", "fromstring", "full", "full_like",
-    "gcd", "generic", "geomspace", "gradient", "greater", "greater_equal", "heaviside", "histogram",
-    "histogram2d", "histogram_bin_edges", "histogramdd", "hsplit", "hstack", "hypot", "identity",
-    "iinfo", "imag", "indices", "inexact", "inf", "insert", "int16", "int32", "int64", "int8",
-    "int_", "integer", "interp", "intersect1d", "invert", "isclose", "iscomplex", "iscomplexobj",
-    "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "isrealobj",
-    "isscalar", "issubdtype", "iterable", "ix_", "lcm", "ldexp", "left_shift", "less", "less_equal",
-    "lexsort", "linspace", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "mask_indices",
-    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "mgrid", "min", "minimum",
-    "mod", "modf", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndarray", "ndim", "negative",
-    "newaxis", "nextafter", "nonzero", "not_equal", "number", "object_", "ogrid", "ones",
-    "ones_like", "pad", "partition", "percentile", "permute_dims", "pi", "piecewise", "place",
-    "polyval", "positive", "pow", "power", "prod", "promote_types", "ptp", "put", "put_along_axis",
-    "quantile", "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal",
-    "remainder", "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll",
-    "rollaxis", "rot90", "round", "save", "savez", "searchsorted", "select", "setdiff1d",
-    "setxor1d", "shape", "sign", "signbit", "signedinteger", "sin", "sinc", "single", "sinh",
-    "size", "sort", "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tile", "trace",
-    "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from", "trim_zeros",
-    "triu", "triu_indices", "triu_indices_from", "true_divide", "trunc", "uint", "uint16", "uint32",
-    "uint64", "uint8", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unravel_index", "unsignedinteger", "unstack", "vander", "var", "vectorize",
-    "vsplit", "vstack", "where", "zeros", "zeros_like",
+    "gcd", "generic", "geomspace", "gradient", "greater", "greater_equal", "heaviside",
+    "histogram", "histogram2d", "histogram_bin_edges", "histogramdd", "hsplit", "hstack", "hypot",
+    "identity", "iinfo", "imag", "indices", "inexact", "inf", "inner", "insert", "int16", "int32",
+    "int64", "int8", "int_", "integer", "interp", "intersect1d", "invert", "isclose", "iscomplex",
+    "iscomplexobj", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
+    "isreal", "isrealobj", "isscalar", "issubdtype", "iterable", "ix_", "kron", "lcm", "ldexp",
+    "left_shift", "less", "less_equal", "lexsort", "linspace", "load", "log", "log10", "log1p",
+    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logspace", "mask_indices", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean",
+    "median", "meshgrid", "mgrid", "min", "minimum", "mod", "modf", "moveaxis", "multiply", "nan",
+    "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean",
+    "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum",
+    "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter", "nonzero", "not_equal",
+    "number", "object_", "ogrid", "ones", "ones_like", "outer", "pad", "partition", "percentile",
+    "permute_dims", "pi", "piecewise", "place", "polyval", "positive", "pow", "power", "prod",
+    "promote_types", "ptp", "put", "put_along_axis", "quantile", "rad2deg", "radians", "ravel",
+    "ravel_multi_index", "real", "reciprocal", "remainder", "repeat", "reshape", "resize",
+    "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round", "save", "savez",
+    "searchsorted", "select", "setdiff1d", "setxor1d", "shape", "sign", "signbit",
+    "signedinteger", "sin", "sinc", "single", "sinh", "size", "sort", "sort_complex", "spacing",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid",
+    "tri", "tril", "tril_indices", "tril_indices_from", "trim_zeros", "triu", "triu_indices",
+    "triu_indices_from", "true_divide", "trunc", "uint", "uint16", "uint32", "uint64", "uint8",
+    "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values",
+    "unravel_index", "unsignedinteger", "unstack", "vander", "var", "vdot", "vecdot", "vecmat",
+    "vectorize", "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]  # fmt: skip
