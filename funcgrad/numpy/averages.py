@@ -19,7 +19,7 @@ from funcgrad.numpy.promote import (
     broadcast_to_shape,
     promote_args_inexact,
 )
-from funcgrad.numpy.reductions import constant, given_or, sum
+from funcgrad.numpy.reductions import constant, given_or, masked, sum
 from funcgrad.primitives import elementwise
 from funcgrad.primitives.basis import (
     convert_element_type,
@@ -130,11 +130,10 @@ def _variance(
     axes = axis_indices(name, axis, x.ndim)
     if known_mean is None:
         known_mean = mean(x, axes, exact, keepdims=True, where=where)
-    squares = _squared_size(
-        _minus(name, x, convert_element_type(as_array(name, known_mean), exact))
-    )
-    real = squares.dtype
-    total = sum(squares, axes, real, keepdims=keepdims, where=where)
+    distance = _minus(name, x, convert_element_type(as_array(name, known_mean), exact))
+    # what is left out is cleared before it is squared: NaN would come back in the derivative
+    squares = _squared_size(masked(name, distance, where, 0))
+    total = sum(squares, axes, squares.dtype, keepdims=keepdims)
     return convert_element_type(
         _over_freedom(name, total, x, axes, keepdims, where, _degrees(name, ddof, correction)),
         result,
@@ -145,10 +144,10 @@ def _over_freedom(
     name: str, total: Array, x: Array, axes: Any, keepdims: bool, where: Any, ddof: Any
 ) -> Array:
     """total / (count - ddof), or NaN where that is not positive."""
-    nan = full(total.shape, constant(np.nan, total.dtype), total.dtype)
     if where is None and isinstance(ddof, (int, float)):
         freedom = math.prod(x.shape[d] for d in axes) - ddof
-        return div(total, constant(freedom, total.dtype)) if freedom > 0 else nan
+        return div(total, constant(freedom if freedom > 0 else np.nan, total.dtype))
+    nan = full(total.shape, constant(np.nan, total.dtype), total.dtype)
     count = _count(name, x, axes, keepdims, where, total.dtype)
     freedom = sub(count, convert_element_type(as_array(name, ddof), total.dtype))
     freedom = broadcast_to_shape(freedom, total.shape)

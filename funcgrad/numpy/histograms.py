@@ -13,7 +13,7 @@ from funcgrad.numpy.axes import concrete, integer
 from funcgrad.numpy.calculus import diff
 from funcgrad.numpy.creation import linspace
 from funcgrad.numpy.joining import stack
-from funcgrad.numpy.promote import as_array, promote_dtypes_inexact
+from funcgrad.numpy.promote import as_array, broadcast_to_shape, promote_dtypes_inexact
 from funcgrad.numpy.reductions import constant, max, min, sum
 from funcgrad.numpy.shaping import ravel, reshape
 from funcgrad.numpy.sorting import searchsorted
@@ -188,5 +188,5 @@ def _density(counts: Array, edges: Sequence[Array]) -> Array:
     counts = div(counts, convert_element_type(total, counts.dtype))
     for d, edge in enumerate(edges):
         widths = reshape(diff(edge), [-1 if e == d else 1 for e in range(counts.ndim)])
-        counts = div(counts, add(full(counts.shape, constant(0, edge.dtype), edge.dtype), widths))
+        counts = div(counts, broadcast_to_shape(widths, counts.shape))
     return counts
