@@ -270,14 +270,10 @@ def promote(operands: tuple[tuple[DType, bool], ...]) -> tuple[DType, bool]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _to_inexact(dtype: DType, x64: bool) -> DType:
+def to_inexact(dtype: DType) -> DType:
+    """The floating type in which a function of integers is computed, float64 for 64-bit ones only; floats stay."""
     if is_key(dtype):
         raise TypeError("random keys take part in no arithmetic: use random.key_data for their bits.")
     if is_inexact(dtype):
         return dtype
-    return float64 if x64 or dtype in (int64, uint64) else float32
-
-
-def to_inexact(dtype: DType) -> DType:
-    """The floating type in which a function of integers is computed; floats stay."""
-    return _to_inexact(dtype, config.current().enable_x64)
+    return float64 if dtype in (int64, uint64) else float32

@@ -11,7 +11,7 @@ from funcgrad.core.array import Array
 from funcgrad.numpy.promote import as_array, choose, promote_args, promote_args_inexact
 from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.numpy.ufuncs.elementary import degrees
-from funcgrad.numpy.ufuncs.floats import isfinite, isnan
+from funcgrad.numpy.ufuncs.floats import float_for, isfinite, isnan
 from funcgrad.primitives import elementwise as P
 from funcgrad.primitives import logic
 from funcgrad.primitives.basis import add, convert_element_type, full, mul, sub
@@ -162,7 +162,7 @@ def angle(z, deg=False):
     """Angle of complex numbers with the positive real axis, in radians, or in degrees with `deg`."""
     z = as_array("angle", z)
     if z.dtype.kind in "biu":
-        z = convert_element_type(z, dtypes.to_inexact(z.dtype))
+        z = convert_element_type(z, float_for(z.dtype))
     result = P.atan2(imag(z), real(z))
     return degrees(result) if deg else result
 

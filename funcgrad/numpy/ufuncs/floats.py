@@ -32,6 +32,11 @@ def is_whole(x: Any) -> bool:
     return x.dtype.kind in "biu"
 
 
+def float_for(dtype: Any) -> Any:
+    """The default float for integers; float64 for integers of 64 bits, which somebody asked for."""
+    return np.promote_types(dtypes.default_float(), dtypes.to_inexact(dtype))
+
+
 def _everywhere(x: Any, flag: bool) -> Any:
     return broadcast_in_dim(ConcreteArray(np.bool_(flag)), x.shape, ())
 
@@ -68,7 +73,7 @@ def rint(x, /):
     """Nearest integer as a float, halves to even."""
     x = as_array("rint", x)
     if is_whole(x):
-        return convert_element_type(x, dtypes.to_inexact(x.dtype))
+        return convert_element_type(x, float_for(x.dtype))
     return _each_part(x, lambda part: P.round(part, TO_EVEN))
 
 

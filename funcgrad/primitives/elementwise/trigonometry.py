@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from funcgrad.core import dtypes
 from funcgrad.primitives.basis import add, div, mul, neg, operands, sub
+from funcgrad.primitives.elementwise.complexes import is_complex
 from funcgrad.primitives.elementwise.powers import rsqrt, square
 from funcgrad.primitives.kinds import INEXACT, elementwise
 
@@ -157,9 +158,15 @@ def asinh(x):
     return asinh_p.bind(x)
 
 
+def _acosh_slope(y, x):
+    if is_complex(x):       # one root of the product would lie on the wrong branch for half of the plane
+        return mul(rsqrt(sub(x, 1)), rsqrt(add(x, 1)))
+    return rsqrt(mul(sub(x, 1), add(x, 1)))
+
+
 acosh_p = elementwise(
     "acosh", accepts=INEXACT, ufunc="arccosh",
-    partials=[lambda y, x: rsqrt(mul(sub(x, 1), add(x, 1)))],
+    partials=[_acosh_slope],
     scalar=lambda k, x: k.acosh(x),
 )
 
