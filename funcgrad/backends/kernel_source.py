@@ -18,7 +18,7 @@ from funcgrad.core.jaxpr import Literal, Var
 if TYPE_CHECKING:
     from funcgrad.backends.python_source import Writer
 
-BLOCK = 1 << 16  # bytes of one operand that a kernel over large arrays works on at a time
+BLOCK = 1 << 17  # bytes of one operand that a kernel over large arrays works on at a time
 CHEAP = 1 << 16  # bytes; below, `where` into new memory beats masked copies into old
 SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
 
