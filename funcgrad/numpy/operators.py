@@ -18,7 +18,7 @@ from funcgrad.core.array import Array, ConcreteArray
 from funcgrad.core.backend import quiet
 from funcgrad.core.dtypes import float32
 from funcgrad.core.trace import EVAL, current_trace
-from funcgrad.numpy import ufuncs
+from funcgrad.numpy import contractions, ufuncs
 from funcgrad.numpy.ufuncs.shortcut import broadcasts
 from funcgrad.primitives.basis import convert_element_type
 
@@ -127,6 +127,7 @@ BINARY: dict[str, Function] = {
     "xor": ufuncs.bitwise_xor,
     "lshift": ufuncs.left_shift,
     "rshift": ufuncs.right_shift,
+    "matmul": contractions.matmul,
 }
 COMPARISONS: dict[str, Function] = {
     "lt": ufuncs.less,
