@@ -55,6 +55,8 @@ def _operands(name: str, arrays: Any, dtype: Any = None) -> list[Array]:
         raise TypeError(f"{name}: needs a sequence of arrays, but got {type(arrays).__name__}.")
     if not arrays:
         raise ValueError(f"{name}: needs at least one array, but got none.")
+    if dtype is None and all(dtypes.is_key(getattr(x, "dtype", None)) for x in arrays):
+        return list(arrays)  # keys are moved like numbers, and never promoted
     if dtype is None:
         return list(promote_dtypes(name, *arrays))
     dtype = dtypes.as_dtype(dtype)

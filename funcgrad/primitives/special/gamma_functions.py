@@ -133,13 +133,13 @@ def _polygamma_regular(xp, m, x):
     return sign * gamma_positive(xp, m + 1) * _zeta_block(xp, m + 1, x)
 
 
-_STEPS = 9                       # of the recurrence: arguments up to 11.5 are brought to [1.5, 2.5)
+_STEPS = 20                      # of the recurrence: arguments up to 22.5 are brought to [1.5, 2.5)
 
 
 def gamma_positive(xp, x):
     """gamma(x) for x >= 1: by the recurrence while that is exact enough, exp(lgamma) beyond."""
     out = xp.exp(lgamma_positive(xp, x))
-    fill(xp, out, (x >= 1.5) & (x < 11.5), _gamma_by_recurrence, x)
+    fill(xp, out, (x >= 1.5) & (x < 22.5), _gamma_by_recurrence, x)
     return out
 
 

@@ -21,21 +21,22 @@ _LIMIT = 10000                   # terms; about 6 sqrt(a) are needed where x is 
 _EPSILON = 4e-16                 # one step later the change is below rounding
 _LARGE = 10                      # parameters from which Stirling's series is used
 _RESCALE = 2.0 ** 52
+_NEAR = 0.3                      # a ratio is near 1
 
 
 # ---- factors in front -------------------------------------------------------------------------------
 
 
-def _log1p_minus(xp, u):
-    """log(1 + u) - u, which near 0 is a difference of equals: there the series, in (u / (2 + u))**2."""
-    small = xp.abs(u) < 0.3
+def _log_minus(xp, ratio, u):
+    """log(ratio) - u for ratio = 1 + u. Near 1 it is a difference of equals: there the series of log, in u."""
+    small = xp.abs(u) < _NEAR
     s = xp.where(small, u / (2 + u), 0)                 # log(1 + u) = 2 atanh(s)
     z = s * s
     total = xp.zeros_like(s)
     for k in range(13, 0, -1):
         total = (total + 2 / (2 * k + 1)) * z
     # log(1 + u) - u = 2 s + s * total - u, and 2 s - u = -u s
-    return xp.where(small, s * (total - u), xp.log1p(u) - u)
+    return xp.where(small, s * (total - u), xp.log(ratio) - u)
 
 
 def _gamma_factor(xp, a, x):
@@ -48,8 +49,11 @@ def _gamma_factor(xp, a, x):
 
 def _gamma_factor_large(xp, a, x):
     """The large exponents a log(x / a) and a - x cancel before anything is rounded."""
-    exponent = a * _log1p_minus(xp, (x - a) / a) - stirling_rest(xp, a)
-    return xp.exp(exponent) / xp.sqrt(2 * math.pi * a)
+    ratio, u = x / a, (x - a) / a
+    power = xp.exp(a * _log_minus(xp, ratio, u))
+    far = xp.abs(u) >= _NEAR                            # here an exponent would be rounded more than its power
+    power = xp.where(far, (ratio * xp.exp(-u)) ** a, power)
+    return power * xp.exp(-stirling_rest(xp, a)) / xp.sqrt(2 * math.pi * a)
 
 
 def _beta_factor(xp, a, b, x):
@@ -57,12 +61,21 @@ def _beta_factor(xp, a, b, x):
     out = xp.exp(a * xp.log(x) + b * xp.log1p(-x)
                  + lgamma_any(xp, a + b) - lgamma_any(xp, a) - lgamma_any(xp, b))
     fill(xp, out, (a >= _LARGE) & (b >= _LARGE), _beta_factor_large, a, b, x)
+    fill(xp, out, (a < _LARGE) & (b < _LARGE), _beta_factor_small, a, b, x)
     return out
+
+
+def _beta_factor_small(xp, a, b, x):
+    """Powers are rounded less than the exponential of a sum of logarithms."""
+    gammas = gamma_positive(xp, a + b + 1) / (gamma_positive(xp, a + 1) * gamma_positive(xp, b + 1))
+    return x ** a * xp.exp(b * xp.log1p(-x)) * gammas * (a * b / (a + b))
 
 
 def _beta_factor_large(xp, a, b, x):
     mean = a / (a + b)
-    exponent = (a * _log1p_minus(xp, (x - mean) / mean) + b * _log1p_minus(xp, (mean - x) / (1 - mean))
+    rest = b / (a + b)
+    exponent = (a * _log_minus(xp, x / mean, (x - mean) / mean)
+                + b * _log_minus(xp, (1 - x) / rest, (mean - x) / rest)
                 + stirling_rest(xp, a + b) - stirling_rest(xp, a) - stirling_rest(xp, b))
     return xp.exp(exponent) * xp.sqrt(a * b / (2 * math.pi * (a + b)))
 

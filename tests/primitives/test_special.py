@@ -1,0 +1,99 @@
+"""Special functions where they are not ordinary: poles, infinities, NaN, and derivatives that some
+operands have and others refuse.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+from funcgrad.primitives.special import functions as f
+
+INF, NAN = np.inf, np.nan
+EDGES = {
+    f.erf: [(INF, 1), (-INF, -1), (NAN, NAN), (0.0, 0.0), (-0.0, -0.0), (30, 1)],
+    f.erfc: [(INF, 0), (-INF, 2), (NAN, NAN), (0, 1), (40, 0)],
+    f.erf_inv: [(1, INF), (-1, -INF), (1.5, NAN), (NAN, NAN), (0.0, 0.0), (-0.0, -0.0)],
+    f.lgamma: [(0, INF), (-1, INF), (-30, INF), (INF, INF), (-INF, INF), (NAN, NAN), (1, 0), (2, 0)],
+    f.digamma: [(0, NAN), (-1, NAN), (INF, INF), (-INF, NAN), (NAN, NAN)],
+    f.bessel_i0e: [(0, 1), (INF, 0), (-INF, 0), (NAN, NAN)],
+    f.bessel_i1e: [(0.0, 0.0), (-0.0, -0.0), (INF, 0), (-INF, -0.0), (NAN, NAN)],
+    f.zeta: [(1, 2, INF), (0.5, 2, NAN), (2, 0, INF), (2, -3, INF), (2.5, -0.5, NAN), (NAN, 1, NAN),
+             (2, 1, np.pi**2 / 6), (2, -0.5, 8.934802)],
+    f.polygamma: [(0, 1, -0.5772157), (1.5, 3, NAN), (-1, 2, NAN), (1, 0, INF), (1, 1, np.pi**2 / 6)],
+    f.igamma: [(1, 0, 0), (1, INF, 1), (0, 1, 1), (0, 0, NAN), (-1, 1, NAN), (1, -1, NAN), (INF, 0, 0),
+               (0, INF, 1), (INF, INF, NAN), (NAN, 1, NAN), (1, NAN, NAN), (1, 1, 1 - np.exp(-1))],
+    f.igammac: [(1, 0, 1), (1, INF, 0), (0, 1, 0), (0, 0, NAN), (-1, 1, NAN), (1, -1, NAN), (1, 1, np.exp(-1))],
+    f.igamma_grad_a: [(1, 0, 0), (0, 1, NAN), (-1, 1, NAN), (1, 1, -0.43172977), (2, 2, -0.29400467)],
+    f.random_gamma_grad: [(1, 0, 0), (0, 1, NAN), (1, -1, NAN), (1, 1, 1.1735632), (2, 1, 0.7507787)],
+    f.regularized_incomplete_beta: [
+        (1, 1, 0, 0), (1, 1, 1, 1), (0, 1, 0.5, 1), (1, 0, 0.5, 0), (0, 0, 0.5, NAN), (-1, 1, 0.5, NAN),
+        (2, 3, -0.1, NAN), (2, 3, 1.1, NAN), (2, 3, 0.3, 0.3483), (INF, 1, 0.5, 0), (1, INF, 0.5, 1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("function", EDGES, ids=lambda g: g.__name__)
+def test_edges(function, dtype):
+    table = np.array(EDGES[function], dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        actual = np.asarray(function(*table[:, :-1].T))
+    np.testing.assert_allclose(actual, table[:, -1], rtol=1e-6)
+    zero = table[:, -1] == 0
+    if function in (f.erf, f.erf_inv, f.bessel_i1e):
+        np.testing.assert_array_equal(np.signbit(actual[zero]), np.signbit(table[zero, -1]))
+
+
+def slope(function, at, h=1e-6):
+    return (float(function(np.float64(at + h))) - float(function(np.float64(at - h)))) / (2 * h)
+
+
+ONE_OPERAND = {
+    "polygamma": lambda x: f.polygamma(np.float64(2), x),
+    "zeta": lambda q: f.zeta(np.float64(2.5), q),
+    "betainc": lambda x: f.regularized_incomplete_beta(np.float64(2.5), np.float64(0.7), x),
+    "igamma x twice": lambda x: fg.grad(lambda t: f.igamma(np.float64(1.3), t))(x),
+}
+
+
+@pytest.mark.parametrize("name", ONE_OPERAND)
+def test_derivative_in_the_operand_that_has_one(name):
+    function = ONE_OPERAND[name]
+    x = fg.numpy.asarray(0.4, dtype="float64")
+    np.testing.assert_allclose(fg.grad(function)(x), slope(lambda v: function(fg.numpy.asarray(v, dtype="float64")), 0.4),
+                               rtol=1e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda v: f.polygamma(v, np.float32(2)), "order m"),
+        (lambda v: f.zeta(v, np.float32(2)), "exponent"),
+        (lambda v: f.regularized_incomplete_beta(v, np.float32(2), np.float32(0.5)), "a and b"),
+        (lambda v: f.igamma_grad_a(v, np.float32(2)), "Second derivatives"),
+        (lambda v: f.random_gamma_grad(v, np.float32(2)), "Second derivatives"),
+    ],
+)
+def test_derivatives_that_are_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        fg.grad(function)(1.5)
+
+
+def test_derivatives_at_zero():
+    assert fg.grad(f.bessel_i1e)(0.0) == 0.5
+    assert fg.grad(f.bessel_i0e)(0.0) == 0.0
+    assert fg.grad(fg.nn.relu)(0.0) == 0.0
+
+
+@pytest.mark.parametrize("size", [0, 1, 16384, 16385, 40000])
+def test_blocks_do_not_show(size):
+    """Values are computed a cache-sized block at a time; each element is as it is alone."""
+    x = np.linspace(-3, 3, size, dtype=np.float32)
+    whole = np.asarray(f.erf(x))
+    assert whole.shape == x.shape
+    for i in {0, size // 2, size - 1} & set(range(size)):
+        assert whole[i] == np.asarray(f.erf(x[i]))
