@@ -209,7 +209,7 @@ def _weights_like(x: Array, weights: Array, axis: Axis) -> Array:
         return weights
     if axis is None:
         raise ValueError(
-            f"average: weights of shape {weights.shape} need an axis of an array of shape {x.shape}."
+            f"average: weights of shape {weights.shape} for shape {x.shape} need an axis."
         )
     axes = axis_indices("average", axis, x.ndim)
     if weights.shape != tuple(x.shape[d] for d in axes):

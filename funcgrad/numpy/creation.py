@@ -29,12 +29,12 @@ from funcgrad.primitives.basis import (
     broadcast_in_dim,
     convert_element_type,
     div,
+    full as _full,
+    moveaxis as _moveaxis,
     mul,
     select_n,
     sub,
 )
-from funcgrad.primitives.basis import full as _full
-from funcgrad.primitives.basis import moveaxis as _moveaxis
 from funcgrad.primitives.cumulative import cumprod
 from funcgrad.primitives.logic import eq, ge
 from funcgrad.primitives.shape import broadcasted_iota, concatenate, expand_dims, iota, rev

@@ -34,9 +34,9 @@ from funcgrad.primitives.basis import (
     sub,
 )
 from funcgrad.primitives.kinds import dtype_limits
-from funcgrad.primitives.reduce import argmax as _argmax
-from funcgrad.primitives.reduce import argmin as _argmin
 from funcgrad.primitives.reduce import (
+    argmax as _argmax,
+    argmin as _argmin,
     reduce_and,
     reduce_max,
     reduce_min,

@@ -11,8 +11,7 @@ from funcgrad.numpy.axes import axis_index, refuse
 from funcgrad.numpy.promote import as_array
 from funcgrad.numpy.reductions import constant, given_or, summed_dtype
 from funcgrad.primitives.basis import convert_element_type, full, reshape
-from funcgrad.primitives.cumulative import cumprod as _cumprod
-from funcgrad.primitives.cumulative import cumsum as _cumsum
+from funcgrad.primitives.cumulative import cumprod as _cumprod, cumsum as _cumsum
 from funcgrad.primitives.shape import concatenate
 from funcgrad.primitives.slicing import replaced
 

@@ -23,12 +23,20 @@ from funcgrad.numpy.axes import (
     shape_tuple,
     sizes_tuple,
 )
-from funcgrad.numpy.promote import as_array, broadcast_to_shape
-from funcgrad.numpy.promote import broadcast_shapes as _broadcast_shapes
+from funcgrad.numpy.promote import (
+    as_array,
+    broadcast_shapes as _broadcast_shapes,
+    broadcast_to_shape,
+)
 from funcgrad.primitives import shape as primitives
-from funcgrad.primitives.basis import convert_element_type, neg, select_n, sub
-from funcgrad.primitives.basis import reshape as _reshape
-from funcgrad.primitives.basis import transpose as _transpose
+from funcgrad.primitives.basis import (
+    convert_element_type,
+    neg,
+    reshape as _reshape,
+    select_n,
+    sub,
+    transpose as _transpose,
+)
 from funcgrad.primitives.dynamic_slice import dynamic_slice_in_dim
 from funcgrad.primitives.elementwise import rem
 from funcgrad.primitives.logic import lt

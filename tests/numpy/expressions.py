@@ -1,7 +1,7 @@
 """Expressions evaluated twice, with funcgrad.numpy and with jax.numpy, and compared.
 
-A row is Python text over the module `np` and the operands below, for example `np.sum(M, 0)`. Values,
-shapes, dtypes and weak types must agree.
+A row is Python text over the module `np` and the operands below, for example `np.sum(M, 0)`.
+Values, shapes, dtypes and weak types must agree.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rows(text: str) -> list[str]:
 def evaluate(text: str, library: Any, operands: dict[str, Any]) -> Any:
     """The value of an expression in one library."""
     module = library.numpy
-    names = {name: value for name, value in operands.items()}
+    names = dict(operands)
     names["W"] = module.full(4, 1.0)  # weakly typed
     return eval(text, {"np": module, "numpy": numpy, "nan": numpy.nan, "inf": numpy.inf}, names)
 

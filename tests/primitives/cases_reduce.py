@@ -5,8 +5,7 @@ zeros, where derivatives are subtle, are in test_reduce.py.
 """
 
 from funcgrad.core import dtypes
-from funcgrad.primitives import cumulative as c
-from funcgrad.primitives import reduce as r
+from funcgrad.primitives import cumulative as c, reduce as r
 from tests.primitives.cases import Case, bools, distinct, integers, normal
 
 AXES = [{"axes": axes} for axes in ((0,), (1,), (0, 2), (0, 1, 2), ())]

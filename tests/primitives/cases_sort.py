@@ -1,4 +1,4 @@
-"""Rows for sort and top_k. Keys are distinct, so that a difference quotient does not reorder them."""
+"""Rows for sort and top_k; keys are distinct, so that a difference does not reorder them."""
 
 from funcgrad.primitives import sort as s
 from tests.primitives.cases import Case, bools, distinct, integers, normal
