@@ -506,7 +506,7 @@ def test_extrema_share_the_derivative_between_equal_values():
         (np.float32(1), TypeError, "float32"),
         ("a", TypeError, "got the string 'a'"),
         ([0, 1], TypeError, "a list is not an index"),
-        (object(), IndexError, "only integers, slices"),
+        (object, IndexError, "only integers, slices"),
         ((0, 0, 0), IndexError, "the array has 2 dimensions, but 3 were indexed"),
         ((Ellipsis, Ellipsis), IndexError, "only one ellipsis"),
         (np.array([True]), IndexError, r"must have the shape of the dimensions it masks, \(3,\)"),
