@@ -1,8 +1,9 @@
 """Every setting in one table, with its environment variable.
 
-A setting has a process-wide value (`config.update`) and overrides that hold inside a `with` block of one context
-(thread or task). The values in force form one immutable `State`; everything that a traced program depends on is
-summed up in `state.trace_key`, which therefore belongs to the key of every cache of programs.
+A setting has a process-wide value (`config.update`) and overrides that hold inside a `with` block
+of one context (thread or task). The values in force form one immutable `State`; everything that a
+traced program depends on is summed up in `state.trace_key`, which therefore belongs to the key of
+every cache of programs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def setting(default: Any, doc: str, *, traced: bool = False, choices: tuple[str,
 
 
 class TraceKey:
-    """Stands for one choice of all settings that traced programs depend on; compared and hashed by identity."""
+    """Stands for one choice of all settings that traced programs depend on; compared and hashed
+    by identity.
+    """
 
     __slots__ = ("values",)
 
@@ -56,7 +59,9 @@ class State:
     engine: str = setting(
         "auto", "what runs compiled programs", traced=True, choices=("auto", "numpy", "reference")
     )
-    disabled_passes: str = setting("", "names of compiler passes to skip, comma-separated", traced=True)
+    disabled_passes: str = setting(
+        "", "names of compiler passes to skip, comma-separated", traced=True
+    )
     check_jaxprs: bool = setting(False, "check every program after it is built")
     show: str = setting("", "names of compiler passes to print, comma-separated, or all")
     traceback: str = setting("short", "full shows our own frames", choices=("short", "full"))
@@ -75,7 +80,15 @@ def _parse(name: str, value: Any) -> Any:
     """The value of setting `name`, from Python or from text; ValueError says what is allowed."""
     choices, default = _FIELDS[name].metadata["choices"], _FIELDS[name].default
     if isinstance(default, bool):
-        words = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False, "": False}
+        words = {
+            "1": True,
+            "true": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "off": False,
+            "": False,
+        }
         parsed = words.get(str(value).lower())
         if parsed is None:
             raise ValueError(f"config: {name} is True or False, but got {value!r}.")
@@ -87,19 +100,25 @@ def _parse(name: str, value: Any) -> Any:
 
 def _from_environment() -> State:
     variables = {name: os.environ.get(f"FUNCGRAD_{name.upper()}") for name in _FIELDS}
-    return State(**{name: _parse(name, text) for name, text in variables.items() if text is not None})
+    return State(
+        **{name: _parse(name, text) for name, text in variables.items() if text is not None}
+    )
 
 
 def _field_name(name: str) -> str:
     """Accepts JAX's spelling too: `jax_enable_x64` is `enable_x64`."""
     short = name.removeprefix("jax_").removeprefix("funcgrad_")
     if short not in _FIELDS:
-        raise AttributeError(f"config: there is no setting {name!r}. There are: {', '.join(_FIELDS)}.")
+        raise AttributeError(
+            f"config: there is no setting {name!r}. There are: {', '.join(_FIELDS)}."
+        )
     return short
 
 
 class Config:
-    """`config.enable_x64` reads a setting, `config.update(name, value)` sets it for the whole process."""
+    """`config.enable_x64` reads a setting, `config.update(name, value)` sets it for the whole
+    process.
+    """
 
     __slots__ = ("_global", "_local")
 
@@ -117,7 +136,9 @@ class Config:
         return getattr(self.current(), _field_name(name))
 
     def update(self, name: str, value: Any) -> None:
-        """Sets a setting for the whole process; raises AttributeError or ValueError, naming what there is."""
+        """Sets a setting for the whole process; raises AttributeError or ValueError, naming what
+        there is.
+        """
         change = {_field_name(name): _parse(_field_name(name), value)}
         self._global = replace(self._global, **change)
         if (local := self._local.get()) is not None:
@@ -126,7 +147,9 @@ class Config:
     @contextlib.contextmanager
     def override(self, **changes: Any) -> Iterator[None]:
         """The settings given hold inside the `with` block, in this thread or task only."""
-        parsed = {_field_name(name): _parse(_field_name(name), value) for name, value in changes.items()}
+        parsed = {
+            _field_name(name): _parse(_field_name(name), value) for name, value in changes.items()
+        }
         token = self._local.set(replace(self.current(), **parsed))
         try:
             yield
@@ -136,7 +159,8 @@ class Config:
     def table(self) -> str:
         """Every setting, its value, its variable, and what it does."""
         rows = [
-            f"{name:26} {getattr(self.current(), name)!r:12} FUNCGRAD_{name.upper():26} {f.metadata['doc']}"
+            f"{name:26} {getattr(self.current(), name)!r:12} FUNCGRAD_{name.upper():26} "
+            f"{f.metadata['doc']}"
             for name, f in _FIELDS.items()
         ]
         return "\n".join(rows)

@@ -21,25 +21,25 @@ from funcgrad.tree import (
     KeyPath,
     PyTreeDef,
     SequenceKey,
+    all as tree_all,
+    broadcast as tree_broadcast,
     child_keys,
+    flatten as tree_flatten,
+    flatten_with_path as tree_flatten_with_path,
     is_registered,
     keystr,
+    leaves as tree_leaves,
+    leaves_with_path as tree_leaves_with_path,
+    map as tree_map,
+    map_with_path as tree_map_with_path,
     one_level,
+    reduce as tree_reduce,
+    reduce_associative as tree_reduce_associative,
     register_node,
+    structure as tree_structure,
+    transpose as tree_transpose,
+    unflatten as tree_unflatten,
 )
-from funcgrad.tree import all as tree_all
-from funcgrad.tree import broadcast as tree_broadcast
-from funcgrad.tree import flatten as tree_flatten
-from funcgrad.tree import flatten_with_path as tree_flatten_with_path
-from funcgrad.tree import leaves as tree_leaves
-from funcgrad.tree import leaves_with_path as tree_leaves_with_path
-from funcgrad.tree import map as tree_map
-from funcgrad.tree import map_with_path as tree_map_with_path
-from funcgrad.tree import reduce as tree_reduce
-from funcgrad.tree import reduce_associative as tree_reduce_associative
-from funcgrad.tree import structure as tree_structure
-from funcgrad.tree import transpose as tree_transpose
-from funcgrad.tree import unflatten as tree_unflatten
 
 __all__ = [
     "DictKey",

@@ -1,4 +1,6 @@
-"""Derivatives of functions: `grad`, `value_and_grad`, `vjp`, `jvp`, `linearize`, `linear_transpose`."""
+"""Derivatives of functions: `grad`, `value_and_grad`, `vjp`, `jvp`, `linearize`,
+`linear_transpose`.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,22 @@ from funcgrad.transforms.autodiff import Linearized, jvp_flat, linearize_flat
 from funcgrad.transforms.dce import drop_dead
 from funcgrad.transforms.transpose import accumulate, backward_pass, pull_back
 
-# ---- reverse mode ------------------------------------------------------------------------------------
+# ---- reverse mode
+# ------------------------------------------------------------------------------------
 
 
 def cotangents_in(linear: Linearized, cts: Sequence[Any]) -> list[Any]:
-    """Cotangents of the inputs of a linearized function from those of its outputs; zeros are arrays."""
+    """Cotangents of the inputs of a linearized function from those of its outputs; zeros are
+    arrays.
+    """
     found: dict[Any, Any] = {}
     for out, ct in zip(linear.outputs, cts):
-        if out is not None and type(out) is not Literal and out not in linear.residuals and not is_zero(ct):
+        if (
+            out is not None
+            and type(out) is not Literal
+            and out not in linear.residuals
+            and not is_zero(ct)
+        ):
             accumulate(found, out, ct)
     pull_back(linear.eqns, linear.residuals, found)
     return [_typed(found[v], v.aval) if v in found else zeros(v.aval) for v in linear.inputs]
@@ -56,25 +66,29 @@ def value_and_grad(
 
     Args:
         fun: returns a scalar (shape `()`); with `has_aux`, a pair of a scalar and anything else.
-        argnums: the positions of the arguments to differentiate with respect to, any trees of arrays.
-        has_aux: the second part of the pair is returned unchanged beside the value.
-        holomorphic: `fun` is a holomorphic function of complex arguments.
-        allow_int: arguments may hold integers, whose gradients are zeros of dtype float0.
-        reduce_axes: accepted for compatibility; must be empty.
+        argnums: the positions of the arguments to differentiate with respect to, any trees of
+        arrays. has_aux: the second part of the pair is returned unchanged beside the value.
+        holomorphic: `fun` is a holomorphic function of complex arguments. allow_int: arguments may
+        hold integers, whose gradients are zeros of dtype float0. reduce_axes: accepted for
+        compatibility; must be empty.
 
     Returns:
-        A function with the arguments of `fun` that returns `(value, gradient)`, or `((value, aux), gradient)`. The
-        gradient has the structure, shapes and dtypes of the argument; it is a tuple of those if `argnums` is one.
+        A function with the arguments of `fun` that returns `(value, gradient)`, or `((value, aux),
+        gradient)`. The gradient has the structure, shapes and dtypes of the argument; it is a tuple
+        of those if `argnums` is one.
 
     Raises:
-        TypeError: the value is not a scalar, or an argument to differentiate is not floating (or complex).
+        TypeError: the value is not a scalar, or an argument to differentiate is not floating (or
+        complex).
 
     Example:
         >>> import funcgrad as fg
         >>> fg.value_and_grad(lambda x, y: x * y**2)(3.0, 2.0)
         (Array(12., dtype=float32, weak_type=True), Array(4., dtype=float32, weak_type=True))
     """
-    return _differentiator("value_and_grad", fun, argnums, has_aux, holomorphic, allow_int, reduce_axes, _both)
+    return _differentiator(
+        "value_and_grad", fun, argnums, has_aux, holomorphic, allow_int, reduce_axes, _both
+    )
 
 
 def grad(
@@ -85,7 +99,8 @@ def grad(
     allow_int: bool = False,
     reduce_axes: Sequence[Any] = (),
 ) -> Callable[..., Any]:
-    """A function that returns the gradient of `fun`, which returns a scalar. Arguments as in `value_and_grad`.
+    """A function that returns the gradient of `fun`, which returns a scalar. Arguments as in
+    `value_and_grad`.
 
     With `has_aux` it returns `(gradient, aux)`.
 
@@ -97,7 +112,9 @@ def grad(
         >>> fg.grad(fg.grad(jnp.tanh))(0.5)
         Array(-0.7268..., dtype=float32, weak_type=True)
     """
-    return _differentiator("grad", fun, argnums, has_aux, holomorphic, allow_int, reduce_axes, _gradient_only)
+    return _differentiator(
+        "grad", fun, argnums, has_aux, holomorphic, allow_int, reduce_axes, _gradient_only
+    )
 
 
 def _both(value: Any, gradient: Any, has_aux: bool, aux: Any) -> Any:
@@ -120,7 +137,9 @@ def _differentiator(
 ) -> Callable[..., Any]:
     check_callable(fun, name)
     if reduce_axes:
-        raise NotImplementedError(f"{name}: reduce_axes must be empty; use lax.psum in the function.")
+        raise NotImplementedError(
+            f"{name}: reduce_axes must be empty; use lax.psum in the function."
+        )
     positions = _positions(argnums, name)
 
     @user_facing
@@ -144,7 +163,9 @@ def _differentiator(
 def _positions(argnums: Any, name: str) -> tuple[int, ...]:
     positions = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
     if not all(isinstance(i, (int, np.integer)) for i in positions):
-        raise TypeError(f"{name}: argnums must be an integer or a tuple of integers, but got {argnums!r}.")
+        raise TypeError(
+            f"{name}: argnums must be an integer or a tuple of integers, but got {argnums!r}."
+        )
     return positions
 
 
@@ -152,7 +173,8 @@ def _within(positions: Sequence[int], args: Sequence[Any], name: str, fun: Any) 
     for i in positions:
         if not -len(args) <= i < len(args):
             raise TypeError(
-                f"{name}: argnums {i} needs at least {i + 1 if i >= 0 else -i} positional arguments, "
+                f"{name}: argnums {i} needs at least {i + 1 if i >= 0 else -i} positional "
+                "arguments, "
                 f"but {name_of(fun)} was called with {len(args)}."
             )
     return positions
@@ -163,7 +185,9 @@ def _call_tree(in_tree: Any) -> Any:
     return tree.structure(((tree.unflatten(in_tree, [0] * in_tree.num_leaves),), {}))
 
 
-def _of_arguments(fun: Callable[..., Any], positions: Sequence[int], args: Any, kwargs: Any) -> Callable[..., Any]:
+def _of_arguments(
+    fun: Callable[..., Any], positions: Sequence[int], args: Any, kwargs: Any
+) -> Callable[..., Any]:
     """The function of the chosen arguments, given as one sequence; the others are fixed."""
 
     @functools.wraps(fun)
@@ -185,11 +209,14 @@ def _differentiable(
         aval = typeof(leaf)
         varied.append(aval.has_tangent)
         if holomorphic and not dtypes.is_complex(aval.dtype):
-            raise TypeError(f"{name}: with holomorphic=True arguments must be complex, but got {aval.strong()}.")
+            raise TypeError(
+                f"{name}: with holomorphic=True arguments must be complex, but got {aval.strong()}."
+            )
         if not aval.has_tangent and not allow_int:
             raise TypeError(
                 f"{name}: can only differentiate with respect to floating-point arguments, but got "
-                f"{aval.strong()}{_where(args, positions, k)}. Convert it with astype, choose others with argnums, "
+                f"{aval.strong()}{_where(args, positions, k)}. Convert it with astype, choose "
+                "others with argnums, "
                 "or pass allow_int=True."
             )
         if not holomorphic and dtypes.is_complex(aval.dtype):
@@ -206,43 +233,56 @@ def _scalar(name: str, fun: Any, flat: Flat, outs: Sequence[Any], holomorphic: b
     """The function's value, checked to be one real scalar (complex if holomorphic)."""
     if flat.out_tree.num_leaves != 1 or flat.out_tree != tree.structure(0):
         raise TypeError(
-            f"{name}: the function must return a scalar, but {name_of(fun)} returned {flat.out_tree}. "
+            f"{name}: the function must return a scalar, but {name_of(fun)} returned "
+            f"{flat.out_tree}. "
             "Return one number, and the rest beside it with has_aux=True."
         )
     aval = typeof(outs[0])
     if aval.shape != ():
         raise TypeError(
-            f"{name}: the function must return a scalar, but {name_of(fun)} returned {aval.strong()}. "
+            f"{name}: the function must return a scalar, but {name_of(fun)} returned "
+            f"{aval.strong()}. "
             "Reduce it, for example with .mean(), or use jacrev for the whole Jacobian."
         )
     if holomorphic and not dtypes.is_complex(aval.dtype):
-        raise TypeError(f"{name}: with holomorphic=True the function must return a complex number, but it returned {aval.strong()}.")
+        raise TypeError(
+            f"{name}: with holomorphic=True the function must return a complex number, but it "
+            f"returned {aval.strong()}."
+        )
     if not holomorphic and dtypes.is_complex(aval.dtype):
         raise TypeError(
-            f"{name}: the function must return a real number, but {name_of(fun)} returned {aval.strong()}. "
+            f"{name}: the function must return a real number, but {name_of(fun)} returned "
+            f"{aval.strong()}. "
             "Take the real part, or pass holomorphic=True."
         )
     if not aval.has_tangent:
         raise TypeError(
-            f"{name}: the function must return a floating-point number, but {name_of(fun)} returned {aval.strong()}."
+            f"{name}: the function must return a floating-point number, but {name_of(fun)} "
+            f"returned {aval.strong()}."
         )
     return outs[0]
 
 
-def _with_float0(gradients: Sequence[Any], leaves: Sequence[Any], varied: Sequence[bool]) -> list[Any]:
+def _with_float0(
+    gradients: Sequence[Any], leaves: Sequence[Any], varied: Sequence[bool]
+) -> list[Any]:
     given = iter(gradients)
     return [
-        next(given) if v else np.zeros(typeof(x).shape, dtypes.float0) for x, v in zip(leaves, varied)
+        next(given) if v else np.zeros(typeof(x).shape, dtypes.float0)
+        for x, v in zip(leaves, varied)
     ]
 
 
 @user_facing
-def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False, reduce_axes: Sequence[Any] = ()) -> Any:
+def vjp(
+    fun: Callable[..., Any], *primals: Any, has_aux: bool = False, reduce_axes: Sequence[Any] = ()
+) -> Any:
     """The value of `fun` at `primals`, and the function that carries cotangents back.
 
     Returns:
-        `(out, vjp_fun)`, with `has_aux` `(out, vjp_fun, aux)`. `vjp_fun(ct)` takes a cotangent of the structure, shapes
-        and dtypes of `out`, and returns a tuple with one cotangent for each of `primals`. It may be called often.
+        `(out, vjp_fun)`, with `has_aux` `(out, vjp_fun, aux)`. `vjp_fun(ct)` takes a cotangent of
+        the structure, shapes and dtypes of `out`, and returns a tuple with one cotangent for each
+        of `primals`. It may be called often.
 
     Example:
         >>> import funcgrad as fg
@@ -263,7 +303,9 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False, reduce_ax
     def vjp_fun(cotangent: Any) -> Any:
         cts = _check_cotangents("vjp", cotangent, out_tree, out_avals)
         cts += [Zero(a) for a in linear.out_avals[count:]]
-        return tuple(tree.unflatten(in_tree, _with_float0(cotangents_in(linear, cts), leaves, varied)))
+        return tuple(
+            tree.unflatten(in_tree, _with_float0(cotangents_in(linear, cts), leaves, varied))
+        )
 
     return (flat.output(outs), vjp_fun, flat.aux(outs)) if has_aux else (flat.output(outs), vjp_fun)
 
@@ -272,14 +314,21 @@ def _positional_tree(args: Sequence[Any]) -> Any:
     return tree.structure((tuple(args), {}))
 
 
-def _check_cotangents(name: str, cotangent: Any, out_tree: Any, avals: Sequence[ShapedArray]) -> list[Any]:
-    """Leaves of a cotangent, checked against the output; TypeError or ValueError where they differ."""
+def _check_cotangents(
+    name: str, cotangent: Any, out_tree: Any, avals: Sequence[ShapedArray]
+) -> list[Any]:
+    """Leaves of a cotangent, checked against the output; TypeError or ValueError where they
+    differ.
+    """
     leaves, treedef = tree.flatten(cotangent)
     if treedef != out_tree:
         raise TypeError(
-            f"{name}: the cotangent must have the structure of the function's output, {out_tree}, but has {treedef}."
+            f"{name}: the cotangent must have the structure of the function's output, {out_tree}, "
+            f"but has {treedef}."
         )
-    return [_check_tangent(name, "cotangent", "output", ct, aval) for ct, aval in zip(leaves, avals)]
+    return [
+        _check_tangent(name, "cotangent", "output", ct, aval) for ct, aval in zip(leaves, avals)
+    ]
 
 
 def _check_tangent(name: str, what: str, of: str, t: Any, aval: ShapedArray) -> Any:
@@ -290,7 +339,8 @@ def _check_tangent(name: str, what: str, of: str, t: Any, aval: ShapedArray) -> 
     own = typeof(t)
     if own.shape != aval.shape or (own.dtype != aval.dtype and not own.weak_type):
         raise TypeError(
-            f"{name}: the {what} must have the type of its {of}, {aval.strong()}, but got {own.strong()}. "
+            f"{name}: the {what} must have the type of its {of}, {aval.strong()}, but got "
+            f"{own.strong()}. "
             "Convert it with astype or reshape."
         )
     return t if own.dtype == aval.dtype else t.astype(aval.dtype)
@@ -299,21 +349,25 @@ def _check_tangent(name: str, what: str, of: str, t: Any, aval: ShapedArray) -> 
 def _check_float0(name: str, what: str, of: str, t: Any, aval: ShapedArray) -> Zero:
     if getattr(t, "dtype", None) != dtypes.float0:
         raise TypeError(
-            f"{name}: the {of} of type {aval.strong()} has no derivative, so its {what} must have dtype float0, "
+            f"{name}: the {of} of type {aval.strong()} has no derivative, so its {what} must have "
+            "dtype float0, "
             f"but got {typeof(as_input(name, t)).strong()}. Use numpy.zeros(shape, float0)."
         )
     return Zero(aval.tangent())
 
 
-# ---- forward mode ------------------------------------------------------------------------------------
+# ---- forward mode
+# ------------------------------------------------------------------------------------
 
 
 @user_facing
-def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(
+    fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> Any:
     """The value of `fun` at `primals`, and its derivative there in the direction `tangents`.
 
-    Both are tuples (or lists) with one entry per argument; tangents have the structure, shapes and dtypes of the
-    primals (dtype float0 for integers).
+    Both are tuples (or lists) with one entry per argument; tangents have the structure, shapes and
+    dtypes of the primals (dtype float0 for integers).
 
     Returns:
         `(out, tangent_out)`, with `has_aux` `(out, tangent_out, aux)`.
@@ -327,12 +381,20 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
     check_callable(fun, "jvp")
     for what, value in (("primals", primals), ("tangents", tangents)):
         if not isinstance(value, (tuple, list)):
-            raise TypeError(f"jvp: {what} must be a tuple or a list, but got {type(value).__name__}. Write ({what[:-1]},).")
+            raise TypeError(
+                f"jvp: {what} must be a tuple or a list, but got {type(value).__name__}. Write "
+                f"({what[:-1]},)."
+            )
     leaves, in_tree = argument_leaves("jvp", tuple(primals))
     rows, tangent_tree = tree.flatten(tuple(tangents))
     if in_tree != tangent_tree:
-        raise TypeError(f"jvp: primals and tangents must have one structure, but have {in_tree} and {tangent_tree}.")
-    checked = [_check_tangent("jvp", "tangent", "primal", t, typeof(p)) for p, t in zip(leaves, rows)]
+        raise TypeError(
+            f"jvp: primals and tangents must have one structure, but have {in_tree} and "
+            f"{tangent_tree}."
+        )
+    checked = [
+        _check_tangent("jvp", "tangent", "primal", t, typeof(p)) for p, t in zip(leaves, rows)
+    ]
     flat = Flat(fun, _positional_tree(primals), "jvp", has_aux)
     outs, out_tangents = jvp_flat(flat, leaves, checked)
     tangent = tree.unflatten(flat.out_tree, [_dense(t) for t in out_tangents[: flat.out_count]])
@@ -371,12 +433,19 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     def jvp_fun(*tangents: Any) -> Any:
         rows, treedef = tree.flatten(tangents)
         if treedef != in_tree:
-            raise TypeError(f"linearize: tangents must have the primals' structure, {in_tree}, but have {treedef}.")
-        checked = [_check_tangent("linearize", "tangent", "primal", t, typeof(p)) for p, t in zip(leaves, rows)]
+            raise TypeError(
+                f"linearize: tangents must have the primals' structure, {in_tree}, but have "
+                f"{treedef}."
+            )
+        checked = [
+            _check_tangent("linearize", "tangent", "primal", t, typeof(p))
+            for p, t in zip(leaves, rows)
+        ]
         given = [t for t, v in zip(checked, varied) if v]
         found = iter(eval_jaxpr(jaxpr, residuals + given, current_trace()))
         results = [
-            zeros(aval) if out is None else next(found) for out, aval in zip(linear.outputs, linear.out_avals)
+            zeros(aval) if out is None else next(found)
+            for out, aval in zip(linear.outputs, linear.out_avals)
         ]
         return tree.unflatten(out_tree, results[:count])
 
@@ -398,7 +467,9 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
     """
     check_callable(fun, "linear_transpose")
     leaves, in_tree = tree.flatten(primals)
-    avals = [ShapedArray(tuple(x.shape), x.dtype) if hasattr(x, "dtype") else typeof(x) for x in leaves]
+    avals = [
+        ShapedArray(tuple(x.shape), x.dtype) if hasattr(x, "dtype") else typeof(x) for x in leaves
+    ]
     flat = Flat(fun, _positional_tree(primals), "linear_transpose")
     jaxpr, captured = stage(flat, avals)
     out_tree = flat.out_tree
@@ -411,5 +482,3 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
         return tuple(tree.unflatten(in_tree, [_dense(c) for c in results]))
 
     return transposed
-
-

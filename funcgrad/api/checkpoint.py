@@ -1,4 +1,6 @@
-"""`checkpoint` (also `remat`): a function whose derivative computes its intermediate values again."""
+"""`checkpoint` (also `remat`): a function whose derivative computes its intermediate values
+again.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,18 @@ def checkpoint(
     static_argnums: int | Sequence[int] = (),
     concrete: bool = False,
 ) -> Callable[..., Any]:
-    """`fun` unchanged, except that differentiating it keeps only its arguments and recomputes the rest.
+    """`fun` unchanged, except that differentiating it keeps only its arguments and recomputes the
+    rest.
 
-    Memory for time: the intermediate values of `fun` live only while its own part of the backward pass runs.
+    Memory for time: the intermediate values of `fun` live only while its own part of the backward
+    pass runs.
 
     Args:
         fun: any function of trees of arrays.
         prevent_cse: forbids the compiler to share the recomputation with the first computation.
-        policy: says which intermediate results may be kept, for example `checkpoint_policies.dots_saveable`.
-        static_argnums: arguments that are settings, not arrays.
-        concrete: accepted for compatibility; must be False.
+        policy: says which intermediate results may be kept, for example
+        `checkpoint_policies.dots_saveable`. static_argnums: arguments that are settings, not
+        arrays. concrete: accepted for compatibility; must be False.
 
     Example:
         >>> import funcgrad as fg
@@ -41,7 +45,11 @@ def checkpoint(
     """
     if fun is None:
         return functools.partial(
-            checkpoint, prevent_cse=prevent_cse, policy=policy, static_argnums=static_argnums, concrete=concrete
+            checkpoint,
+            prevent_cse=prevent_cse,
+            policy=policy,
+            static_argnums=static_argnums,
+            concrete=concrete,
         )
     check_callable(fun, "checkpoint")
     if concrete:
@@ -54,7 +62,9 @@ def checkpoint(
         leaves, in_tree = argument_leaves("checkpoint", (dynamic, kwargs))
         flat = Flat(inner, in_tree, "checkpoint")
         jaxpr, captured = stage(flat, [typeof(x) for x in leaves])
-        outs = checkpoint_p.bind(*captured, *leaves, jaxpr=jaxpr, policy=policy, prevent_cse=prevent_cse)
+        outs = checkpoint_p.bind(
+            *captured, *leaves, jaxpr=jaxpr, policy=policy, prevent_cse=prevent_cse
+        )
         return flat.output(outs)
 
     return recomputed

@@ -39,7 +39,9 @@ def _cache_of(fun: Callable[..., Any], options: Any) -> dict[Any, Any]:
 class JitFunction:
     """A function compiled on first use for each signature of its arguments."""
 
-    def __init__(self, fun: Callable[..., Any], statics: Statics, donations: Statics, inline: bool) -> None:
+    def __init__(
+        self, fun: Callable[..., Any], statics: Statics, donations: Statics, inline: bool
+    ) -> None:
         functools.update_wrapper(self, fun)
         self._fun, self._statics, self._donations, self._inline = fun, statics, donations, inline
         named = (statics.argnums, statics.argnames, donations.argnums, donations.argnames)
@@ -69,7 +71,9 @@ class JitFunction:
         state = config.current()
         if state.disable_jit:
             return self._fun(*args, **kwargs)
-        fixed, dynamic, named = self._statics.split(args, kwargs) if self._statics else ((), args, kwargs)
+        fixed, dynamic, named = (
+            self._statics.split(args, kwargs) if self._statics else ((), args, kwargs)
+        )
         leaves, in_tree = argument_leaves("jit", (dynamic, named), copy=False)
         if current_trace() is not EVAL or self._inline:
             return self._bind(fixed, leaves, in_tree)
@@ -77,14 +81,20 @@ class JitFunction:
         entry = self._cache.get(key)
         if entry is None:
             with self._lock:
-                entry = self._cache.get(key) or self._compile(key, fixed, leaves, in_tree, args, kwargs)
+                entry = self._cache.get(key) or self._compile(
+                    key, fixed, leaves, in_tree, args, kwargs
+                )
         self._last = entry
         entry.state = state
         return entry.call(leaves)
 
-    def _compile(self, key: Any, fixed: Any, leaves: Any, in_tree: Any, args: Any, kwargs: Any) -> Entry:
+    def _compile(
+        self, key: Any, fixed: Any, leaves: Any, in_tree: Any, args: Any, kwargs: Any
+    ) -> Entry:
         if config.current().log_compiles:
-            _log.warning("Compiling %s for %s", name_of(self._fun), ", ".join(str(typeof(x)) for x in leaves))
+            _log.warning(
+                "Compiling %s for %s", name_of(self._fun), ", ".join(str(typeof(x)) for x in leaves)
+            )
         jaxpr, captured, flat = self._stage(fixed, [typeof(x) for x in leaves], in_tree)
         assert not captured, "evaluation has no tracers to capture"
         donated = self._donated(args, kwargs, len(leaves))
@@ -92,7 +102,9 @@ class JitFunction:
         self._cache[key] = entry
         return entry
 
-    def _stage(self, fixed: Any, avals: Sequence[Any], in_tree: Any) -> tuple[Jaxpr, list[Any], Flat]:
+    def _stage(
+        self, fixed: Any, avals: Sequence[Any], in_tree: Any
+    ) -> tuple[Jaxpr, list[Any], Flat]:
         flat = Flat(fix_static(self._fun, fixed), in_tree, "jit")
         jaxpr, captured = stage(flat, avals)
         return jaxpr, captured, flat
@@ -110,8 +122,17 @@ class JitFunction:
         return tuple(marks)
 
     def _bind(self, fixed: Any, leaves: Sequence[Any], in_tree: Any) -> Any:
-        """One call equation in the enclosing trace; a program that closed over tracers is not kept."""
-        key = (in_tree, fixed, tuple([typeof(x) for x in leaves]), config.current().trace_key, named_axes(), "bind")
+        """One call equation in the enclosing trace; a program that closed over tracers is not
+        kept.
+        """
+        key = (
+            in_tree,
+            fixed,
+            tuple([typeof(x) for x in leaves]),
+            config.current().trace_key,
+            named_axes(),
+            "bind",
+        )
         found = self._cache.get(key)
         if found is None:
             jaxpr, captured, flat = self._stage(fixed, [typeof(x) for x in leaves], in_tree)
@@ -120,7 +141,9 @@ class JitFunction:
                 self._cache[key] = found
         jaxpr, captured, out_tree = found
         if self._inline:
-            return tree.unflatten(out_tree, eval_jaxpr(jaxpr, [*captured, *leaves], current_trace()))
+            return tree.unflatten(
+                out_tree, eval_jaxpr(jaxpr, [*captured, *leaves], current_trace())
+            )
         outs = jit_p.bind(*captured, *leaves, jaxpr=jaxpr, name=name_of(self._fun))
         return tree.unflatten(out_tree, outs)
 
@@ -173,19 +196,22 @@ def jit(
     in_shardings: Any = None,
     out_shardings: Any = None,
 ) -> Any:
-    """Compiles `fun`: it is traced once per signature (structure, shapes, dtypes, static values) and then runs fast.
+    """Compiles `fun`: it is traced once per signature (structure, shapes, dtypes, static values)
+    and then runs fast.
 
     Can be used as a decorator, with or without arguments.
 
     Args:
         fun: a pure function of trees of arrays.
-        static_argnums, static_argnames: arguments that are hashable settings; each value gets a program of its own.
-        donate_argnums, donate_argnames: arguments whose memory the results may take. They cannot be used afterwards.
-        inline: inside another traced function, write the equations out instead of a call.
-        keep_unused, device, backend, in_shardings, out_shardings: accepted for compatibility; without effect.
+        static_argnums, static_argnames: arguments that are hashable settings; each value gets a
+        program of its own. donate_argnums, donate_argnames: arguments whose memory the results may
+        take. They cannot be used afterwards. inline: inside another traced function, write the
+        equations out instead of a call. keep_unused, device, backend, in_shardings, out_shardings:
+        accepted for compatibility; without effect.
 
     Raises:
-        TypeError: an argument or a result is no array. ValueError: a static argument cannot be hashed.
+        TypeError: an argument or a result is no array. ValueError: a static argument cannot be
+        hashed.
 
     Example:
         >>> import funcgrad as fg

@@ -1,4 +1,6 @@
-"""Where arrays live: `devices`, `device_put`, `device_get`, `default_device`, `block_until_ready`."""
+"""Where arrays live: `devices`, `device_put`, `device_get`, `default_device`,
+`block_until_ready`.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,22 @@ from funcgrad.errors import user_facing
 
 
 def _platform_devices(platform: str | None) -> list[Device]:
-    """The devices of a platform; of the best one there is, without a name. RuntimeError if there are none."""
+    """The devices of a platform; of the best one there is, without a name. RuntimeError if there
+    are none.
+    """
     if platform in (None, "cpu"):
         if platform is None and config.current().default_device is not None:
             return _platform_devices(config.current().default_device.platform)
         return [CPU]
     if platform in ("gpu", "cuda", "rocm"):
         return backend.load("cupy").devices()
-    raise RuntimeError(f"devices: there is no platform {platform!r}. There are 'cpu' and, with CuPy, 'gpu'.")
+    raise RuntimeError(
+        f"devices: there is no platform {platform!r}. There are 'cpu' and, with CuPy, 'gpu'."
+    )
 
 
 @user_facing
-def devices(backend: str | None = None) -> list[Device]:  # noqa: A002 - JAX's argument name
+def devices(backend: str | None = None) -> list[Device]:
     """The devices of a platform, `"cpu"` or `"gpu"`; without a name, those in use by default.
 
     >>> devices("cpu")
@@ -37,7 +43,9 @@ def devices(backend: str | None = None) -> list[Device]:  # noqa: A002 - JAX's a
     return _platform_devices(backend)
 
 
-def local_devices(process_index: int | None = None, backend: str | None = None, host_id: int | None = None) -> list[Device]:
+def local_devices(
+    process_index: int | None = None, backend: str | None = None, host_id: int | None = None
+) -> list[Device]:
     """The devices of this process: all of them."""
     return devices(backend)
 
@@ -79,11 +87,20 @@ def _as_device(device: Any) -> Device | None:
         return _platform_devices(platform)[int(number or 0)]
     if device is None or isinstance(device, Device):
         return device
-    raise TypeError(f"device: needs a Device, its name or None, but got {device!r:.60}. Try devices()[0].")
+    raise TypeError(
+        f"device: needs a Device, its name or None, but got {device!r:.60}. Try devices()[0]."
+    )
 
 
 @user_facing
-def device_put(x: Any, device: Device | str | None = None, *, src: Any = None, donate: bool = False, may_alias: bool | None = None) -> Any:
+def device_put(
+    x: Any,
+    device: Device | str | None = None,
+    *,
+    src: Any = None,
+    donate: bool = False,
+    may_alias: bool | None = None,
+) -> Any:
     """The tree `x` with all its arrays on `device`; NumPy arrays and numbers become Arrays.
 
     Raises RuntimeError if the device's platform is not available (a GPU needs CuPy).
@@ -99,7 +116,9 @@ def _placed(x: Any, device: Device | None) -> Any:
     if backend.device_of(x._buffer) == device:
         return x
     moved = to_host(x._buffer) if device == CPU else backend.load("cupy").put(x._buffer, device)
-    return KeyArray(moved, x.dtype) if isinstance(x, KeyArray) else ConcreteArray(moved, x.weak_type)
+    return (
+        KeyArray(moved, x.dtype) if isinstance(x, KeyArray) else ConcreteArray(moved, x.weak_type)
+    )
 
 
 @user_facing

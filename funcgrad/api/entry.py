@@ -1,7 +1,8 @@
 """One compiled signature of a jitted function, and the code generated for calling it.
 
-After a few calls, matching the arguments and building the result are done by Python functions written for this very
-structure, shapes and dtypes: straight-line comparisons cost a fraction of flattening a tree and hashing a key.
+After a few calls, matching the arguments and building the result are done by Python functions
+written for this very structure, shapes and dtypes: straight-line comparisons cost a fraction of
+flattening a tree and hashing a key.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _GENERATE_AFTER = 2  # calls; before that the general way costs less than genera
 
 
 class Entry:
-    """A program with everything that a call needs: `match` arguments, `run` on buffers, `finish` the result."""
+    """A program with everything that a call needs: `match` arguments, `run` on buffers, `finish`
+    the result.
+    """
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ class Entry:
 
 def _compile(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any]:
     scope = {"Array": ConcreteArray, **names}
-    exec(compile(source, f"<funcgrad {name}>", "exec"), scope)  # noqa: S102 - our own text
+    exec(compile(source, f"<funcgrad {name}>", "exec"), scope)
     return scope[name]
 
 
@@ -125,13 +128,17 @@ class _Unmatchable(Exception):
 
 
 class _Matcher:
-    """Writes the function that takes `(args, kwargs)` to buffers if they fit this entry, and to None otherwise."""
+    """Writes the function that takes `(args, kwargs)` to buffers if they fit this entry, and to
+    None otherwise.
+    """
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.lines: list[str] = []
         self.names: dict[str, Any] = {}
-        self.buffers: dict[int, str] = {}  # by position among the leaves, which dicts may be visited out of
+        self.buffers: dict[
+            int, str
+        ] = {}  # by position among the leaves, which dicts may be visited out of
         self.count = 0
 
     def build(self) -> Callable[..., Any] | None:
@@ -212,7 +219,9 @@ class _Matcher:
         self.lines.append(f"{buffer} = {name}._buffer")
         dtype, weak = self._constant(aval.dtype), "" if aval.weak_type else "not "
         wrong_weak = f"{name}._weak" if weak else f"not {name}._weak"
-        self._unless(f"{buffer}.dtype is not {dtype} or {buffer}.shape != {aval.shape!r} or {wrong_weak}")
+        self._unless(
+            f"{buffer}.dtype is not {dtype} or {buffer}.shape != {aval.shape!r} or {wrong_weak}"
+        )
 
 
 class _Static:
@@ -222,7 +231,8 @@ class _Static:
         self.value = value
 
 
-# ---- donation ----------------------------------------------------------------------------------------
+# ---- donation
+# ----------------------------------------------------------------------------------------
 
 
 def _references(x: ConcreteArray) -> int:
@@ -230,7 +240,9 @@ def _references(x: ConcreteArray) -> int:
     return sys.getrefcount(buffer)
 
 
-_SOLE = _references(ConcreteArray(np.zeros(1)))  # what an array that nobody else can see counts here
+_SOLE = _references(
+    ConcreteArray(np.zeros(1))
+)  # what an array that nobody else can see counts here
 
 
 def _owned(x: ConcreteArray) -> Any:

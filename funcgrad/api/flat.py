@@ -29,18 +29,24 @@ def name_of(fun: Callable[..., Any]) -> str:
 def check_callable(fun: Any, transform: str) -> None:
     """TypeError unless `fun` can be called."""
     if not callable(fun):
-        raise TypeError(f"{transform}: needs a function, but got {fun!r:.60} of type {type(fun).__name__}.")
+        raise TypeError(
+            f"{transform}: needs a function, but got {fun!r:.60} of type {type(fun).__name__}."
+        )
 
 
 class Flat:
     """The user's function on and to flat lists. Remembers the structure of what it returned last.
 
-    With `has_aux` the function returns a pair; arrays in the second part follow the first part's leaves, anything
-    else there is passed by unchanged.
+    With `has_aux` the function returns a pair; arrays in the second part follow the first part's
+    leaves, anything else there is passed by unchanged.
     """
 
     def __init__(
-        self, fun: Callable[..., Any], in_tree: tree.PyTreeDef, transform: str, has_aux: bool = False
+        self,
+        fun: Callable[..., Any],
+        in_tree: tree.PyTreeDef,
+        transform: str,
+        has_aux: bool = False,
     ) -> None:
         self.fun, self.in_tree, self.transform, self.has_aux = fun, in_tree, transform, has_aux
         self.out_tree: Any = None
@@ -71,7 +77,8 @@ class Flat:
         if not isinstance(out, (tuple, list)) or len(out) != 2:
             what = f"{len(out)} values" if isinstance(out, (tuple, list)) else type(out).__name__
             raise TypeError(
-                f"{self.transform}: with has_aux=True, {name_of(self.fun)} must return a pair (output, aux), "
+                f"{self.transform}: with has_aux=True, {name_of(self.fun)} must return a pair "
+                "(output, aux), "
                 f"but it returned {what}."
             )
         self.aux_leaves, self.aux_tree = tree.flatten(out[1])
@@ -88,11 +95,17 @@ class Flat:
         return tree.unflatten(self.aux_tree, filled)
 
 
-def argument_leaves(transform: str, args: Sequence[Any], copy: bool = True) -> tuple[list[Any], Any]:
-    """Leaves of the arguments as arrays, and their structure; TypeError names the leaf that is none."""
+def argument_leaves(
+    transform: str, args: Sequence[Any], copy: bool = True
+) -> tuple[list[Any], Any]:
+    """Leaves of the arguments as arrays, and their structure; TypeError names the leaf that is
+    none.
+    """
     leaves, treedef = tree.flatten(args)
     try:
-        return [x if type(x) is ConcreteArray else as_input(transform, x, copy=copy) for x in leaves], treedef
+        return [
+            x if type(x) is ConcreteArray else as_input(transform, x, copy=copy) for x in leaves
+        ], treedef
     except TypeError:
         for path, leaf in tree.leaves_with_path(tuple(args)):
             try:

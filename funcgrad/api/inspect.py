@@ -23,7 +23,8 @@ def make_jaxpr(
     return_shape: bool = False,
     abstracted_axes: Any = None,
 ) -> Callable[..., Any]:
-    """A function that returns the program of `fun` for given arguments (arrays, or `ShapeDtypeStruct`s).
+    """A function that returns the program of `fun` for given arguments (arrays, or
+    `ShapeDtypeStruct`s).
 
     With `return_shape` it returns a pair: the program, and the shapes and dtypes of the result.
 
@@ -44,14 +45,18 @@ def make_jaxpr(
         jaxpr, _ = stage(flat, [abstract_leaf(x, "make_jaxpr") for x in leaves])
         if not return_shape:
             return jaxpr
-        structs = [ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in jaxpr.out_avals]
+        structs = [
+            ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in jaxpr.out_avals
+        ]
         return jaxpr, tree.unflatten(flat.out_tree, structs)
 
     return maker
 
 
 def disable_jit(disable: bool = True) -> AbstractContextManager[None]:
-    """In the `with` block jitted functions run as plain Python, operation by operation, for debugging."""
+    """In the `with` block jitted functions run as plain Python, operation by operation, for
+    debugging.
+    """
     return config.override(disable_jit=disable)
 
 

@@ -1,4 +1,6 @@
-"""Whole derivatives: `jacfwd`, `jacrev`, `hessian`. A derivative along each basis vector, all at once by `vmap`."""
+"""Whole derivatives: `jacfwd`, `jacrev`, `hessian`. A derivative along each basis vector, all at
+once by `vmap`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from funcgrad.transforms.batching import batch_flat
 
 
 def _basis(avals: Sequence[Any]) -> tuple[list[Any], int]:
-    """For each array the rows of the standard basis of all of them together: shape `(total, *shape)`."""
+    """For each array the rows of the standard basis of all of them together: shape `(total,
+    *shape)`.
+    """
     sizes = [int(np.prod(a.shape, dtype=int)) for a in avals]
     total, start, rows = sum(sizes), 0, []
     for aval, size in zip(avals, sizes):
@@ -54,9 +58,17 @@ def _pieces(x: Any, axis: int, avals: Sequence[Any]) -> list[Any]:
 
 
 def _jacobian_of(
-    name: str, argnums: Any, has_aux: bool, holomorphic: bool, allow_int: bool, fun: Any, blocks: Callable[..., Any]
+    name: str,
+    argnums: Any,
+    has_aux: bool,
+    holomorphic: bool,
+    allow_int: bool,
+    fun: Any,
+    blocks: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """What both modes share. `blocks(flat, leaves)` gives rows of blocks, output by input, and the flat results."""
+    """What both modes share. `blocks(flat, leaves)` gives rows of blocks, output by input, and
+    the flat results.
+    """
     check_callable(fun, name)
     positions = _positions(argnums, name)
 
@@ -66,7 +78,9 @@ def _jacobian_of(
         chosen = [args[i] for i in _within(positions, args, name, fun)]
         leaves, in_tree = argument_leaves(name, chosen)
         if not all(_differentiable(name, leaves, holomorphic, allow_int, args, positions)):
-            raise TypeError(f"{name}: integer arguments have no Jacobian; choose others with argnums.")
+            raise TypeError(
+                f"{name}: integer arguments have no Jacobian; choose others with argnums."
+            )
         flat = Flat(_of_arguments(fun, positions, args, kwargs), _call_tree(in_tree), name, has_aux)
         rows, outs = blocks(flat, leaves)
         per_output = []
@@ -87,8 +101,9 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of `fun`, column by column in forward mode: best for more outputs than inputs.
 
-    Returns a function whose result has the structure of the output, with the structure of the input in place of each
-    leaf; the block for an output of shape `s` and an input of shape `t` has shape `s + t`.
+    Returns a function whose result has the structure of the output, with the structure of the input
+    in place of each leaf; the block for an output of shape `s` and an input of shape `t` has shape
+    `s + t`.
 
     Example:
         >>> import funcgrad as fg
@@ -127,12 +142,19 @@ def _check_outputs(name: str, flat: Flat, outs: Sequence[Any], holomorphic: bool
     for out in outs[: flat.out_count]:
         aval = typeof(out)
         if not aval.has_tangent:
-            raise TypeError(f"{name}: {name_of(flat.fun)} must return floating-point numbers, but returned {aval.strong()}.")
+            raise TypeError(
+                f"{name}: {name_of(flat.fun)} must return floating-point numbers, but returned "
+                f"{aval.strong()}."
+            )
         if holomorphic and not dtypes.is_complex(aval.dtype):
-            raise TypeError(f"{name}: with holomorphic=True the function must return complex numbers, but returned {aval.strong()}.")
+            raise TypeError(
+                f"{name}: with holomorphic=True the function must return complex numbers, but "
+                f"returned {aval.strong()}."
+            )
         if name == "jacrev" and not holomorphic and dtypes.is_complex(aval.dtype):
             raise TypeError(
-                f"{name}: the function must return real numbers, but returned {aval.strong()}. Pass holomorphic=True."
+                f"{name}: the function must return real numbers, but returned {aval.strong()}. "
+                "Pass holomorphic=True."
             )
 
 
@@ -143,7 +165,8 @@ def jacrev(
     holomorphic: bool = False,
     allow_int: bool = False,
 ) -> Callable[..., Any]:
-    """The Jacobian of `fun`, row by row in reverse mode: best for more inputs than outputs. As `jacfwd` otherwise.
+    """The Jacobian of `fun`, row by row in reverse mode: best for more inputs than outputs. As
+    `jacfwd` otherwise.
 
     Example:
         >>> import funcgrad as fg

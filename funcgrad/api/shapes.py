@@ -8,18 +8,21 @@ from typing import Any
 from funcgrad import tree
 from funcgrad.api.flat import Flat, argument_leaves, check_callable
 from funcgrad.core import dtypes
-from funcgrad.core.avals import ShapedArray
-from funcgrad.core.avals import typeof as _typeof
+from funcgrad.core.avals import ShapedArray, typeof as _typeof
 from funcgrad.core.stage import stage
 from funcgrad.errors import user_facing
 
 
 class ShapeDtypeStruct:
-    """Shape and dtype of an array that need not exist; accepted by `eval_shape`, `lower` and `linear_transpose`."""
+    """Shape and dtype of an array that need not exist; accepted by `eval_shape`, `lower` and
+    `linear_transpose`.
+    """
 
     __slots__ = ("shape", "dtype", "weak_type")
 
-    def __init__(self, shape: Any, dtype: Any, *, weak_type: bool = False, sharding: Any = None) -> None:
+    def __init__(
+        self, shape: Any, dtype: Any, *, weak_type: bool = False, sharding: Any = None
+    ) -> None:
         if dtype is None:
             raise ValueError("ShapeDtypeStruct: dtype must be given.")
         self.shape, self.dtype, self.weak_type = tuple(shape), dtypes.as_dtype(dtype), weak_type
@@ -73,7 +76,8 @@ def typeof(x: Any) -> ShapedArray:
 def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Shapes and dtypes of `fun(*args, **kwargs)`, without computing anything.
 
-    Arguments are arrays or `ShapeDtypeStruct`s; the result has the function's structure, with `ShapeDtypeStruct` leaves.
+    Arguments are arrays or `ShapeDtypeStruct`s; the result has the function's structure, with
+    `ShapeDtypeStruct` leaves.
 
     Example:
         >>> import funcgrad as fg

@@ -18,9 +18,11 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 class Statics:
-    """Positions and names of arguments that are settings, or that are given away, in a function's signature.
+    """Positions and names of arguments that are settings, or that are given away, in a function's
+    signature.
 
-    What is known by position is known by name too, and the other way round, so that callers may use either.
+    What is known by position is known by name too, and the other way round, so that callers may use
+    either.
     """
 
     def __init__(self, fun: Callable[..., Any], what: str, argnums: Any, argnames: Any) -> None:
@@ -40,7 +42,8 @@ class Statics:
             raise TypeError(f"jit: {self.what}_argnums must hold integers, but holds {i!r}.")
         if names and _fixed_arity(self.fun) and not -len(names) <= i < len(names):
             raise ValueError(
-                f"jit: {self.what}_argnums {i} does not exist: {name_of(self.fun)} has {len(names)} positional arguments."
+                f"jit: {self.what}_argnums {i} does not exist: {name_of(self.fun)} has "
+                f"{len(names)} positional arguments."
             )
         return i % len(names) if i < 0 and names else i
 
@@ -51,7 +54,8 @@ class Statics:
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         if parameters and name not in parameters and not takes_any:
             raise ValueError(
-                f"jit: {self.what}_argnames {name!r} does not exist: {name_of(self.fun)} has {', '.join(parameters)}."
+                f"jit: {self.what}_argnames {name!r} does not exist: {name_of(self.fun)} has "
+                f"{', '.join(parameters)}."
             )
         return name
 
@@ -74,7 +78,8 @@ class Statics:
         except TypeError:
             raise ValueError(
                 f"jit: static argument {where!r} of {name_of(self.fun)} must be hashable, but got "
-                f"{value!r:.60} of type {type(value).__name__}. Use a tuple instead of a list or an array, "
+                f"{value!r:.60} of type {type(value).__name__}. Use a tuple instead of a list or "
+                "an array, "
                 "or do not mark it static."
             ) from None
 

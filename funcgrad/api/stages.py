@@ -1,4 +1,6 @@
-"""What lies between a function and its results: traced, lowered, compiled. Each can be looked at."""
+"""What lies between a function and its results: traced, lowered, compiled. Each can be looked
+at.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,12 @@ class _Stage:
         donated: tuple[bool, ...],
     ) -> None:
         self.fun_name, self.jaxpr = fun_name, jaxpr
-        self._captured, self.in_tree, self.out_tree, self._donated = captured, in_tree, out_tree, donated
+        self._captured, self.in_tree, self.out_tree, self._donated = (
+            captured,
+            in_tree,
+            out_tree,
+            donated,
+        )
 
     @property
     def in_avals(self) -> Any:
@@ -38,7 +45,9 @@ class _Stage:
     @property
     def out_info(self) -> Any:
         """Shapes and dtypes of the results, in their structure."""
-        structs = [ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in self.jaxpr.out_avals]
+        structs = [
+            ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in self.jaxpr.out_avals
+        ]
         return tree.unflatten(self.out_tree, structs)
 
     def _next(self, stage: type) -> Any:
@@ -59,7 +68,9 @@ class Lowered(_Stage):
     """A program ready to be compiled: `jit(f).lower(*args)`."""
 
     def as_text(self, dialect: str = "jaxpr") -> str:
-        """The program as text: `jaxpr` as traced, `optimized` after the compiler's passes, `python` as generated code."""
+        """The program as text: `jaxpr` as traced, `optimized` after the compiler's passes,
+        `python` as generated code.
+        """
         if dialect == "jaxpr":
             return str(self.jaxpr)
         return backend.load("numpy").as_text(self.jaxpr, dialect)
@@ -76,11 +87,15 @@ class Compiled(_Stage):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, in_tree = argument_leaves(self.fun_name, (args, kwargs), copy=False)
         if in_tree != self.in_tree:
-            raise TypeError(f"{self.fun_name} was compiled for arguments {self.in_tree}, but got {in_tree}.")
+            raise TypeError(
+                f"{self.fun_name} was compiled for arguments {self.in_tree}, but got {in_tree}."
+            )
         avals = self.jaxpr.in_avals[len(self._captured) :]
         for k, (x, aval) in enumerate(zip(leaves, avals)):
             if typeof(x).strong() != aval.strong():
-                raise TypeError(f"{self.fun_name} was compiled for {aval} in place {k}, but got {typeof(x)}.")
+                raise TypeError(
+                    f"{self.fun_name} was compiled for {aval} in place {k}, but got {typeof(x)}."
+                )
         buffers = [x._buffer for x in [*self._captured, *leaves]]
         outs = backend.compiled(self.jaxpr)(buffers)
         return tree.unflatten(self.out_tree, arrays_of(self.jaxpr.out_avals, outs))

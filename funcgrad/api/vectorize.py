@@ -27,15 +27,17 @@ def vmap(
 
     Args:
         fun: a function of single examples.
-        in_axes: which axis of each argument is mapped: an integer, None (not mapped), or a tree of these that is a
+        in_axes: which axis of each argument is mapped: an integer, None (not mapped), or a tree of
+        these that is a
             prefix of the arguments. Keyword arguments are mapped over their first axis.
-        out_axes: where the mapped axis appears in the results, likewise; None for a result that is the same for all.
-        axis_name: a name under which collectives (`lax.psum`, `lax.pmean`, ...) know the axis.
-        axis_size: its size, needed only if no argument is mapped.
-        spmd_axis_name: accepted for compatibility; one device has nothing to partition.
+        out_axes: where the mapped axis appears in the results, likewise; None for a result that is
+        the same for all. axis_name: a name under which collectives (`lax.psum`, `lax.pmean`, ...)
+        know the axis. axis_size: its size, needed only if no argument is mapped. spmd_axis_name:
+        accepted for compatibility; one device has nothing to partition.
 
     Raises:
-        ValueError: sizes of mapped axes differ, an axis is out of range, `in_axes` does not fit the arguments.
+        ValueError: sizes of mapped axes differ, an axis is out of range, `in_axes` does not fit the
+        arguments.
 
     Example:
         >>> import funcgrad as fg
@@ -47,9 +49,13 @@ def vmap(
     check_callable(fun, "vmap")
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     if not isinstance(in_axes, (int, tuple, type(None), dict)):
-        raise TypeError(f"vmap: in_axes must be an integer, None or a tree of these, but got {in_axes!r}.")
+        raise TypeError(
+            f"vmap: in_axes must be an integer, None or a tree of these, but got {in_axes!r}."
+        )
     if in_axes is None and axis_size is None:
-        raise ValueError("vmap: with in_axes=None nothing is mapped. Map an argument, or give axis_size.")
+        raise ValueError(
+            "vmap: with in_axes=None nothing is mapped. Map an argument, or give axis_size."
+        )
 
     @user_facing
     @functools.wraps(fun)
@@ -99,12 +105,16 @@ def _checked_axis(dim: Any, x: Any, k: int, args: Any, kwargs: Any) -> int | Non
     if dim is None:
         return None
     if not isinstance(dim, int) or isinstance(dim, bool):
-        raise TypeError(f"vmap: in_axes must hold integers and None, but holds {dim!r} for {_leaf_name(k, args, kwargs)}.")
+        raise TypeError(
+            f"vmap: in_axes must hold integers and None, but holds {dim!r} for "
+            f"{_leaf_name(k, args, kwargs)}."
+        )
     aval = typeof(x)
     if not -aval.ndim <= dim < aval.ndim:
         hint = " Use in_axes=None for arguments that are not mapped." if aval.ndim == 0 else ""
         raise ValueError(
-            f"vmap: in_axes maps axis {dim} of {_leaf_name(k, args, kwargs)}, whose type is {aval.strong()}.{hint}"
+            f"vmap: in_axes maps axis {dim} of {_leaf_name(k, args, kwargs)}, whose type is "
+            f"{aval.strong()}.{hint}"
         )
     return dim % aval.ndim
 
@@ -113,14 +123,19 @@ def _mapped_size(leaves: Any, dims: Any, given: int | None, args: Any, kwargs: A
     sizes = {k: typeof(x).shape[d] for k, (x, d) in enumerate(zip(leaves, dims)) if d is not None}
     distinct = dict.fromkeys([*sizes.values(), *([given] if given is not None else [])])
     if not distinct:
-        raise ValueError("vmap: no argument is mapped. Map at least one with in_axes, or give axis_size.")
+        raise ValueError(
+            "vmap: no argument is mapped. Map at least one with in_axes, or give axis_size."
+        )
     if len(distinct) > 1:
         lines = [
-            f"  {_leaf_name(k, args, kwargs)}: axis {dims[k]} of {typeof(leaves[k]).strong()} has size {size}"
+            f"  {_leaf_name(k, args, kwargs)}: axis {dims[k]} of {typeof(leaves[k]).strong()} has "
+            f"size {size}"
             for k, size in sizes.items()
         ]
         also = f"\n  axis_size: {given}" if given is not None else ""
-        raise ValueError("vmap: mapped axes must have one size, but got:\n" + "\n".join(lines) + also)
+        raise ValueError(
+            "vmap: mapped axes must have one size, but got:\n" + "\n".join(lines) + also
+        )
     return next(iter(distinct))
 
 
@@ -129,10 +144,13 @@ def _placed(axis: Axis, out: Any, dim: int | None, to: Any, fun: Any) -> Any:
     if to is None:
         if dim is not None:
             raise ValueError(
-                f"vmap: out_axes is None for a result of {name_of(fun)} that depends on the mapped axis. Use an integer."
+                f"vmap: out_axes is None for a result of {name_of(fun)} that depends on the mapped "
+                "axis. Use an integer."
             )
         return out
     rank = typeof(out).ndim + (dim is None)
     if not isinstance(to, int) or not -rank <= to < rank:
-        raise ValueError(f"vmap: out_axes {to!r} does not fit a result of rank {rank} (mapped axis included).")
+        raise ValueError(
+            f"vmap: out_axes {to!r} does not fit a result of rank {rank} (mapped axis included)."
+        )
     return batched(axis, out, None, to % rank) if dim is None else moveaxis(out, dim, to % rank)

@@ -1,7 +1,8 @@
-"""Kernels as ufunc calls: over whole arrays where they are small, else over blocks that stay in the cache.
+"""Kernels as ufunc calls: over whole arrays where they are small, else over blocks that stay in the
+cache.
 
-Temporaries are registers: a call writes into an operand that dies there, into the memory the plan chose for the
-result, or into new memory.
+Temporaries are registers: a call writes into an operand that dies there, into the memory the plan
+chose for the result, or into new memory.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def lines_of(writer: Writer, step: Step) -> list[Line]:
         known: list[Any] = [writer.atom(a) if type(a) is Literal else a for a in e.args]
         calls: Sequence[Call] = calls_of(e, form) or ()
         for i, call in enumerate(calls):
-            args = [writer.constant(a.value) if isinstance(a, Constant) else known[a] for a in call.args]
+            args = [
+                writer.constant(a.value) if isinstance(a, Constant) else known[a] for a in call.args
+            ]
             out = e.outs[0] if i == len(calls) - 1 else Value()
             lines.append(Line(call.function, args, out, call.dtype))
             known.append(out)
@@ -64,7 +67,9 @@ class Registers:
         self.writer, self.step = writer, step
         self.lines = lines_of(writer, step)
         self.shape = step.eqns[0].outs[0].aval.shape
-        self.last = {a: i for i, line in enumerate(self.lines) for a in line.args if type(a) is not str}
+        self.last = {
+            a: i for i, line in enumerate(self.lines) for a in line.args if type(a) is not str
+        }
         self.names: dict[Any, str] = {}
         self.dtypes: dict[Any, Any] = {}
         self.free: list[tuple[str, Any]] = []
@@ -104,7 +109,12 @@ class Registers:
     def release(self, i: int, line: Line) -> None:
         """Frees the registers of operands that nobody reads after line `i`."""
         for a in dict.fromkeys(line.args):
-            if a in self.dtypes and a in self.full and self.last[a] == i and a not in self.step.stored:
+            if (
+                a in self.dtypes
+                and a in self.full
+                and self.last[a] == i
+                and a not in self.step.stored
+            ):
                 self.free.append((self.names[a], self.dtypes[a]))
 
     def target(self, i: int, line: Line) -> str | None:
@@ -115,7 +125,9 @@ class Registers:
         return self.free_register(line)
 
     def free_register(self, line: Line) -> str | None:
-        """A register of the right dtype. `where` in place needs its other operands to lie elsewhere."""
+        """A register of the right dtype. `where` in place needs its other operands to lie
+        elsewhere.
+        """
         taken = list(map(self.text, line.args[:2])) if line.function == "where" else []
         for k, (name, dtype) in enumerate(self.free):
             if dtype == line.dtype and name not in taken:
@@ -142,7 +154,9 @@ class Registers:
             self.ufunc(line, args, name, target)
 
     def ufunc(self, line: Line, args: Sequence[str], name: str, target: str | None) -> None:
-        """`add(a, b, out)` or `c = add(a, b)`; new memory is in C order even if operands are not."""
+        """`add(a, b, out)` or `c = add(a, b)`; new memory is in C order even if operands are
+        not.
+        """
         function = self.writer.numpy(line.function)
         if target is not None:
             self.writer.line(f"{function}({', '.join(args)}, {out_is(function)}{target})")
@@ -154,7 +168,11 @@ class Registers:
     def where(self, args: Sequence[str], name: str, target: str | None, dtype: Any) -> None:
         """A choice by mask."""
         condition, yes, no = args
-        if target is None or target in (condition, yes) or (target != no and self.nbytes(dtype) < CHEAP):
+        if (
+            target is None
+            or target in (condition, yes)
+            or (target != no and self.nbytes(dtype) < CHEAP)
+        ):
             self.writer.line(f"{name} = {self.writer.numpy('where')}({condition}, {yes}, {no})")
             return
         copyto = self.writer.numpy("copyto")
@@ -173,7 +191,8 @@ class Registers:
 class Blocked(Registers):
     """Calls over blocks of rows: a block passes through all calls before the next one is touched.
 
-    Leading dimensions are merged into rows as far as operands allow; temporaries are scratch of one block.
+    Leading dimensions are merged into rows as far as operands allow; temporaries are scratch of one
+    block.
     """
 
     def __init__(self, writer: Writer, step: Step) -> None:
@@ -185,11 +204,15 @@ class Blocked(Registers):
     # ---- rows
 
     def split(self) -> tuple[int, tuple[int, ...]]:
-        """Number of rows and shape of one: all dimensions are rows if every operand has all of them."""
+        """Number of rows and shape of one: all dimensions are rows if every operand has all of
+        them.
+        """
         small = [self.padded(v) for v in self.step.reads() if v not in self.full and v.aval.shape]
         merged = 1
         if self.compact:
-            while merged < len(self.shape) and all(_uniform(s, self.shape, merged + 1) for s in small):
+            while merged < len(self.shape) and all(
+                _uniform(s, self.shape, merged + 1) for s in small
+            ):
                 merged += 1
         return math.prod(self.shape[:merged]), self.shape[merged:]
 
@@ -257,7 +280,9 @@ class Blocked(Registers):
         return sliced + [self.result(o) for o in self.step.stored]
 
     def result(self, out: Var) -> tuple[str, str]:
-        """Memory for one result: a dead operand's only if nothing reads that after the result is written."""
+        """Memory for one result: a dead operand's only if nothing reads that after the result is
+        written.
+        """
         dead = self.step.into.get(out)
         defined = next(i for i, line in enumerate(self.lines) if line.out is out)
         if dead is not None and self.last.get(dead, -1) <= defined:
@@ -299,7 +324,9 @@ class Blocked(Registers):
 
 
 def out_is(function: str) -> str:
-    """NumPy takes the result's memory by position, which is faster, except where that could be another operand."""
+    """NumPy takes the result's memory by position, which is faster, except where that could be
+    another operand.
+    """
     return "out=" if function in ("maximum", "minimum") else ""
 
 

@@ -1,6 +1,7 @@
 """The NumPy engine: an optimised program as one generated Python function over NumPy calls.
 
-Arrays of a device, if the program is given any, take the reference engine's way, equation by equation.
+Arrays of a device, if the program is given any, take the reference engine's way, equation by
+equation.
 """
 
 from __future__ import annotations
@@ -29,17 +30,24 @@ Run = Callable[[Sequence[Any]], list[Any]]
 
 
 class Executable(NamedTuple):
-    """Generated code. A leaf calls NumPy only, and runs where NumPy's warnings are off; others switch them off inside."""
+    """Generated code. A leaf calls NumPy only, and runs where NumPy's warnings are off; others
+    switch them off inside.
+    """
 
     function: Run
     leaf: bool
     source: str
 
 
-def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:  # noqa: A001 - the name every engine has
+def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     """The program as a function of buffers; `donated` marks those that it may overwrite."""
     executable = executable_of(jaxpr, donated)
-    function, quiet, namespace_of, numpy = executable.function, backend.quiet, backend.namespace_of, backend.NUMPY
+    function, quiet, namespace_of, numpy = (
+        executable.function,
+        backend.quiet,
+        backend.namespace_of,
+        backend.NUMPY,
+    )
     fallback: list[Run] = []
 
     def on_device(buffers: Sequence[Any]) -> list[Any]:
@@ -65,7 +73,7 @@ def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
     program = program_of(jaxpr, donated)
     source, names, hosted = write(program, plan_buffers(program), inner_call)
     scope = {**names, "xp": backend.NUMPY, "own": own}
-    exec(builtins.compile(source, "<funcgrad numpy>", "exec"), scope)  # noqa: S102 - our own text
+    exec(builtins.compile(source, "<funcgrad numpy>", "exec"), scope)
     return Executable(scope["program"], not hosted, source)
 
 
@@ -86,7 +94,8 @@ def own(x: Any, *others: Any) -> Any:
     return x
 
 
-# ---- steps that are not NumPy's ------------------------------------------------------------------------
+# ---- steps that are not NumPy's
+# ------------------------------------------------------------------------
 
 
 def inner_call(step: Step) -> Executable:
@@ -109,11 +118,14 @@ def evaluate(e: Eqn, buffers: Sequence[Any]) -> list[Any]:
     return [result_buffer(o, v.aval) for o, v in zip(outs, e.outs)]
 
 
-# ---- text ----------------------------------------------------------------------------------------------
+# ---- text
+# ----------------------------------------------------------------------------------------------
 
 
 def as_text(jaxpr: Jaxpr, dialect: str) -> str:
-    """The program after the passes ("optimized"), as steps and buffers ("program"), or as generated code ("python")."""
+    """The program after the passes ("optimized"), as steps and buffers ("program"), or as
+    generated code ("python").
+    """
     if dialect == "optimized":
         return str(optimise(jaxpr))
     if dialect == "program":
@@ -122,4 +134,7 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
         return str(program)
     if dialect == "python":
         return executable_of(jaxpr).source
-    raise ValueError(f"as_text: there are the dialects jaxpr, optimized, program and python, but got {dialect!r}.")
+    raise ValueError(
+        "as_text: there are the dialects jaxpr, optimized, program and python, but got "
+        f"{dialect!r}."
+    )

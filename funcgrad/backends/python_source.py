@@ -1,7 +1,7 @@
 """Writes a Program as the source of one Python function over NumPy: a statement a step.
 
-Names stand for buffers: a result that takes a dead operand's memory takes its name too. Constants, functions and
-dtypes are globals of the generated code.
+Names stand for buffers: a result that takes a dead operand's memory takes its name too. Constants,
+functions and dtypes are globals of the generated code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from funcgrad.core.jaxpr import Atom, Literal, Var
 from funcgrad.core.pretty import _letters
 
 SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
-TAKEN = frozenset(keyword.kwlist) | frozenset(dir(builtins)) | frozenset(dir(np)) | {"xp", "own", "lo", "hi"}
+TAKEN = (
+    frozenset(keyword.kwlist)
+    | frozenset(dir(builtins))
+    | frozenset(dir(np))
+    | {"xp", "own", "lo", "hi"}
+)
 
 
 class Writer:
@@ -104,10 +109,14 @@ class Writer:
         return f"{self.numpy('empty')}({tuple(shape)}, {self.dtype(dtype)})"
 
 
-def write(program: Program, plan: Plan, calls: Callable[[Step], Any]) -> tuple[str, dict[str, Any], bool]:
-    """The source of `def program(buffers)`, its globals, and whether it has steps that must run outside of it all.
+def write(
+    program: Program, plan: Plan, calls: Callable[[Step], Any]
+) -> tuple[str, dict[str, Any], bool]:
+    """The source of `def program(buffers)`, its globals, and whether it has steps that must run
+    outside of it all.
 
-    `calls(step)` is what runs a step that is not NumPy: a function of buffers, and whether it is a leaf.
+    `calls(step)` is what runs a step that is not NumPy: a function of buffers, and whether it is a
+    leaf.
     """
     writer = Writer(program, plan)
     writer.lines.append("def program(buffers):")

@@ -1,4 +1,5 @@
-"""The reference engine: a program evaluated equation by equation, by each primitive's `value`, and nothing else.
+"""The reference engine: a program evaluated equation by equation, by each primitive's `value`, and
+nothing else.
 
 What the other engines are tested against.
 """
@@ -13,7 +14,7 @@ from funcgrad.core.primitive import result_buffer, wrap_buffer
 from funcgrad.core.trace import EVAL
 
 
-def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:  # noqa: A001
+def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:
     """The program as a function of buffers. Donated buffers are left alone."""
     avals, out_avals = jaxpr.in_avals, jaxpr.out_avals
 

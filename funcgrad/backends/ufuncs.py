@@ -1,8 +1,8 @@
 """Maps as NumPy's ufuncs: the table of scalar operations, and the code of one equation.
 
-A map whose primitive names a ufunc is that ufunc. Others are written out by their scalar rule, in float32 and float64
-only: 16-bit floats must be rounded once, and NumPy's integer division and shifts have other edges. What has no code
-here is left to the primitive's `value`.
+A map whose primitive names a ufunc is that ufunc. Others are written out by their scalar rule, in
+float32 and float64 only: 16-bit floats must be rounded once, and NumPy's integer division and
+shifts have other edges. What has no code here is left to the primitive's `value`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def calls_of(e: Eqn, form: Map) -> tuple[Call, ...] | None:
     return _rendered(body, results, operand_dtypes)
 
 
-def _rendered(body: Body, results: tuple[Any, ...], operand_dtypes: tuple[Any, ...]) -> tuple[Call, ...] | None:
+def _rendered(
+    body: Body, results: tuple[Any, ...], operand_dtypes: tuple[Any, ...]
+) -> tuple[Call, ...] | None:
     (result,) = results
     if not body or result != len(operand_dtypes) + len(body) - 1:
         return None
@@ -99,11 +101,15 @@ class _Writer:
 
     def _logistic(self, args: list[Any], dtype: Any) -> int:
         power = self.call("exp", [self.call("negative", args, dtype)], dtype)
-        return self.call("reciprocal", [self.call("add", [power, Constant(dtype.type(1))], dtype)], dtype)
+        return self.call(
+            "reciprocal", [self.call("add", [power, Constant(dtype.type(1))], dtype)], dtype
+        )
 
 
 def _converts(old: Any, new: Any) -> bool:
-    """Is NumPy's cast what JAX defines? Not from floats to integers, which clamps, nor from complex to real."""
+    """Is NumPy's cast what JAX defines? Not from floats to integers, which clamps, nor from
+    complex to real.
+    """
     if dtypes.is_complex(old):
         return dtypes.is_complex(new)
     return not (dtypes.is_inexact(old) and dtypes.is_integer(new))

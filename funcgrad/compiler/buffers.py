@@ -1,8 +1,9 @@
-"""The plan of memory: how long each buffer lives, which dead one a result takes, and what must be copied out.
+"""The plan of memory: how long each buffer lives, which dead one a result takes, and what must be
+copied out.
 
-A result of a kernel takes the memory of an operand that dies there, if shape and dtype agree and nobody else can see
-it, or of one that died before; donated arguments die like temporaries. Only memory that the program allocated itself,
-or was given, is ever written to.
+A result of a kernel takes the memory of an operand that dies there, if shape and dtype agree and
+nobody else can see it, or of one that died before; donated arguments die like temporaries. Only
+memory that the program allocated itself, or was given, is ever written to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class Plan:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.aliases = Aliases()
-        self.owned: set[Var] = set()  # arrays of our own that fill their memory: they may be written to
+        self.owned: set[Var] = (
+            set()
+        )  # arrays of our own that fill their memory: they may be written to
         self.compact: set[Var] = set()  # arrays in C order
         self.last: dict[Var, int] = {}
         self._held: dict[Var, list[Var]] = {}
@@ -68,7 +71,9 @@ class Plan:
                 self.last[self.aliases.find(o)] = len(self.program.steps)
 
     def held(self, root: Var) -> list[Var]:
-        """Inputs over this piece of memory that are not ours to give away: constants, and arguments not donated."""
+        """Inputs over this piece of memory that are not ours to give away: constants, and
+        arguments not donated.
+        """
         if not self._held:
             given = dict(zip(self.program.jaxpr.args, self.program.donated))
             for v in self.program.jaxpr.inputs:
@@ -90,7 +95,9 @@ def plan_buffers(program: Program) -> Plan:
     for i, step in enumerate(program.steps):
         taken: set[Var] = set()
         if step.kind == "kernel":
-            step.stored = [o for e in step.eqns for o in e.outs if plan.last[plan.aliases.find(o)] > i]
+            step.stored = [
+                o for e in step.eqns for o in e.outs if plan.last[plan.aliases.find(o)] > i
+            ]
             for out in step.stored if step.eqns[0].outs[0].aval.shape else ():
                 found = _dying_operand(plan, step, out, i, taken) or pool.take(out)
                 if found is not None:
@@ -136,10 +143,14 @@ def _dead_roots(plan: Plan, step: Step, i: int) -> list[Var]:
     return [r for r in roots if plan.last[r] == i]
 
 
-def _retire(plan: Plan, step: Step, root: Var, members: list[Var], pool: _Pool, arguments: set[Var]) -> None:
+def _retire(
+    plan: Plan, step: Step, root: Var, members: list[Var], pool: _Pool, arguments: set[Var]
+) -> None:
     """Dead memory: kept for a later result of its size, or freed."""
     inside = {o for e in step.eqns for o in e.outs}
-    named = [v for v in members if v not in arguments and not (step.kind == "kernel" and v in inside)]
+    named = [
+        v for v in members if v not in arguments and not (step.kind == "kernel" and v in inside)
+    ]
     if len(members) == 1 and members[0] in plan.owned and (named or members[0] in arguments):
         pool.put(members[0], step)
     elif named:

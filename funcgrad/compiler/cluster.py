@@ -1,8 +1,9 @@
 """Which equations become one kernel: chains of maps over one shape, by their loop forms alone.
 
-A kernel's equations run together over one part of the arrays at a time, so that what passes between them never leaves
-the cache. Clusters grow greedily in program order. One is closed, and runs, as soon as somebody outside reads from it;
-so no path leads out of a cluster and back in, and the order of the program's units stays valid by construction.
+A kernel's equations run together over one part of the arrays at a time, so that what passes between
+them never leaves the cache. Clusters grow greedily in program order. One is closed, and runs, as
+soon as somebody outside reads from it; so no path leads out of a cluster and back in, and the order
+of the program's units stays valid by construction.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Cluster:
         self.closed = False
 
     def absorb(self, other: Cluster) -> None:
-        """Takes over another cluster's equations. Both are open, so neither reads from the other."""
+        """Takes over another cluster's equations. Both are open, so neither reads from the
+        other.
+        """
         self.eqns += other.eqns
 
 
@@ -37,7 +40,8 @@ Unit = Sequence[Eqn]
 def clusters(eqns: Sequence[Eqn], joins: Callable[[Eqn], bool], smallest: int) -> list[Unit]:
     """The equations in units that run one after the other: clusters, and single equations.
 
-    `joins(e)` says whether an equation may be part of a kernel; results of fewer than `smallest` bytes stay alone.
+    `joins(e)` says whether an equation may be part of a kernel; results of fewer than `smallest`
+    bytes stay alone.
     """
     return _Clustering(joins, smallest).run(eqns)
 

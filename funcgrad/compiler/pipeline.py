@@ -1,6 +1,8 @@
-"""The passes in their order. `optimise` runs them all; each can be printed, checked and switched off by name.
+"""The passes in their order. `optimise` runs them all; each can be printed, checked and switched
+off by name.
 
-`config.show` names passes whose result is printed (or `all`), `config.disabled_passes` those that are skipped.
+`config.show` names passes whose result is printed (or `all`), `config.disabled_passes` those that
+are skipped.
 """
 
 from __future__ import annotations

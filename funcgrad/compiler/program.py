@@ -1,7 +1,7 @@
 """A program as it runs: steps in order, with a plan of which memory each result takes.
 
-Backends turn steps into code. What a backend can put into a kernel it says itself (`fuses`); everything else here is
-common to all.
+Backends turn steps into code. What a backend can put into a kernel it says itself (`fuses`);
+everything else here is common to all.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ LARGE = 1 << 18  # bytes; chains over smaller arrays stay in the cache by themse
 class Step:
     """One or more equations that run as one.
 
-    `kind`: "kernel" (maps over one shape), "view" (other strides, no work), "library" (one call of `value`), "call"
-    (a program) or "host" (evaluated on arrays, outside of any kernel). `into` names the dead variable whose memory a
-    result takes, `frees` the variables whose memory nobody needs after the step, `stored` the results that others read.
+    `kind`: "kernel" (maps over one shape), "view" (other strides, no work), "library" (one call of
+    `value`), "call" (a program) or "host" (evaluated on arrays, outside of any kernel). `into`
+    names the dead variable whose memory a result takes, `frees` the variables whose memory nobody
+    needs after the step, `stored` the results that others read.
     """
 
     kind: str
@@ -54,8 +55,8 @@ class Step:
 class Program:
     """Steps in order.
 
-    `expanded` are variables that only repeat a smaller array for kernels, which do that by themselves: their buffers
-    have the shape given there, with ones.
+    `expanded` are variables that only repeat a smaller array for kernels, which do that by
+    themselves: their buffers have the shape given there, with ones.
     """
 
     jaxpr: Jaxpr
@@ -99,7 +100,9 @@ def _size(v: Atom) -> int:
 
 
 def work(e: Eqn, form: Any) -> int:
-    """Arithmetic operations of one equation, roughly: one for each element that is computed or combined."""
+    """Arithmetic operations of one equation, roughly: one for each element that is computed or
+    combined.
+    """
     if isinstance(form, loops.Contract):
         lhs, out = e.args[0].aval, e.outs[0].aval
         return 2 * math.prod(out.shape) * math.prod(lhs.shape[d] for d in form.lhs_contract)
@@ -121,11 +124,14 @@ def _described(step: Step, names: _Names) -> list[str]:
     return [f"{step.kind}{note}", *("    " + t for t in texts)]
 
 
-# ---- building ------------------------------------------------------------------------------------------
+# ---- building
+# ------------------------------------------------------------------------------------------
 
 
 def build(jaxpr: Jaxpr, donated: tuple[bool, ...], fuses: Callable[[Eqn, Any], bool]) -> Program:
-    """The program's steps, without a plan of memory yet. `fuses(e, form)`: can the backend make a kernel of it?"""
+    """The program's steps, without a plan of memory yet. `fuses(e, form)`: can the backend make
+    a kernel of it?
+    """
     forms = {id(e): form_of(e) for e in jaxpr.eqns}
 
     def joins(e: Eqn) -> bool:
@@ -143,7 +149,9 @@ def build(jaxpr: Jaxpr, donated: tuple[bool, ...], fuses: Callable[[Eqn, Any], b
 
 
 def expanded(program: Program) -> dict[Var, tuple[int, ...]]:
-    """Variables that repeat a smaller array, all of whose readers are kernels with an operand of full shape."""
+    """Variables that repeat a smaller array, all of whose readers are kernels with an operand of
+    full shape.
+    """
     found = {}
     for step in program.steps:
         if step.kind == "view" and (shape := _repeats(step.eqn, step.forms[0])) is not None:
@@ -165,7 +173,10 @@ def _repeats(e: Eqn, form: Any) -> tuple[int, ...] | None:
     if not isinstance(form, loops.View) or type(e.args[0]) is Literal or not e.args[0].aval.shape:
         return None
     kept = [affine.terms[0][0] for affine in form.dims if affine.terms]
-    plain = all(affine == loops.Affine(0, ((d, 1),)) for d, affine in zip(kept, (a for a in form.dims if a.terms)))
+    plain = all(
+        affine == loops.Affine(0, ((d, 1),))
+        for d, affine in zip(kept, (a for a in form.dims if a.terms))
+    )
     whole = math.prod(e.args[0].aval.shape) == math.prod(new[d] for d in kept)
     if not plain or not whole or kept != sorted(kept) or len(kept) == len(new):
         return None
@@ -178,7 +189,9 @@ def _has_full_operand(e: Eqn, repeated: dict[Var, Any]) -> bool:
 
 def _kind(e: Eqn, form: Any, joins: Callable[[Eqn], bool]) -> str:
     if type(e.primitive).evaluate is not Primitive.evaluate:
-        is_call = isinstance(form, loops.Call) and form.kind in ("call", "checkpoint") and not e.effects
+        is_call = (
+            isinstance(form, loops.Call) and form.kind in ("call", "checkpoint") and not e.effects
+        )
         return "call" if is_call else "host"
     if e.effects or (not e.primitive.keys and any(a.aval.dtype.kind == "K" for a in e.args)):
         return "host"

@@ -1,4 +1,5 @@
-"""How a pass writes the next program: equations are kept, replaced or added; what is kept costs a look-up.
+"""How a pass writes the next program: equations are kept, replaced or added; what is kept costs a
+look-up.
 
 A visitor sees each equation once, in order, its operands already in terms of the new program.
 """
@@ -50,7 +51,9 @@ class Rewriter:
         """Adds an equation with one result, which is returned."""
         return self.emit_all(primitive, args, params)[0]
 
-    def emit_all(self, primitive: Primitive, args: Sequence[Atom], params: dict[str, Any]) -> list[Var]:
+    def emit_all(
+        self, primitive: Primitive, args: Sequence[Atom], params: dict[str, Any]
+    ) -> list[Var]:
         """Adds an equation. Returns the variables of its results."""
         outs = [Var(aval) for aval in primitive.results(args, params)]
         effects = primitive.effects(params) if primitive.effects is not None else NO_EFFECTS
@@ -94,7 +97,9 @@ Visitor = Callable[[Rewriter, Eqn], Sequence[Atom] | None]
 
 
 def rewrite(jaxpr: Jaxpr, visit: Visitor) -> Jaxpr:
-    """The program with each equation offered to `visit`, which returns atoms for its results, or None to keep it."""
+    """The program with each equation offered to `visit`, which returns atoms for its results, or
+    None to keep it.
+    """
     program = Rewriter(jaxpr)
     for old in jaxpr.eqns:
         e = program.current(old)

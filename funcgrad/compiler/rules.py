@@ -48,7 +48,11 @@ def fill_value(program: Rewriter, atom: Atom) -> Any:
 def is_fill(program: Rewriter, atom: Atom, value: Any) -> bool:
     """Are all elements known to equal `value`, sign of zero included?"""
     found = fill_value(program, atom)
-    return found is not None and bool(found == value) and bool(np.signbit(_real(found)) == np.signbit(value))
+    return (
+        found is not None
+        and bool(found == value)
+        and bool(np.signbit(_real(found)) == np.signbit(value))
+    )
 
 
 def _real(found: Any) -> Any:

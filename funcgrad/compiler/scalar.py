@@ -1,7 +1,8 @@
-"""Scalar rules as straight-line code: what `scalar(k, ...)` computes, written down operation by operation.
+"""Scalar rules as straight-line code: what `scalar(k, ...)` computes, written down operation by
+operation.
 
-`record` runs a rule on a `Recorder`, whose methods are the operations of `k`; nothing is computed. Backends render the
-result, one line each.
+`record` runs a rule on a `Recorder`, whose methods are the operations of `k`; nothing is computed.
+Backends render the result, one line each.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Constant(NamedTuple):
 
 
 class Lane:
-    """A value while a rule is recorded: operand number `index`, or the result of operation `index`."""
+    """A value while a rule is recorded: operand number `index`, or the result of operation
+    `index`.
+    """
 
     __slots__ = ("index", "dtype")
 
@@ -44,7 +47,9 @@ class Lane:
 
 
 class ScalarOp(NamedTuple):
-    """One operation. Arguments are numbers of lanes (operands first, then results in order) and constants."""
+    """One operation. Arguments are numbers of lanes (operands first, then results in order) and
+    constants.
+    """
 
     name: str
     args: tuple[int | Constant, ...]
@@ -81,7 +86,9 @@ class Recorder:
         return self.note("imag", [x], dtypes.real_part(x.dtype))
 
     def complex(self, re: Any, im: Any) -> Lane:
-        return self.note("complex", [re, im], {dtypes.float64: dtypes.complex128}.get(re.dtype, dtypes.complex64))
+        return self.note(
+            "complex", [re, im], {dtypes.float64: dtypes.complex128}.get(re.dtype, dtypes.complex64)
+        )
 
     def select(self, condition: Any, yes: Any, no: Any) -> Lane:
         return self.note("select", [condition, yes, no], yes.dtype)
@@ -102,7 +109,9 @@ class Recorder:
 Body = tuple[ScalarOp, ...]
 
 
-def record(scalar: Callable[..., Any], operand_dtypes: Sequence[np.dtype]) -> tuple[Body, tuple[Any, ...]]:
+def record(
+    scalar: Callable[..., Any], operand_dtypes: Sequence[np.dtype]
+) -> tuple[Body, tuple[Any, ...]]:
     """The operations of a rule, and which lanes or constants are its results."""
     k = Recorder(operand_dtypes)
     found = scalar(k, *k.operands)
@@ -111,6 +120,8 @@ def record(scalar: Callable[..., Any], operand_dtypes: Sequence[np.dtype]) -> tu
 
 
 @functools.lru_cache(maxsize=1024)
-def record_cached(scalar: Callable[..., Any], operand_dtypes: tuple[np.dtype, ...]) -> tuple[Body, tuple[Any, ...]]:
+def record_cached(
+    scalar: Callable[..., Any], operand_dtypes: tuple[np.dtype, ...]
+) -> tuple[Body, tuple[Any, ...]]:
     """As `record`, kept for rules without parameters, which are the same function each time."""
     return record(scalar, operand_dtypes)

@@ -1,4 +1,6 @@
-"""Which equations move nothing: their result is other strides over an operand's memory. And who shares memory then."""
+"""Which equations move nothing: their result is other strides over an operand's memory. And who
+shares memory then.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ FRESH = (loops.Reduce, loops.ArgReduce, loops.Contract, loops.Convolve, loops.Wi
 
 
 def form_of(e: Eqn) -> loops.Form | list[loops.Form] | None:
-    """The loop form of an equation; a list where each result has its own; None if the primitive states none."""
+    """The loop form of an equation; a list where each result has its own; None if the primitive
+    states none.
+    """
     rule = e.primitive.loops
     return None if rule is None else rule(*[a.aval for a in e.args], **e.params)
 
 
 def is_view(form: object) -> bool:
-    """Does the equation (each of its results) read an operand in another order, and compute nothing?"""
+    """Does the equation (each of its results) read an operand in another order, and compute
+    nothing?
+    """
     forms = form if isinstance(form, (list, tuple)) else [form]
     return all(isinstance(f, VIEWS) for f in forms)
 
@@ -45,7 +51,9 @@ class Aliases:
             self._parent[a] = b
 
     def add(self, e: Eqn, form: object, fresh: bool) -> None:
-        """Takes an equation in: its results share memory with its operands, unless they are `fresh`."""
+        """Takes an equation in: its results share memory with its operands, unless they are
+        `fresh`.
+        """
         if fresh or isinstance(form, FRESH):
             return
         for out in e.outs:

@@ -1,1 +1,3 @@
-"""Operations whose parameters are programs: calls, custom rules, checkpoints, branches and loops."""
+"""Operations whose parameters are programs: calls, custom rules, checkpoints, branches and
+loops.
+"""

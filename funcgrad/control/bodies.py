@@ -1,4 +1,6 @@
-"""What loops and branches share: staging bodies of trees, checking their types, reordering their operands."""
+"""What loops and branches share: staging bodies of trees, checking their types, reordering their
+operands.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,13 @@ from funcgrad.primitives.basis import convert_element_type
 
 
 class Body:
-    """A user's function of trees, staged. `captured` are tracers it closed over: the program's first arguments."""
+    """A user's function of trees, staged. `captured` are tracers it closed over: the program's
+    first arguments.
+    """
 
-    def __init__(self, name: str, fun: Callable[..., Any], in_tree: Any, avals: Sequence[ShapedArray]) -> None:
+    def __init__(
+        self, name: str, fun: Callable[..., Any], in_tree: Any, avals: Sequence[ShapedArray]
+    ) -> None:
         self.name = name
         self.out_tree: Any = None
 
@@ -44,18 +50,27 @@ def settle_carry(leaves: Sequence[Any], out_avals: Sequence[ShapedArray]) -> lis
     settled = []
     for leaf, out in zip(leaves, out_avals):
         own = typeof(leaf)
-        if own.weak_type and own.shape == out.shape and (own.dtype, True) != (out.dtype, out.weak_type):
+        if (
+            own.weak_type
+            and own.shape == out.shape
+            and (own.dtype, True) != (out.dtype, out.weak_type)
+        ):
             leaf = convert_element_type(leaf, out.dtype, out.weak_type)
         settled.append(leaf)
     return settled
 
 
-def check_carry(name: str, init: Any, leaves: Sequence[Any], out_tree: Any, out_avals: Sequence[ShapedArray]) -> None:
-    """TypeError, naming the leaf and both types, where the body returns another carry than it was given."""
+def check_carry(
+    name: str, init: Any, leaves: Sequence[Any], out_tree: Any, out_avals: Sequence[ShapedArray]
+) -> None:
+    """TypeError, naming the leaf and both types, where the body returns another carry than it
+    was given.
+    """
     treedef = tree.structure(init)
     if treedef != out_tree:
         raise TypeError(
-            f"{name}: the body must return a carry of the initial one's structure, {treedef}, but returned {out_tree}."
+            f"{name}: the body must return a carry of the initial one's structure, {treedef}, but "
+            f"returned {out_tree}."
         )
     paths = [path for path, _ in tree.leaves_with_path(init)]
     wrong = [
@@ -65,7 +80,8 @@ def check_carry(name: str, init: Any, leaves: Sequence[Any], out_tree: Any, out_
     ]
     if wrong:
         raise TypeError(
-            f"{name}: the carry must keep its types, but the body changes them:\n" + "\n".join(wrong)
+            f"{name}: the carry must keep its types, but the body changes them:\n"
+            + "\n".join(wrong)
             + "\nConvert with astype, or start from values of the returned type."
         )
 

@@ -1,4 +1,6 @@
-"""`jit_p`, the operation that calls a program: what `jit` binds. Its rules map the program and call the result."""
+"""`jit_p`, the operation that calls a program: what `jit` binds. Its rules map the program and
+call the result.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def nonzero(tangents: Sequence[Any]) -> list[Any]:
     return [t for t in tangents if not is_zero(t)]
 
 
-def with_zeros(mask: Sequence[bool], tangents: Sequence[Any], avals: Sequence[ShapedArray]) -> list[Any]:
+def with_zeros(
+    mask: Sequence[bool], tangents: Sequence[Any], avals: Sequence[ShapedArray]
+) -> list[Any]:
     """Tangents of all outputs from those of the marked ones."""
     return merge(mask, tangents, [Zero(a.tangent()) for a, m in zip(avals, mask) if not m])
 
@@ -44,7 +48,8 @@ def arrays_of(avals: Sequence[ShapedArray], buffers: Sequence[Any]) -> list[Any]
     return [wrap_buffer(b, aval) for b, aval in zip(buffers, avals)]
 
 
-# ---- rules shared by all operations that call one program -----------------------------------------
+# ---- rules shared by all operations that call one program
+# -----------------------------------------
 
 
 def call_jvp(primitive: Construct) -> Callable[..., Any]:
@@ -60,7 +65,9 @@ def call_jvp(primitive: Construct) -> Callable[..., Any]:
     return rule
 
 
-def call_split(primitive: Construct, policy_of: Callable[..., Any] = lambda **params: None) -> Callable[..., Any]:
+def call_split(
+    primitive: Construct, policy_of: Callable[..., Any] = lambda **params: None
+) -> Callable[..., Any]:
     """Calls the known half now and records a call of the unknown half."""
 
     def rule(trace: LinearTrace, args: Any, *, jaxpr: Jaxpr, **params: Any) -> Any:
@@ -120,7 +127,8 @@ def call_batch(primitive: Construct) -> Callable[..., Any]:
     return rule
 
 
-# ---- jit -----------------------------------------------------------------------------------------------
+# ---- jit
+# -----------------------------------------------------------------------------------------------
 
 
 def _jit_run(args: Sequence[Any], *, jaxpr: Jaxpr, name: str) -> list[Any]:
@@ -129,7 +137,9 @@ def _jit_run(args: Sequence[Any], *, jaxpr: Jaxpr, name: str) -> list[Any]:
 
 
 def _jit_jvp(primals: Any, tangents: Any, *, jaxpr: Jaxpr, name: str) -> Any:
-    """As any call; under linearization, the known and the linear half of the derivative in one walk."""
+    """As any call; under linearization, the known and the linear half of the derivative in one
+    walk.
+    """
     trace = current_trace()
     if not isinstance(trace, LinearTrace) or any(map(trace.owns, primals)):
         return _jit_jvp_by_call(primals, tangents, jaxpr=jaxpr, name=name)

@@ -1,4 +1,6 @@
-"""`checkpoint_p`: a call whose derivative recomputes the program instead of keeping its intermediate values."""
+"""`checkpoint_p`: a call whose derivative recomputes the program instead of keeping its
+intermediate values.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Collectives: what lanes of a named axis (`vmap(..., axis_name="i")`) tell each other.
 
-Each is a primitive that names its axes. Mapping the axis turns it into an ordinary operation on whole arrays; an axis
-that nobody maps is an error.
+Each is a primitive that names its axes. Mapping the axis turns it into an ordinary operation on
+whole arrays; an axis that nobody maps is an error.
 """
 
 from __future__ import annotations
@@ -42,20 +42,29 @@ def _names(axis_name: Any) -> tuple[Any, ...]:
 
 def _outside(name: str) -> Callable[..., Any]:
     def value(xp: Any, *args: Any, **params: Any) -> Any:
-        raise NameError(f"{name}: unbound axis name in {params}. Bind it with vmap(..., axis_name=...).")
+        raise NameError(
+            f"{name}: unbound axis name in {params}. Bind it with vmap(..., axis_name=...)."
+        )
 
     return value
 
 
 def _collective(name: str, **rules: Any) -> Primitive:
-    return Primitive(name, value=_outside(name), loops=lambda *avals, **params: Opaque("collective"), **rules)
+    return Primitive(
+        name, value=_outside(name), loops=lambda *avals, **params: Opaque("collective"), **rules
+    )
 
 
-# ---- reductions over lanes -----------------------------------------------------------------------------
+# ---- reductions over lanes
+# -----------------------------------------------------------------------------
 
 
-def _reduce_batch(primitive: Primitive, reduce: Callable[..., Any], alone: Callable[..., Any]) -> Callable[..., Any]:
-    """Reduces over the axis if it is named; `alone` is the result for a value that is the same in all lanes."""
+def _reduce_batch(
+    primitive: Primitive, reduce: Callable[..., Any], alone: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Reduces over the axis if it is named; `alone` is the result for a value that is the same
+    in all lanes.
+    """
 
     def rule(axis: Axis, args: Any, dims: Any, *, axes: Any) -> Any:
         (x,), (dim,) = args, dims
@@ -96,7 +105,9 @@ def _extreme_jvp(primitive: Primitive) -> Callable[..., Any]:
 
 
 def _extreme(name: str, reduce: Callable[..., Any]) -> Primitive:
-    primitive = _collective(name, abstract=lambda x, *, axes: x, names=lambda params: frozenset(params["axes"]))
+    primitive = _collective(
+        name, abstract=lambda x, *, axes: x, names=lambda params: frozenset(params["axes"])
+    )
     primitive.jvp = _extreme_jvp(primitive)
     primitive.batch = _reduce_batch(primitive, reduce, lambda x, size: x)
     return primitive
@@ -127,7 +138,8 @@ def _number(x: Any) -> Any:
 
 @user_facing
 def psum(x: Any, axis_name: Any, *, axis_index_groups: Any = None) -> Any:
-    """The sum over the lanes of the named axis (or axes) of each leaf of `x`; NameError for an unbound name.
+    """The sum over the lanes of the named axis (or axes) of each leaf of `x`; NameError for an
+    unbound name.
 
     Example:
         >>> import funcgrad as fg
@@ -170,7 +182,8 @@ def pmin(x: Any, axis_name: Any, *, axis_index_groups: Any = None) -> Any:
     return _over_leaves("pmin", x, lambda leaf: pmin_p.bind(leaf, axes=names))
 
 
-# ---- where a lane is -----------------------------------------------------------------------------------
+# ---- where a lane is
+# -----------------------------------------------------------------------------------
 
 
 axis_index_p = _collective(
@@ -198,15 +211,20 @@ def axis_size(axis_name: Any) -> int:
     return int(np.prod([_axis_size(name) for name in _names(axis_name)]))
 
 
-# ---- moving values between lanes -----------------------------------------------------------------------
+# ---- moving values between lanes
+# -----------------------------------------------------------------------
 
 
 def _one_name(params: dict[str, Any]) -> frozenset[Any]:
     return frozenset({params["axis_name"]})
 
 
-def _moves(primitive: Primitive, on_axis: Callable[..., Any], position: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
-    """`on_axis(axis, x with lanes first, **params)` if the axis is the named one; else parameters are shifted by one."""
+def _moves(
+    primitive: Primitive, on_axis: Callable[..., Any], position: Callable[..., dict[str, Any]]
+) -> Callable[..., Any]:
+    """`on_axis(axis, x with lanes first, **params)` if the axis is the named one; else
+    parameters are shifted by one.
+    """
 
     def rule(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
         (x,), (dim,) = args, dims
@@ -217,7 +235,9 @@ def _moves(primitive: Primitive, on_axis: Callable[..., Any], position: Callable
     return rule
 
 
-def _all_gather_abstract(x: ShapedArray, *, axis_name: Any, axis_size: Any, dimension: int, tiled: bool) -> ShapedArray:
+def _all_gather_abstract(
+    x: ShapedArray, *, axis_name: Any, axis_size: Any, dimension: int, tiled: bool
+) -> ShapedArray:
     shape = list(x.shape)
     if tiled:
         shape[dimension] = shape[dimension] * axis_size
@@ -234,7 +254,9 @@ def _all_gather_on_axis(axis: Axis, x: Any, *, dimension: int, tiled: bool, **pa
 def _merged(x: Any, dimension: int) -> Any:
     """Dimensions `dimension` and the next as one."""
     shape = typeof(x).shape
-    return reshape(x, (*shape[:dimension], shape[dimension] * shape[dimension + 1], *shape[dimension + 2 :]))
+    return reshape(
+        x, (*shape[:dimension], shape[dimension] * shape[dimension + 1], *shape[dimension + 2 :])
+    )
 
 
 all_gather_p = _collective(
@@ -244,23 +266,33 @@ all_gather_p = _collective(
     transpose=lambda ct, x, **params: [psum_scatter_p.bind(ct, **params)],
     names=_one_name,
 )
-all_gather_p.batch = _moves(all_gather_p, _all_gather_on_axis, lambda p: {"dimension": p["dimension"] + 1})
+all_gather_p.batch = _moves(
+    all_gather_p, _all_gather_on_axis, lambda p: {"dimension": p["dimension"] + 1}
+)
 
 
 @user_facing
-def all_gather(x: Any, axis_name: Any, *, axis_index_groups: Any = None, axis: int = 0, tiled: bool = False) -> Any:
-    """The values of all lanes, stacked along a new dimension `axis`, or with `tiled` joined along an existing one."""
+def all_gather(
+    x: Any, axis_name: Any, *, axis_index_groups: Any = None, axis: int = 0, tiled: bool = False
+) -> Any:
+    """The values of all lanes, stacked along a new dimension `axis`, or with `tiled` joined
+    along an existing one.
+    """
     (name,) = _bound(axis_name, axis_index_groups, "all_gather")
     size = _axis_size(name)
 
     def gather(leaf: Any) -> Any:
         rank = typeof(leaf).ndim + (not tiled)
-        return all_gather_p.bind(leaf, axis_name=name, axis_size=size, dimension=axis % max(rank, 1), tiled=tiled)
+        return all_gather_p.bind(
+            leaf, axis_name=name, axis_size=size, dimension=axis % max(rank, 1), tiled=tiled
+        )
 
     return _over_leaves("all_gather", x, gather)
 
 
-def _psum_scatter_abstract(x: ShapedArray, *, axis_name: Any, axis_size: Any, dimension: int, tiled: bool) -> ShapedArray:
+def _psum_scatter_abstract(
+    x: ShapedArray, *, axis_name: Any, axis_size: Any, dimension: int, tiled: bool
+) -> ShapedArray:
     shape = list(x.shape)
     if shape[dimension] % axis_size or (not tiled and shape[dimension] != axis_size):
         raise ValueError(
@@ -290,18 +322,31 @@ psum_scatter_p: Primitive = _collective(
     transpose=lambda ct, x, **params: [all_gather_p.bind(ct, **params)],
     names=_one_name,
 )
-psum_scatter_p.batch = _moves(psum_scatter_p, _psum_scatter_on_axis, lambda p: {"dimension": p["dimension"] + 1})
+psum_scatter_p.batch = _moves(
+    psum_scatter_p, _psum_scatter_on_axis, lambda p: {"dimension": p["dimension"] + 1}
+)
 
 
 @user_facing
-def psum_scatter(x: Any, axis_name: Any, *, scatter_dimension: int = 0, axis_index_groups: Any = None, tiled: bool = False) -> Any:
-    """The sum over lanes, of which lane `j` keeps row `j` (with `tiled` the `j`-th block) of `scatter_dimension`."""
+def psum_scatter(
+    x: Any,
+    axis_name: Any,
+    *,
+    scatter_dimension: int = 0,
+    axis_index_groups: Any = None,
+    tiled: bool = False,
+) -> Any:
+    """The sum over lanes, of which lane `j` keeps row `j` (with `tiled` the `j`-th block) of
+    `scatter_dimension`.
+    """
     (name,) = _bound(axis_name, axis_index_groups, "psum_scatter")
     size = _axis_size(name)
     return _over_leaves(
         "psum_scatter",
         x,
-        lambda leaf: psum_scatter_p.bind(leaf, axis_name=name, axis_size=size, dimension=scatter_dimension, tiled=tiled),
+        lambda leaf: psum_scatter_p.bind(
+            leaf, axis_name=name, axis_size=size, dimension=scatter_dimension, tiled=tiled
+        ),
     )
 
 
@@ -332,34 +377,48 @@ ppermute_p.batch = _moves(ppermute_p, _ppermute_on_axis, lambda params: {})
 
 @user_facing
 def ppermute(x: Any, axis_name: Any, perm: Sequence[tuple[int, int]]) -> Any:
-    """Sends lanes' values along `(source, destination)` pairs; lanes that nobody sends to get zeros."""
+    """Sends lanes' values along `(source, destination)` pairs; lanes that nobody sends to get
+    zeros.
+    """
     (name,) = _bound(axis_name, None, "ppermute")
     pairs = tuple((int(s), int(d)) for s, d in perm)
     size = _axis_size(name)
     for column, what in ((0, "sources"), (1, "destinations")):
         lanes = [pair[column] for pair in pairs]
         if len(set(lanes)) != len(lanes) or any(not 0 <= lane < size for lane in lanes):
-            raise ValueError(f"ppermute: {what} must be different lanes of 0 to {size - 1}, but got {lanes}.")
-    return _over_leaves("ppermute", x, lambda leaf: ppermute_p.bind(leaf, axis_name=name, perm=pairs))
+            raise ValueError(
+                f"ppermute: {what} must be different lanes of 0 to {size - 1}, but got {lanes}."
+            )
+    return _over_leaves(
+        "ppermute", x, lambda leaf: ppermute_p.bind(leaf, axis_name=name, perm=pairs)
+    )
 
 
 def pshuffle(x: Any, axis_name: Any, perm: Sequence[int]) -> Any:
     """Lane `i` gets the value of lane `perm[i]`; `perm` is a permutation."""
     if sorted(perm) != list(range(_axis_size(axis_name))):
-        raise ValueError(f"pshuffle: {perm} is not a permutation of the {_axis_size(axis_name)} lanes.")
+        raise ValueError(
+            f"pshuffle: {perm} is not a permutation of the {_axis_size(axis_name)} lanes."
+        )
     return ppermute(x, axis_name, list(zip(perm, range(len(perm)))))
 
 
-def _all_to_all_abstract(x: ShapedArray, *, axis_name: Any, axis_size: Any, split_axis: int, concat_axis: int) -> ShapedArray:
+def _all_to_all_abstract(
+    x: ShapedArray, *, axis_name: Any, axis_size: Any, split_axis: int, concat_axis: int
+) -> ShapedArray:
     if x.shape[split_axis] != axis_size:
-        raise ValueError(f"all_to_all: dimension {split_axis} of {x} must have the axis's size, {axis_size}.")
+        raise ValueError(
+            f"all_to_all: dimension {split_axis} of {x} must have the axis's size, {axis_size}."
+        )
     shape = list(x.shape)
     del shape[split_axis]
     shape.insert(concat_axis, axis_size)
     return x.update(shape=tuple(shape))
 
 
-def _all_to_all_on_axis(axis: Axis, x: Any, *, split_axis: int, concat_axis: int, **params: Any) -> Any:
+def _all_to_all_on_axis(
+    axis: Axis, x: Any, *, split_axis: int, concat_axis: int, **params: Any
+) -> Any:
     """Lanes and the split dimension change places; then the old lanes go where they are wanted."""
     rank = typeof(x).ndim
     rest = [d for d in range(1, rank) if d != split_axis + 1]
@@ -367,7 +426,9 @@ def _all_to_all_on_axis(axis: Axis, x: Any, *, split_axis: int, concat_axis: int
     return transpose(x, (split_axis + 1, *rest)), 0
 
 
-def _all_to_all_transpose(ct: Any, x: Any, *, split_axis: int, concat_axis: int, **params: Any) -> list[Any]:
+def _all_to_all_transpose(
+    ct: Any, x: Any, *, split_axis: int, concat_axis: int, **params: Any
+) -> list[Any]:
     return [all_to_all_p.bind(ct, split_axis=concat_axis, concat_axis=split_axis, **params)]
 
 
@@ -386,10 +447,19 @@ all_to_all_p.batch = _moves(
 
 
 @user_facing
-def all_to_all(x: Any, axis_name: Any, split_axis: int, concat_axis: int, *, axis_index_groups: Any = None, tiled: bool = False) -> Any:
+def all_to_all(
+    x: Any,
+    axis_name: Any,
+    split_axis: int,
+    concat_axis: int,
+    *,
+    axis_index_groups: Any = None,
+    tiled: bool = False,
+) -> Any:
     """Lane `j` gets row `j` of `split_axis` from every lane, stacked along `concat_axis`.
 
-    `split_axis` has the axis's size; with `tiled` it is a multiple, and blocks are joined instead of stacked.
+    `split_axis` has the axis's size; with `tiled` it is a multiple, and blocks are joined instead
+    of stacked.
     """
     (name,) = _bound(axis_name, axis_index_groups, "all_to_all")
     size = _axis_size(name)
@@ -407,5 +477,3 @@ def all_to_all(x: Any, axis_name: Any, split_axis: int, concat_axis: int, *, axi
         return _merged(stacked, concat)
 
     return _over_leaves("all_to_all", x, exchange)
-
-

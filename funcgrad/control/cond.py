@@ -19,7 +19,13 @@ from funcgrad.core.primitive import Construct, buffer_of, wrap_buffer
 from funcgrad.core.tangent import is_linear
 from funcgrad.core.trace import Axis, current_trace
 from funcgrad.errors import user_facing
-from funcgrad.primitives.basis import batched, broadcast_in_dim, convert_element_type, full, select_n
+from funcgrad.primitives.basis import (
+    batched,
+    broadcast_in_dim,
+    convert_element_type,
+    full,
+    select_n,
+)
 from funcgrad.primitives.elementwise import clamp
 from funcgrad.primitives.logic import ne
 from funcgrad.transforms.autodiff import jvp_jaxpr, nonzero_mask
@@ -38,7 +44,9 @@ def _union(masks: Sequence[tuple[bool, ...]]) -> tuple[bool, ...]:
 def _cond_run(args: Sequence[Any], *, branches: Branches) -> list[Any]:
     index, *operands = [buffer_of(a, cond_p) for a in args]
     chosen = branches[int(index)]
-    return [wrap_buffer(b, a) for b, a in zip(backend.compiled(chosen)(operands), branches[0].out_avals)]
+    return [
+        wrap_buffer(b, a) for b, a in zip(backend.compiled(chosen)(operands), branches[0].out_avals)
+    ]
 
 
 def _cond_jvp(primals: Any, tangents: Any, *, branches: Branches) -> Any:
@@ -51,11 +59,14 @@ def _cond_jvp(primals: Any, tangents: Any, *, branches: Branches) -> Any:
     return outs[:count], with_zeros(force, outs[count:], branches[0].out_avals)
 
 
-# ---- partial evaluation ----------------------------------------------------------------------------
+# ---- partial evaluation
+# ----------------------------------------------------------------------------
 
 
 def _cond_split(trace: LinearTrace, args: Any, *, branches: Branches) -> Any:
-    """The known half computes the chosen branch's residuals; slots of the others are filled with zeros, never read."""
+    """The known half computes the chosen branch's residuals; slots of the others are filled with
+    zeros, never read.
+    """
     index, *operands = args
     if trace.owns(index):
         return trace.record(cond_p, args, {"branches": branches})
@@ -73,7 +84,9 @@ def _cond_split(trace: LinearTrace, args: Any, *, branches: Branches) -> Any:
 
 
 class _Halves:
-    """Both halves of all branches, over one set of residuals: forwarded inputs, and a slot per computed value."""
+    """Both halves of all branches, over one set of residuals: forwarded inputs, and a slot per
+    computed value.
+    """
 
     def __init__(self, splits: Sequence[Split]) -> None:
         self.splits = splits
@@ -94,7 +107,8 @@ class _Halves:
             outs = eval_jaxpr(base, args, current_trace())
             own = iter(outs[count:])
             return outs[:count] + [
-                next(own) if b == branch else full(r.aval.shape, 0, r.aval.dtype) for b, r in self.slots
+                next(own) if b == branch else full(r.aval.shape, 0, r.aval.dtype)
+                for b, r in self.slots
             ]
 
         return derive(function, base.in_avals)
@@ -116,7 +130,8 @@ def _halves(first: Jaxpr, branches: Branches, known: tuple[bool, ...]) -> _Halve
     return _Halves([partial_eval(b, known, force) for b in branches])
 
 
-# ---- transposition and batching ----------------------------------------------------------------------
+# ---- transposition and batching
+# ----------------------------------------------------------------------
 
 
 def _cond_transpose(cts: Any, *args: Any, branches: Branches) -> list[Any]:
@@ -141,12 +156,15 @@ def _cond_batch(axis: Axis, args: Any, dims: Any, *, branches: Branches) -> Any:
 
 
 def _select_form(axis: Axis, args: Any, dims: Any, branches: Branches) -> Any:
-    """All branches on all lanes, then a choice: for bodies that talk to other lanes or to the world."""
+    """All branches on all lanes, then a choice: for bodies that talk to other lanes or to the
+    world.
+    """
     mapped = tuple(d is not None for d in dims[1:])
     every = (True,) * len(branches[0].outputs)
     operands = leading(args[1:], dims[1:])
     results = [
-        eval_jaxpr(batch_jaxpr(b, axis, mapped, every)[0], operands, current_trace()) for b in branches
+        eval_jaxpr(batch_jaxpr(b, axis, mapped, every)[0], operands, current_trace())
+        for b in branches
     ]
     index = batched(axis, args[0], dims[0])
     outs = [_chosen(index, cases) for cases in zip(*results)]
@@ -173,18 +191,28 @@ cond_p = Construct(
 )
 
 
-# ---- the public functions ----------------------------------------------------------------------------
+# ---- the public functions
+# ----------------------------------------------------------------------------
 
 
 @user_facing
-def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any, operand: Any = None, linear: Any = None) -> Any:
-    """`true_fun(*operands)` if `pred` holds, else `false_fun(*operands)`; only the chosen one is computed.
+def cond(
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    *operands: Any,
+    operand: Any = None,
+    linear: Any = None,
+) -> Any:
+    """`true_fun(*operands)` if `pred` holds, else `false_fun(*operands)`; only the chosen one is
+    computed.
 
-    Both return trees of the same structure, shapes and dtypes. Under `vmap` with a mapped `pred` each lane takes its own
-    branch.
+    Both return trees of the same structure, shapes and dtypes. Under `vmap` with a mapped `pred`
+    each lane takes its own branch.
 
     Raises:
-        TypeError: `pred` is no scalar, or the branches return different types; the message names the leaf.
+        TypeError: `pred` is no scalar, or the branches return different types; the message names
+        the leaf.
 
     Example:
         >>> cond(True, lambda x: x + 1, lambda x: x - 1, 3)
@@ -195,7 +223,10 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     (which,), _ = enter_leaves("cond", pred)
     aval = typeof(which)
     if aval.shape != ():
-        raise TypeError(f"cond: the predicate must be a scalar, but got {aval.strong()}. Use numpy.where for arrays.")
+        raise TypeError(
+            f"cond: the predicate must be a scalar, but got {aval.strong()}. Use numpy.where for "
+            "arrays."
+        )
     if aval.dtype.kind not in "biuf":
         raise TypeError(f"cond: the predicate must be a bool or a number, but got {aval.strong()}.")
     if config.current().disable_jit:
@@ -206,7 +237,9 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
 
 
 @user_facing
-def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any, operand: Any = None) -> Any:
+def switch(
+    index: Any, branches: Sequence[Callable[..., Any]], *operands: Any, operand: Any = None
+) -> Any:
     """`branches[index](*operands)`, with `index` clamped to the branches there are.
 
     Example:
@@ -267,14 +300,21 @@ def _check_branches(name: str, bodies: Sequence[Body]) -> None:
     for i, body in enumerate(bodies[1:], 1):
         if body.out_tree != first.out_tree:
             raise TypeError(
-                f"{name}: branches must return trees of one structure, but branch 0 returns {first.out_tree} "
+                f"{name}: branches must return trees of one structure, but branch 0 returns "
+                f"{first.out_tree} "
                 f"and branch {i} {body.out_tree}."
             )
-        paths = [p for p, _ in tree.leaves_with_path(tree.unflatten(first.out_tree, first.out_avals))]
+        paths = [
+            p for p, _ in tree.leaves_with_path(tree.unflatten(first.out_tree, first.out_avals))
+        ]
         wrong = [
             f"  output{tree.keystr(path)}: {a.strong()} in branch 0, {b.strong()} in branch {i}"
             for path, a, b in zip(paths, first.out_avals, body.out_avals)
             if a.strong() != b.strong()
         ]
         if wrong:
-            raise TypeError(f"{name}: branches must return the same types, but got:\n" + "\n".join(wrong) + "\nConvert with astype.")
+            raise TypeError(
+                f"{name}: branches must return the same types, but got:\n"
+                + "\n".join(wrong)
+                + "\nConvert with astype."
+            )

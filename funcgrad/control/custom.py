@@ -1,9 +1,9 @@
 """Custom derivative rules: `custom_jvp` and `custom_vjp`.
 
-The function and its rules are staged when the function is called, under one union of what they close over: the rules
-run later, when the traces of the call may be gone. Outside of any trace the function is simply called. A rule that
-calls its own function would be staged for ever; in there, the rule is a `Lazy` program, staged only if the rule itself
-is differentiated.
+The function and its rules are staged when the function is called, under one union of what they
+close over: the rules run later, when the traces of the call may be gone. Outside of any trace the
+function is simply called. A rule that calls its own function would be staged for ever; in there,
+the rule is a `Lazy` program, staged only if the rule itself is differentiated.
 """
 
 from __future__ import annotations
@@ -31,16 +31,21 @@ from funcgrad.primitives.basis import batched, instantiate
 from funcgrad.transforms.batching import batch_jaxpr
 from funcgrad.transforms.partial import LinearTrace
 
-# ---- staging several programs over the same operands ------------------------------------------------
+# ---- staging several programs over the same operands
+# ------------------------------------------------
 
 
 Staged = tuple[Jaxpr, list[Any]]
 
 
 def unified(staged: Sequence[Staged]) -> tuple[list[Jaxpr], list[Any]]:
-    """Programs over one set of leading arguments: the tracers that any of them closed over. Returns these too."""
+    """Programs over one set of leading arguments: the tracers that any of them closed over.
+    Returns these too.
+    """
     union = {id(t): t for _, captured in staged for t in captured}
-    return [_with_captures(jaxpr, captured, union) for jaxpr, captured in staged], list(union.values())
+    return [_with_captures(jaxpr, captured, union) for jaxpr, captured in staged], list(
+        union.values()
+    )
 
 
 def _with_captures(jaxpr: Jaxpr, captured: Sequence[Any], union: dict[int, Any]) -> Jaxpr:
@@ -50,7 +55,9 @@ def _with_captures(jaxpr: Jaxpr, captured: Sequence[Any], union: dict[int, Any])
 
 
 class Lazy:
-    """A program that is made when it is first needed. What is derived from it is kept on it, and is lazy too."""
+    """A program that is made when it is first needed. What is derived from it is kept on it, and
+    is lazy too.
+    """
 
     __slots__ = ("_make", "_made", "_derived")
 
@@ -83,13 +90,18 @@ def _given(jaxpr: Jaxpr) -> Lazy:
 _staging: ContextVar[tuple[Any, ...]] = ContextVar("funcgrad_custom_rules", default=())
 
 
-# ---- what both decorators share ----------------------------------------------------------------------
+# ---- what both decorators share
+# ----------------------------------------------------------------------
 
 
 class _Call:
-    """One call of a function with custom rules: its arguments, flat, without the non-differentiable ones."""
+    """One call of a function with custom rules: its arguments, flat, without the
+    non-differentiable ones.
+    """
 
-    def __init__(self, name: str, fun: Callable[..., Any], nondiff: tuple[int, ...], args: Any) -> None:
+    def __init__(
+        self, name: str, fun: Callable[..., Any], nondiff: tuple[int, ...], args: Any
+    ) -> None:
         self.name, self.fun = name, fun
         self.nondiff = {i: args[i] for i in nondiff}
         self.count = len(args)
@@ -121,7 +133,12 @@ class _CustomRule:
     kind = "custom"
     rule_count = 1
 
-    def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        nondiff_argnums: Sequence[int] = (),
+        nondiff_argnames: Sequence[str] = (),
+    ) -> None:
         self.fun = fun
         functools.update_wrapper(self, fun, updated=())  # type: ignore[arg-type]  # subclasses call
         self.__name__ = getattr(fun, "__name__", type(fun).__name__)
@@ -144,18 +161,25 @@ class _CustomRule:
         bound.apply_defaults()
         if bound.kwargs:
             raise TypeError(
-                f"{self.kind}: {self.__name__} has keyword-only arguments, which cannot be differentiated: "
+                f"{self.kind}: {self.__name__} has keyword-only arguments, which cannot be "
+                "differentiated: "
                 f"{', '.join(bound.kwargs)}. Make them positional."
             )
         return bound.args
 
     def _begin(self, args: Any, kwargs: Any) -> _Call:
         resolved = self._resolve(args, kwargs)
-        nondiff = tuple(sorted(i % len(resolved) for i in self.nondiff_argnums if i < len(resolved)))
+        nondiff = tuple(
+            sorted(i % len(resolved) for i in self.nondiff_argnums if i < len(resolved))
+        )
         return _Call(f"{self.kind} {self.__name__}", self.fun, nondiff, resolved)
 
-    def _unified(self, call: _Call, stage_rules: Callable[[Jaxpr], list[Staged]]) -> tuple[Jaxpr, list[Lazy], list[Any]]:
-        """The function's program, its rules' programs, and the tracers that any of them closed over."""
+    def _unified(
+        self, call: _Call, stage_rules: Callable[[Jaxpr], list[Staged]]
+    ) -> tuple[Jaxpr, list[Lazy], list[Any]]:
+        """The function's program, its rules' programs, and the tracers that any of them closed
+        over.
+        """
         function = stage(call.flat, call.avals)
         if self in _staging.get():
             return function[0], self._deferred(call, function, stage_rules), function[1]
@@ -167,8 +191,12 @@ class _CustomRule:
         (jaxpr, *programs), captured = unified([function, *rules])
         return jaxpr, [_given(p) for p in programs], captured
 
-    def _deferred(self, call: _Call, function: Staged, stage_rules: Callable[[Jaxpr], list[Staged]]) -> list[Lazy]:
-        """Rules of a call in the function's own rule: staged together when the first of them is needed."""
+    def _deferred(
+        self, call: _Call, function: Staged, stage_rules: Callable[[Jaxpr], list[Staged]]
+    ) -> list[Lazy]:
+        """Rules of a call in the function's own rule: staged together when the first of them is
+        needed.
+        """
         made: list[Jaxpr] = []
 
         def make(i: int) -> Jaxpr:
@@ -177,7 +205,8 @@ class _CustomRule:
                 (_, *programs), captured = unified([function, *rules])
                 if len(captured) > len(function[1]):
                     raise TypeError(
-                        f"{call.name}: a higher derivative of a rule that calls its own function cannot close over "
+                        f"{call.name}: a higher derivative of a rule that calls its own function "
+                        "cannot close over "
                         "traced values. Pass them as arguments."
                     )
                 made.extend(programs)
@@ -207,36 +236,50 @@ def _check_not_captured(what: str, tangents: Sequence[Any]) -> None:
         )
 
 
-# ---- custom_jvp ------------------------------------------------------------------------------------------
+# ---- custom_jvp
+# ------------------------------------------------------------------------------------------
 
 
-def _custom_jvp_run(args: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str) -> list[Any]:
+def _custom_jvp_run(
+    args: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str
+) -> list[Any]:
     return eval_jaxpr(call_jaxpr, args, EVAL)
 
 
-def _custom_jvp_jvp(primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str) -> Any:
+def _custom_jvp_jvp(
+    primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str
+) -> Any:
     _check_not_captured(name, tangents[:num_consts])
     trace, avals = current_trace(), call_jaxpr.in_avals[num_consts:]
     rows = [instantiate(t) for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
     outs = eval_jaxpr(jvp.get(), [*primals, *rows], trace)
     count = len(call_jaxpr.outputs)
     if isinstance(trace, LinearTrace) and any(map(trace.owns, outs[:count])):
-        raise TypeError(f"{name}: the rule's primal result depends on a tangent. Compute it from the primals alone.")
+        raise TypeError(
+            f"{name}: the rule's primal result depends on a tangent. Compute it from the primals "
+            "alone."
+        )
     given = iter(outs[count:])
     return outs[:count], [
         next(given) if a.has_tangent else Zero(a.tangent()) for a in call_jaxpr.out_avals
     ]
 
 
-def _custom_jvp_batch(axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str) -> Any:
+def _custom_jvp_batch(
+    axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, jvp: Lazy, num_consts: int, name: str
+) -> Any:
     mapped = tuple(d is not None for d in dims)
-    rows = tuple(m for m, a in zip(mapped[num_consts:], call_jaxpr.in_avals[num_consts:]) if a.has_tangent)
+    rows = tuple(
+        m for m, a in zip(mapped[num_consts:], call_jaxpr.in_avals[num_consts:]) if a.has_tangent
+    )
     call, _ = batch_jaxpr(call_jaxpr, axis, mapped, (True,) * len(call_jaxpr.outputs))
     rule = jvp.derived(
         (axis, mapped), lambda j: batch_jaxpr(j, axis, mapped + rows, (True,) * len(j.outputs))[0]
     )
     moved = [a if d is None else batched(axis, a, d) for a, d in zip(args, dims)]
-    outs = custom_jvp_call_p.bind(*moved, call_jaxpr=call, jvp=rule, num_consts=num_consts, name=name)
+    outs = custom_jvp_call_p.bind(
+        *moved, call_jaxpr=call, jvp=rule, num_consts=num_consts, name=name
+    )
     return outs, [0] * len(outs)
 
 
@@ -253,11 +296,12 @@ custom_jvp_call_p = Construct(
 
 
 class custom_jvp(_CustomRule):
-    """A function with a derivative of your own in forward mode; reverse mode follows by transposition.
+    """A function with a derivative of your own in forward mode; reverse mode follows by
+    transposition.
 
-    The rule takes `primals` and `tangents`, tuples of the function's arguments and their tangents, and returns the
-    result and its tangent, which must be linear in `tangents`. Arguments in `nondiff_argnums` come first, by
-    themselves.
+    The rule takes `primals` and `tangents`, tuples of the function's arguments and their tangents,
+    and returns the result and its tangent, which must be linear in `tangents`. Arguments in
+    `nondiff_argnums` come first, by themselves.
 
     Example:
         >>> import funcgrad as fg
@@ -278,14 +322,20 @@ class custom_jvp(_CustomRule):
     symbolic_zeros = False
 
     def defjvp(self, jvp: Callable[..., Any], symbolic_zeros: bool = False) -> Callable[..., Any]:
-        """Sets the rule: `jvp(*nondiff, primals, tangents) -> out, tangent_out`. Can be used as a decorator."""
+        """Sets the rule: `jvp(*nondiff, primals, tangents) -> out, tangent_out`. Can be used as
+        a decorator.
+        """
         self.rule, self.symbolic_zeros = jvp, symbolic_zeros
         return jvp
 
     def defjvps(self, *jvps: Callable[..., Any] | None) -> None:
-        """Sets one rule per argument: `jvp(tangent, out, *primals) -> tangent_out`; None where it is zero."""
+        """Sets one rule per argument: `jvp(tangent, out, *primals) -> tangent_out`; None where
+        it is zero.
+        """
         if self.nondiff_argnums:
-            raise TypeError("defjvps: functions with nondiff_argnums need one rule, set with defjvp.")
+            raise TypeError(
+                "defjvps: functions with nondiff_argnums need one rule, set with defjvp."
+            )
 
         def rule(primals: Any, tangents: Any) -> Any:
             out = self(*primals)
@@ -298,7 +348,10 @@ class custom_jvp(_CustomRule):
     @user_facing
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.rule is None:
-            raise AttributeError(f"custom_jvp: {self.__name__} has no rule yet. Set one with @{self.__name__}.defjvp.")
+            raise AttributeError(
+                f"custom_jvp: {self.__name__} has no rule yet. Set one with "
+                f"@{self.__name__}.defjvp."
+            )
         if current_trace() is EVAL:
             return self.fun(*args, **kwargs)
         call = self._begin(args, kwargs)
@@ -324,7 +377,8 @@ class custom_jvp(_CustomRule):
         result = self.rule(*call.nondiff.values(), primals, rows)  # type: ignore[misc]
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
-                f"{call.name}: the rule must return a pair (out, tangent_out), but returned {_described(result)}."
+                f"{call.name}: the rule must return a pair (out, tangent_out), but returned "
+                f"{_described(result)}."
             )
         return self._checked_results(call, *result)
 
@@ -334,7 +388,8 @@ class custom_jvp(_CustomRule):
         rows, row_structure = tree.flatten(tangent)
         if structure != row_structure or structure != call.out_tree:
             raise TypeError(
-                f"{call.name}: the rule's result and tangent must have the function's structure {call.out_tree}, "
+                f"{call.name}: the rule's result and tangent must have the function's structure "
+                f"{call.out_tree}, "
                 f"but have {structure} and {row_structure}."
             )
         outs = [as_input(call.name, o) for o in outs]
@@ -350,7 +405,10 @@ def _checked_tangent(name: str, out: Any, tangent: Any) -> Any:
     tangent = as_input(name, tangent)
     own = typeof(tangent)
     if own.shape != aval.shape or own.dtype != aval.dtype:
-        raise TypeError(f"{name}: a tangent must have the type of its primal, {aval.strong()}, but got {own.strong()}.")
+        raise TypeError(
+            f"{name}: a tangent must have the type of its primal, {aval.strong()}, but got "
+            f"{own.strong()}."
+        )
     return tangent
 
 
@@ -358,7 +416,8 @@ def _described(value: Any) -> str:
     return f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
 
 
-# ---- custom_vjp ------------------------------------------------------------------------------------------
+# ---- custom_vjp
+# ------------------------------------------------------------------------------------------
 
 
 def _custom_vjp_run(args: Any, *, call_jaxpr: Jaxpr, **params: Any) -> list[Any]:
@@ -366,7 +425,14 @@ def _custom_vjp_run(args: Any, *, call_jaxpr: Jaxpr, **params: Any) -> list[Any]
 
 
 def _custom_vjp_jvp(
-    primals: Any, tangents: Any, *, call_jaxpr: Jaxpr, fwd: Lazy, bwd: Lazy, num_consts: int, name: str
+    primals: Any,
+    tangents: Any,
+    *,
+    call_jaxpr: Jaxpr,
+    fwd: Lazy,
+    bwd: Lazy,
+    num_consts: int,
+    name: str,
 ) -> Any:
     _check_not_captured(name, tangents[:num_consts])
     count = len(call_jaxpr.outputs)
@@ -388,9 +454,19 @@ def _custom_vjp_jvp(
 
 
 def _custom_vjp_batch(
-    axis: Axis, args: Any, dims: Any, *, call_jaxpr: Jaxpr, fwd: Lazy, bwd: Lazy, num_consts: int, name: str
+    axis: Axis,
+    args: Any,
+    dims: Any,
+    *,
+    call_jaxpr: Jaxpr,
+    fwd: Lazy,
+    bwd: Lazy,
+    num_consts: int,
+    name: str,
 ) -> Any:
-    """Maps all operands first, so that the sum for a shared one is the transpose of its broadcast."""
+    """Maps all operands first, so that the sum for a shared one is the transpose of its
+    broadcast.
+    """
     rows = [batched(axis, a, d) for a, d in zip(args, dims)]
     outs = custom_vjp_call_p.bind(
         *rows,
@@ -425,22 +501,33 @@ custom_vjp_call_p = Construct(
 
 def _custom_lin_run(args: Any, *, name: str, **params: Any) -> Any:
     raise TypeError(
-        f"{name}: forward-mode differentiation (jvp, jacfwd, hessian) of a function with a custom_vjp rule is not "
+        f"{name}: forward-mode differentiation (jvp, jacfwd, hessian) of a function with a "
+        "custom_vjp rule is not "
         "possible: the rule is for reverse mode only. Use custom_jvp, or reverse mode."
     )
 
 
-def _custom_lin_transpose(cts: Any, *args: Any, bwd: Lazy, num_residuals: int, out_avals: Any, name: str) -> Any:
-    results = eval_jaxpr(bwd.get(), [*args[:num_residuals], *map(instantiate, cts)], current_trace())
+def _custom_lin_transpose(
+    cts: Any, *args: Any, bwd: Lazy, num_residuals: int, out_avals: Any, name: str
+) -> Any:
+    results = eval_jaxpr(
+        bwd.get(), [*args[:num_residuals], *map(instantiate, cts)], current_trace()
+    )
     rest = args[num_residuals:]
     return [None] * num_residuals + [c if is_linear(a) else None for c, a in zip(results, rest)]
 
 
-def _custom_lin_batch(axis: Axis, args: Any, dims: Any, *, bwd: Lazy, num_residuals: int, out_avals: Any, name: str) -> Any:
+def _custom_lin_batch(
+    axis: Axis, args: Any, dims: Any, *, bwd: Lazy, num_residuals: int, out_avals: Any, name: str
+) -> Any:
     rows = [batched(axis, a, d) for a, d in zip(args, dims)]
     avals = tuple(a.update(shape=(axis.size, *a.shape)) for a in out_avals)
     outs = custom_lin_p.bind(
-        *rows, bwd=_lazily_mapped(bwd, axis), num_residuals=num_residuals, out_avals=avals, name=name
+        *rows,
+        bwd=_lazily_mapped(bwd, axis),
+        num_residuals=num_residuals,
+        out_avals=avals,
+        name=name,
     )
     return outs, [0] * len(outs)
 
@@ -458,8 +545,9 @@ custom_lin_p = Construct(
 class custom_vjp(_CustomRule):
     """A function with a derivative of your own in reverse mode.
 
-    `fwd(*args)` returns the result and whatever the backward pass needs; `bwd(*nondiff, residuals, cotangent)` returns
-    a tuple with one cotangent per argument, of its structure and type; None stands for zero.
+    `fwd(*args)` returns the result and whatever the backward pass needs; `bwd(*nondiff, residuals,
+    cotangent)` returns a tuple with one cotangent per argument, of its structure and type; None
+    stands for zero.
 
     Example:
         >>> import funcgrad as fg
@@ -482,7 +570,11 @@ class custom_vjp(_CustomRule):
     bwd: Callable[..., Any] | None = None
 
     def defvjp(
-        self, fwd: Callable[..., Any], bwd: Callable[..., Any], symbolic_zeros: bool = False, optimize_remat: bool = False
+        self,
+        fwd: Callable[..., Any],
+        bwd: Callable[..., Any],
+        symbolic_zeros: bool = False,
+        optimize_remat: bool = False,
     ) -> None:
         """Sets the forward and the backward function."""
         self.fwd, self.bwd = fwd, bwd
@@ -490,7 +582,10 @@ class custom_vjp(_CustomRule):
     @user_facing
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.fwd is None:
-            raise AttributeError(f"custom_vjp: {self.__name__} has no rule yet. Set it with {self.__name__}.defvjp(fwd, bwd).")
+            raise AttributeError(
+                f"custom_vjp: {self.__name__} has no rule yet. Set it with "
+                f"{self.__name__}.defvjp(fwd, bwd)."
+            )
         if current_trace() is EVAL:
             return self.fun(*args, **kwargs)
         call = self._begin(args, kwargs)
@@ -526,12 +621,14 @@ class _VjpRules:
         result = self.function.fwd(*self.call.arguments(leaves))  # type: ignore[misc]
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
-                f"{self.call.name}: fwd must return a pair (out, residuals), but returned {_described(result)}."
+                f"{self.call.name}: fwd must return a pair (out, residuals), but returned "
+                f"{_described(result)}."
             )
         outs, structure = tree.flatten(result[0])
         if structure != self.call.out_tree:
             raise TypeError(
-                f"{self.call.name}: fwd's result must have the function's structure {self.call.out_tree}, "
+                f"{self.call.name}: fwd's result must have the function's structure "
+                f"{self.call.out_tree}, "
                 f"but has {structure}."
             )
         residuals, self.residual_tree = tree.flatten(result[1])
@@ -548,16 +645,22 @@ class _VjpRules:
         return self._cotangents(result)
 
     def _cotangents(self, result: Any) -> list[Any]:
-        """One cotangent per inexact leaf of the arguments; None, for an argument or a subtree, is zero."""
+        """One cotangent per inexact leaf of the arguments; None, for an argument or a subtree,
+        is zero.
+        """
         arguments = self.call.differentiable
         if not isinstance(result, (tuple, list)) or len(result) != len(arguments):
             raise TypeError(
                 f"{self.call.name}: bwd must return a tuple with one cotangent for each of the "
                 f"{len(arguments)} arguments, but returned {_described(result)}."
             )
-        leaves = tree.prefix_leaves(list(result), self.call.treedef, f"{self.call.name}: the result of bwd")
+        leaves = tree.prefix_leaves(
+            list(result), self.call.treedef, f"{self.call.name}: the result of bwd"
+        )
         return [
-            instantiate(Zero(a.tangent())) if c is None else _checked_cotangent(self.call.name, c, a)
+            instantiate(Zero(a.tangent()))
+            if c is None
+            else _checked_cotangent(self.call.name, c, a)
             for c, a in zip(leaves, self.call.avals)
             if a.has_tangent
         ]
@@ -568,6 +671,7 @@ def _checked_cotangent(name: str, ct: Any, aval: ShapedArray) -> Any:
     own = typeof(ct)
     if own.shape != aval.shape or own.dtype != aval.dtype:
         raise ValueError(
-            f"{name}: bwd's cotangent must have its argument's type {aval.strong()}, but has {own.strong()}."
+            f"{name}: bwd's cotangent must have its argument's type {aval.strong()}, but has "
+            f"{own.strong()}."
         )
     return ct

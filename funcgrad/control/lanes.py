@@ -1,7 +1,8 @@
 """One program per lane: how a branch or a loop with a predicate of its own for each lane is mapped.
 
-It becomes a scan over the lanes without a carry: mapped operands are its inputs, the others constants. No rule of its
-own is needed, each lane takes exactly its own branch or number of trips, and derivatives are those of single lanes.
+It becomes a scan over the lanes without a carry: mapped operands are its inputs, the others
+constants. No rule of its own is needed, each lane takes exactly its own branch or number of trips,
+and derivatives are those of single lanes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from funcgrad.primitives.basis import moveaxis
 from funcgrad.transforms.dce import derive
 
 
-def over_lanes(axis: Axis, args: Sequence[Any], dims: Sequence[int | None], run: Callable[..., Any]) -> Any:
+def over_lanes(
+    axis: Axis, args: Sequence[Any], dims: Sequence[int | None], run: Callable[..., Any]
+) -> Any:
     """`run` on each lane; results and where their mapped dimension is."""
     mapped = [d is not None for d in dims]
     fixed = [a for a, m in zip(args, mapped) if not m]

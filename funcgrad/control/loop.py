@@ -1,7 +1,8 @@
 """`while_loop` and `fori_loop`. A while loop is differentiable in reverse mode, without a bound.
 
-Its known half is the loop with a trip counter; its unknown half a checkpoint of a `scan` of that many trips over the
-whole body. All orders of derivatives follow from the rules of checkpoint and scan.
+Its known half is the loop with a trip counter; its unknown half a checkpoint of a `scan` of that
+many trips over the whole body. All orders of derivatives follow from the rules of checkpoint and
+scan.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from typing import Any
 
 from funcgrad import tree
 from funcgrad.config import config
-from funcgrad.control.bodies import Body, check_carry, cut, enter_leaves, reordered, settle_carry, with_unused
+from funcgrad.control.bodies import (
+    Body,
+    check_carry,
+    cut,
+    enter_leaves,
+    reordered,
+    settle_carry,
+    with_unused,
+)
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.control.checkpoint import checkpoint_p, nothing_saveable
 from funcgrad.control.lanes import over_lanes
@@ -25,7 +34,15 @@ from funcgrad.core.loops import Call
 from funcgrad.core.primitive import Construct, buffer_of, wrap_buffer
 from funcgrad.core.trace import Axis, current_trace
 from funcgrad.errors import user_facing
-from funcgrad.primitives.basis import add, batched, broadcast_in_dim, convert_element_type, full, instantiate, select_n
+from funcgrad.primitives.basis import (
+    add,
+    batched,
+    broadcast_in_dim,
+    convert_element_type,
+    full,
+    instantiate,
+    select_n,
+)
 from funcgrad.primitives.logic import lt
 from funcgrad.primitives.reduce import reduce_or
 from funcgrad.transforms.autodiff import jvp_jaxpr, nonzero_mask
@@ -63,7 +80,12 @@ def _while_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
         carry_nz = tuple(a or b for a, b in zip(carry_nz, out_nz))
     nconsts, ncarry, ntangents = len(body_consts), len(init), sum(const_nz)
     total = nconsts + ncarry
-    order = (*range(nconsts), *range(total, total + ntangents), *range(nconsts, total), *range(total + ntangents, total + ntangents + sum(carry_nz)))
+    order = (
+        *range(nconsts),
+        *range(total, total + ntangents),
+        *range(nconsts, total),
+        *range(total + ntangents, total + ntangents + sum(carry_nz)),
+    )
     extra = tuple(a.tangent() for a, m in zip(body.out_avals, carry_nz) if m)
     own = {
         **params,
@@ -76,24 +98,41 @@ def _while_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     return outs[:ncarry], with_zeros(carry_nz, outs[ncarry:], body.out_avals)
 
 
-# ---- partial evaluation ----------------------------------------------------------------------------
+# ---- partial evaluation
+# ----------------------------------------------------------------------------
 
 
 def _while_split(trace: LinearTrace, args: Any, **params: Any) -> Any:
     body, cond_jaxpr = params["body_jaxpr"], params["cond_jaxpr"]
     cond_consts, body_consts, init = _parts(args, params)
-    const_known, carry_known = (tuple(not trace.owns(a) for a in group) for group in (body_consts, init))
+    const_known, carry_known = (
+        tuple(not trace.owns(a) for a in group) for group in (body_consts, init)
+    )
     while True:
         split = partial_eval(body, const_known + carry_known, tuple(not k for k in carry_known))
         kept = tuple(a and b for a, b in zip(carry_known, split.out_known))
         if kept == carry_known:
             break
         carry_known = kept
-    if any(map(trace.owns, cond_consts)) or _reads_unknown(cond_jaxpr, len(cond_consts), carry_known):
+    if any(map(trace.owns, cond_consts)) or _reads_unknown(
+        cond_jaxpr, len(cond_consts), carry_known
+    ):
         return trace.record(while_p, args, params)
-    counting_cond, counting_body = _counting(cond_jaxpr, len(cond_consts), split.known(), sum(const_known), carry_known)
-    operands = [*cond_consts, *choose(body_consts, const_known), full((), 0, dtypes.int32), *choose(init, carry_known)]
-    own = {**params, "cond_jaxpr": counting_cond, "body_jaxpr": counting_body, "body_nconsts": sum(const_known)}
+    counting_cond, counting_body = _counting(
+        cond_jaxpr, len(cond_consts), split.known(), sum(const_known), carry_known
+    )
+    operands = [
+        *cond_consts,
+        *choose(body_consts, const_known),
+        full((), 0, dtypes.int32),
+        *choose(init, carry_known),
+    ]
+    own = {
+        **params,
+        "cond_jaxpr": counting_cond,
+        "body_jaxpr": counting_body,
+        "body_nconsts": sum(const_known),
+    }
     trips, *outs = trace.parent.process(while_p, operands, own)
     if all(carry_known):
         return outs
@@ -110,7 +149,9 @@ def _reads_unknown(cond_jaxpr: Jaxpr, nconsts: int, carry_known: tuple[bool, ...
 
 
 @memoised
-def _counting(cond_jaxpr: Jaxpr, ncond: int, known: Jaxpr, nconsts: int, carry_known: tuple[bool, ...]) -> tuple[Jaxpr, Jaxpr]:
+def _counting(
+    cond_jaxpr: Jaxpr, ncond: int, known: Jaxpr, nconsts: int, carry_known: tuple[bool, ...]
+) -> tuple[Jaxpr, Jaxpr]:
     """The loop over the known part of the carry, with a trip counter in front of it."""
     carry = [v for v, k in zip(cond_jaxpr.args[ncond:], carry_known) if k]
     inputs = [*cond_jaxpr.constvars, *cond_jaxpr.args[:ncond], Var(COUNTER), *carry]
@@ -120,7 +161,9 @@ def _counting(cond_jaxpr: Jaxpr, ncond: int, known: Jaxpr, nconsts: int, carry_k
         return [add(count, 1), *eval_jaxpr(known, [*consts, *values], current_trace())]
 
     avals = known.in_avals
-    return cond_jaxpr.replace(inputs=inputs), derive(step, [*avals[:nconsts], COUNTER, *avals[nconsts:]])
+    return cond_jaxpr.replace(inputs=inputs), derive(
+        step, [*avals[:nconsts], COUNTER, *avals[nconsts:]]
+    )
 
 
 @memoised
@@ -129,19 +172,28 @@ def _repeated(body: Jaxpr, nconsts: int, carry_known: tuple[bool, ...]) -> Jaxpr
 
     def function(*args: Any) -> list[Any]:
         outs = scan_p.bind(
-            *args, jaxpr=body, length=None, reverse=False, unroll=1, num_consts=nconsts, num_carry=len(carry_known)
+            *args,
+            jaxpr=body,
+            length=None,
+            reverse=False,
+            unroll=1,
+            num_consts=nconsts,
+            num_carry=len(carry_known),
         )
         return [o for o, k in zip(outs, carry_known) if not k]
 
     return derive(function, [COUNTER, *body.in_avals])
 
 
-# ---- batching --------------------------------------------------------------------------------------
+# ---- batching
+# --------------------------------------------------------------------------------------
 
 
 def _while_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
     body, cond_jaxpr = params["body_jaxpr"], params["cond_jaxpr"]
-    cond_m, const_m, carry_m = (tuple(d is not None for d in group) for group in _parts(dims, params))
+    cond_m, const_m, carry_m = (
+        tuple(d is not None for d in group) for group in _parts(dims, params)
+    )
     while True:
         test, (per_lane,) = batch_jaxpr(cond_jaxpr, axis, cond_m + carry_m)
         if per_lane:
@@ -168,12 +220,21 @@ def _select_form(axis: Axis, args: Any, dims: Any, params: Params) -> Any:
     rows = [batched(axis, a, d) for a, d in zip(args, dims)]
     ncond, nbody = params["cond_nconsts"], params["body_nconsts"]
     test, step = _frozen_lanes(cond_jaxpr, body, axis, ncond, nbody)
-    outs = while_p.bind(*rows[:ncond], *rows, cond_jaxpr=test, body_jaxpr=step, cond_nconsts=ncond, body_nconsts=ncond + nbody)
+    outs = while_p.bind(
+        *rows[:ncond],
+        *rows,
+        cond_jaxpr=test,
+        body_jaxpr=step,
+        cond_nconsts=ncond,
+        body_nconsts=ncond + nbody,
+    )
     return outs, [0] * len(outs)
 
 
 @memoised
-def _frozen_lanes(cond_jaxpr: Jaxpr, body: Jaxpr, axis: Axis, ncond: int, nbody: int) -> tuple[Jaxpr, Jaxpr]:
+def _frozen_lanes(
+    cond_jaxpr: Jaxpr, body: Jaxpr, axis: Axis, ncond: int, nbody: int
+) -> tuple[Jaxpr, Jaxpr]:
     test, _ = batch_jaxpr(cond_jaxpr, axis, (True,) * len(cond_jaxpr.args), (True,))
     step, _ = batch_jaxpr(body, axis, (True,) * len(body.args), (True,) * len(body.outputs))
 
@@ -186,7 +247,9 @@ def _frozen_lanes(cond_jaxpr: Jaxpr, body: Jaxpr, axis: Axis, ncond: int, nbody:
         outs = eval_jaxpr(step, [*body_consts, *carry], current_trace())
         return [_select_rows(running, new, old) for new, old in zip(outs, carry)]
 
-    return derive(any_running, test.in_avals), derive(step_running, [*test.in_avals[:ncond], *step.in_avals])
+    return derive(any_running, test.in_avals), derive(
+        step_running, [*test.in_avals[:ncond], *step.in_avals]
+    )
 
 
 def _select_rows(mask: Any, yes: Any, no: Any) -> Any:
@@ -207,17 +270,21 @@ while_p = Construct(
 )
 
 
-# ---- the public functions ----------------------------------------------------------------------------
+# ---- the public functions
+# ----------------------------------------------------------------------------
 
 
 @user_facing
 def while_loop(cond_fun: Callable[..., Any], body_fun: Callable[..., Any], init_val: Any) -> Any:
-    """Applies `body_fun` to a carry while `cond_fun` of it holds. The carry keeps its structure, shapes and dtypes.
+    """Applies `body_fun` to a carry while `cond_fun` of it holds. The carry keeps its structure,
+    shapes and dtypes.
 
-    Differentiable in forward and in reverse mode. Under `vmap` each lane makes its own number of trips.
+    Differentiable in forward and in reverse mode. Under `vmap` each lane makes its own number of
+    trips.
 
     Raises:
-        TypeError: the condition is no bool scalar, or the carry changes its type; the message names the leaf.
+        TypeError: the condition is no bool scalar, or the carry changes its type; the message names
+        the leaf.
 
     Example:
         >>> while_loop(lambda x: x < 100.0, lambda x: 2.0 * x, 3.0)
@@ -258,10 +325,19 @@ def _check_condition(test: Body) -> None:
 
 
 @user_facing
-def fori_loop(lower: Any, upper: Any, body_fun: Callable[..., Any], init_val: Any, *, unroll: int | bool | None = None) -> Any:
-    """`body_fun(i, carry)` for `i` from `lower` to `upper - 1`. The carry keeps its structure, shapes and dtypes.
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[..., Any],
+    init_val: Any,
+    *,
+    unroll: int | bool | None = None,
+) -> Any:
+    """`body_fun(i, carry)` for `i` from `lower` to `upper - 1`. The carry keeps its structure,
+    shapes and dtypes.
 
-    With bounds known while tracing it is a `scan`, else a `while_loop`; both differentiate in either mode.
+    With bounds known while tracing it is a `scan`, else a `while_loop`; both differentiate in
+    either mode.
 
     Example:
         >>> fori_loop(0, 5, lambda i, total: total + i, 0)
@@ -273,7 +349,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[..., Any], init_val: An
             value = body_fun(i, value)
         return value
     if not isinstance(lower, Tracer) and not isinstance(upper, Tracer):
-        return _counted(operator.index(lower), operator.index(upper), body_fun, init_val, unroll, lower, upper)
+        return _counted(
+            operator.index(lower), operator.index(upper), body_fun, init_val, unroll, lower, upper
+        )
     (start, stop), _ = enter_leaves("fori_loop", (lower, upper))
     start, stop = _common_bounds(start, stop)
     _, result = while_loop(
@@ -284,7 +362,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[..., Any], init_val: An
     return result
 
 
-def _counted(lower: int, upper: int, body_fun: Any, init_val: Any, unroll: Any, *bounds: Any) -> Any:
+def _counted(
+    lower: int, upper: int, body_fun: Any, init_val: Any, unroll: Any, *bounds: Any
+) -> Any:
     """A scan over a counter in the carry, so that no index array is made."""
     weak = all(isinstance(b, int) for b in bounds)
     dtype = next((typeof(b).dtype for b in bounds if not isinstance(b, int)), dtypes.default_int())
@@ -294,7 +374,9 @@ def _counted(lower: int, upper: int, body_fun: Any, init_val: Any, unroll: Any, 
         i, value = carry
         return (add(i, 1), body_fun(i, value)), None
 
-    (_, result), _ = scan(step, (start, init_val), None, length=max(upper - lower, 0), unroll=unroll or 1)
+    (_, result), _ = scan(
+        step, (start, init_val), None, length=max(upper - lower, 0), unroll=unroll or 1
+    )
     return result
 
 
@@ -303,7 +385,8 @@ def _common_bounds(start: Any, stop: Any) -> tuple[Any, Any]:
     if a.dtype == b.dtype:
         return convert_element_type(start, b.dtype), convert_element_type(stop, b.dtype)
     if not (a.weak_type or b.weak_type):
-        raise TypeError(f"fori_loop: bounds must have one dtype, but got {a} and {b}. Convert with astype.")
+        raise TypeError(
+            f"fori_loop: bounds must have one dtype, but got {a} and {b}. Convert with astype."
+        )
     dtype = b.dtype if a.weak_type else a.dtype
     return convert_element_type(start, dtype), convert_element_type(stop, dtype)
-

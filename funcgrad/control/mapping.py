@@ -1,4 +1,6 @@
-"""`map` and `associative_scan`: rows one after the other, and prefixes of any monoid in logarithmic depth."""
+"""`map` and `associative_scan`: rows one after the other, and prefixes of any monoid in
+logarithmic depth.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from funcgrad.transforms.batching import batch_flat
 
 
 @user_facing
-def map(f: Callable[..., Any], xs: Any, *, batch_size: int | None = None) -> Any:  # noqa: A001 - JAX's name
+def map(f: Callable[..., Any], xs: Any, *, batch_size: int | None = None) -> Any:
     """`f` of each row of `xs` in turn, and the results stacked: less memory than `vmap`, more time.
 
     With `batch_size`, so many rows at once by `vmap`.
@@ -41,9 +43,12 @@ def map(f: Callable[..., Any], xs: Any, *, batch_size: int | None = None) -> Any
     parts = []
     if whole:
         blocks = [
-            reshape(_rows(x, 0, whole * batch_size), (whole, batch_size, *typeof(x).shape[1:])) for x in leaves
+            reshape(_rows(x, 0, whole * batch_size), (whole, batch_size, *typeof(x).shape[1:]))
+            for x in leaves
         ]
-        _, ys = scan(lambda carry, x: (carry, _mapped(f, x, batch_size)), (), tree.unflatten(treedef, blocks))
+        _, ys = scan(
+            lambda carry, x: (carry, _mapped(f, x, batch_size)), (), tree.unflatten(treedef, blocks)
+        )
         parts.append(tree.map(lambda y: reshape(y, (whole * batch_size, *typeof(y).shape[2:])), ys))
     if total % batch_size:
         rest = [_rows(x, whole * batch_size, total) for x in leaves]
@@ -72,11 +77,14 @@ def _mapped(f: Callable[..., Any], xs: Any, size: int) -> Any:
 
 
 @user_facing
-def associative_scan(fn: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
-    """All prefixes of `elems` combined by an associative `fn(a, b)`, which works on whole blocks of elements.
+def associative_scan(
+    fn: Callable[..., Any], elems: Any, reverse: bool = False, axis: int = 0
+) -> Any:
+    """All prefixes of `elems` combined by an associative `fn(a, b)`, which works on whole blocks of
+    elements.
 
-    Element `i` of the result is `fn(...fn(fn(e0, e1), e2)..., ei)`, computed in a tree of logarithmic depth
-    (Blelloch, 1990).
+    Element `i` of the result is `fn(...fn(fn(e0, e1), e2)..., ei)`, computed in a tree of
+    logarithmic depth (Blelloch, 1990).
 
     Example:
         >>> import funcgrad.numpy as jnp
@@ -89,7 +97,10 @@ def associative_scan(fn: Callable[..., Any], elems: Any, reverse: bool = False, 
     axes = [axis % typeof(x).ndim if typeof(x).ndim else 0 for x in leaves]
     sizes = {typeof(x).shape[d] for x, d in zip(leaves, axes)}
     if len(sizes) != 1:
-        raise ValueError(f"associative_scan: all elements must have one size along axis {axis}, but got {sorted(sizes)}.")
+        raise ValueError(
+            f"associative_scan: all elements must have one size along axis {axis}, but got "
+            f"{sorted(sizes)}."
+        )
     if reverse:
         leaves = [rev(x, (d,)) for x, d in zip(leaves, axes)]
 
@@ -103,8 +114,12 @@ def associative_scan(fn: Callable[..., Any], elems: Any, reverse: bool = False, 
     return tree.unflatten(treedef, prefixes)
 
 
-def _prefixes(combine: Callable[..., Any], elems: Sequence[Any], axes: Sequence[int], size: int) -> list[Any]:
-    """Pairs are combined, their prefixes found in turn; those are every second result, the rest one step from them."""
+def _prefixes(
+    combine: Callable[..., Any], elems: Sequence[Any], axes: Sequence[int], size: int
+) -> list[Any]:
+    """Pairs are combined, their prefixes found in turn; those are every second result, the rest
+    one step from them.
+    """
     if size < 2:
         return list(elems)
     pairs = combine(_strided(elems, axes, 0, size - 1, 2), _strided(elems, axes, 1, size, 2))
@@ -122,7 +137,11 @@ def _strided(xs: Sequence[Any], axes: Sequence[int], start: int, stop: int, step
     for x, d in zip(xs, axes):
         shape = typeof(x).shape
         begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
-        begin[d], end[d], stride[d] = builtins.min(start, shape[d]), builtins.min(stop, shape[d]), step
+        begin[d], end[d], stride[d] = (
+            builtins.min(start, shape[d]),
+            builtins.min(stop, shape[d]),
+            step,
+        )
         cuts.append(slice_of(x, begin, end, stride))
     return cuts
 

@@ -1,8 +1,8 @@
 """`scan`: a loop with a carry, over rows of its inputs, and all of its rules.
 
-Operands are, in this order: the trip count (only if `length` is None), constants of the body, initial carry, stacked
-inputs. A length known only at run time comes from the reverse mode of `while`; the stacks it makes (tapes) never leave
-the checkpoint they are made in.
+Operands are, in this order: the trip count (only if `length` is None), constants of the body,
+initial carry, stacked inputs. A length known only at run time comes from the reverse mode of
+`while`; the stacks it makes (tapes) never leave the checkpoint they are made in.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from funcgrad.core.primitive import Construct, buffer_of, wrap_buffer
 from funcgrad.core.tangent import Zero, is_linear, is_zero
 from funcgrad.core.trace import Axis, current_trace
 from funcgrad.errors import user_facing
-from funcgrad.primitives.basis import add, batched, broadcast_in_dim, full, instantiate, moveaxis, select_n
+from funcgrad.primitives.basis import (
+    add,
+    batched,
+    broadcast_in_dim,
+    full,
+    instantiate,
+    moveaxis,
+    select_n,
+)
 from funcgrad.primitives.logic import lt
 from funcgrad.primitives.reduce import reduce_max
 from funcgrad.transforms.autodiff import jvp_jaxpr, nonzero_mask
@@ -45,7 +53,8 @@ def _row(aval: ShapedArray) -> ShapedArray:
     return aval.update(shape=aval.shape[1:])
 
 
-# ---- evaluation --------------------------------------------------------------------------------------
+# ---- evaluation
+# --------------------------------------------------------------------------------------
 
 
 def _scan_run(args: Sequence[Any], **params: Any) -> list[Any]:
@@ -64,17 +73,23 @@ def _scan_run(args: Sequence[Any], **params: Any) -> list[Any]:
         for stack, row in zip(stacks, rows):
             stack[i] = row
     if not stacks:
-        stacks = [xp.empty((length, *backend.physical_shape(a)), backend.physical_dtype(a)) for a in jaxpr.out_avals[ncarry:]]
+        stacks = [
+            xp.empty((length, *backend.physical_shape(a)), backend.physical_dtype(a))
+            for a in jaxpr.out_avals[ncarry:]
+        ]
     return [wrap_buffer(b, a) for b, a in zip([*carry, *stacks], jaxpr.out_avals)]
 
 
-def _scan_abstract(*avals: ShapedArray, jaxpr: Jaxpr, length: Any, num_carry: int, **params: Any) -> list[ShapedArray]:
+def _scan_abstract(
+    *avals: ShapedArray, jaxpr: Jaxpr, length: Any, num_carry: int, **params: Any
+) -> list[ShapedArray]:
     rows = UNKNOWN if length is None else length
     outs = jaxpr.out_avals
     return outs[:num_carry] + [a.update(shape=(rows, *a.shape)) for a in outs[num_carry:]]
 
 
-# ---- forward differentiation -----------------------------------------------------------------------
+# ---- forward differentiation
+# -----------------------------------------------------------------------
 
 
 def _scan_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
@@ -84,14 +99,23 @@ def _scan_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     const_nz, carry_nz, xs_nz = map(nonzero_mask, (const_ts, init_ts, xs_ts))
     outputs = len(jaxpr.outputs) - ncarry
     while True:  # a carry has a tangent if its initial value or the body gives it one
-        derived, out_nz = jvp_jaxpr(jaxpr, const_nz + carry_nz + xs_nz, carry_nz + (False,) * outputs)
+        derived, out_nz = jvp_jaxpr(
+            jaxpr, const_nz + carry_nz + xs_nz, carry_nz + (False,) * outputs
+        )
         if out_nz[:ncarry] == carry_nz:
             break
         carry_nz = tuple(a or b for a, b in zip(carry_nz, out_nz))
-    body = _interleaved(derived, (len(consts), ncarry, len(xs)), (const_nz, carry_nz, xs_nz), out_nz)
+    body = _interleaved(
+        derived, (len(consts), ncarry, len(xs)), (const_nz, carry_nz, xs_nz), out_nz
+    )
     rows = [instantiate(t) for t, m in zip(init_ts, carry_nz) if m]
     operands = [*count, *consts, *nonzero(const_ts), *init, *rows, *xs, *nonzero(xs_ts)]
-    own = {**params, "jaxpr": body, "num_consts": len(consts) + sum(const_nz), "num_carry": ncarry + sum(carry_nz)}
+    own = {
+        **params,
+        "jaxpr": body,
+        "num_consts": len(consts) + sum(const_nz),
+        "num_carry": ncarry + sum(carry_nz),
+    }
     outs = scan_p.bind(*operands, **own)
     carry, carry_t, ys, ys_t = cut(outs, ncarry, sum(carry_nz), outputs)
     touts = with_zeros(carry_nz, carry_t, jaxpr.out_avals[:ncarry])
@@ -113,17 +137,24 @@ def _interleaved(derived: Jaxpr, sizes: Any, masks: Any, out_nz: tuple[bool, ...
     return reordered(derived, tuple(order), tuple(outs))
 
 
-# ---- partial evaluation ----------------------------------------------------------------------------
+# ---- partial evaluation
+# ----------------------------------------------------------------------------
 
 
-def _hoisted(trace: LinearTrace, jaxpr: Jaxpr, consts: list[Any], params: Params) -> tuple[Jaxpr, list[Any]]:
-    """What depends on known constants alone leaves the loop: computed once, it is not stacked as a residual."""
+def _hoisted(
+    trace: LinearTrace, jaxpr: Jaxpr, consts: list[Any], params: Params
+) -> tuple[Jaxpr, list[Any]]:
+    """What depends on known constants alone leaves the loop: computed once, it is not stacked as
+    a residual.
+    """
     known = tuple(not trace.owns(c) for c in consts)
     rest = (False,) * (len(jaxpr.args) - len(consts))
     split = partial_eval(jaxpr, known + rest, (True,) * len(jaxpr.outputs))
     values: dict[Var, Any] = dict(zip(split.known_inputs, choose(consts, known)))
     computed = [r for r in split.residuals if r not in values]
-    values.update(zip(computed, eval_jaxpr(split.known(computed), choose(consts, known), trace.parent)))
+    values.update(
+        zip(computed, eval_jaxpr(split.known(computed), choose(consts, known), trace.parent))
+    )
     body = split.unknown([*split.residuals, *split.unknown_inputs])
     return body, [values[r] for r in split.residuals] + [c for c, k in zip(consts, known) if not k]
 
@@ -134,7 +165,9 @@ def _scan_split(trace: LinearTrace, args: Any, **params: Any) -> Any:
         return trace.record(scan_p, args, params)
     ncarry = params["num_carry"]
     jaxpr, consts = _hoisted(trace, params["jaxpr"], consts, params)
-    const_known, carry_known, xs_known = (tuple(not trace.owns(a) for a in group) for group in (consts, init, xs))
+    const_known, carry_known, xs_known = (
+        tuple(not trace.owns(a) for a in group) for group in (consts, init, xs)
+    )
     outputs = len(jaxpr.outputs) - ncarry
     while True:  # a carry is known if its initial value is and the body keeps it so
         forced = tuple(not k for k in carry_known) + (False,) * outputs
@@ -143,22 +176,49 @@ def _scan_split(trace: LinearTrace, args: Any, **params: Any) -> Any:
         if kept == carry_known:
             break
         carry_known = kept
-    known_consts, known_xs, nknown = choose(consts, const_known), choose(xs, xs_known), sum(carry_known)
+    known_consts, known_xs, nknown = (
+        choose(consts, const_known),
+        choose(xs, xs_known),
+        sum(carry_known),
+    )
     given = dict(zip(split.known_inputs, known_consts))
     rows = dict(zip(split.known_inputs[len(known_consts) + nknown :], known_xs))
     stacked = [r for r in split.residuals if r not in given and r not in rows]
-    own = {**params, "jaxpr": split.known(stacked), "num_consts": len(known_consts), "num_carry": nknown}
+    own = {
+        **params,
+        "jaxpr": split.known(stacked),
+        "num_consts": len(known_consts),
+        "num_carry": nknown,
+    }
     operands = [*count, *known_consts, *choose(init, carry_known), *known_xs]
     outs = trace.parent.process(scan_p, operands, own)
     returned = len(split.known_outputs)
     if all(split.out_known):
         return outs
     rows.update(zip(stacked, outs[returned:]))
-    unknown = _record_unknown(trace, split, params, count, (consts, init, xs), (const_known, carry_known, xs_known), given, rows)
+    unknown = _record_unknown(
+        trace,
+        split,
+        params,
+        count,
+        (consts, init, xs),
+        (const_known, carry_known, xs_known),
+        given,
+        rows,
+    )
     return merge(split.out_known, outs[:returned], unknown)
 
 
-def _record_unknown(trace: Any, split: Any, params: Params, count: Any, groups: Any, known: Any, given: Any, rows: Any) -> Any:
+def _record_unknown(
+    trace: Any,
+    split: Any,
+    params: Params,
+    count: Any,
+    groups: Any,
+    known: Any,
+    given: Any,
+    rows: Any,
+) -> Any:
     """Records the scan over what is not known; residuals are constants or inputs of it."""
     rest = [[a for a, k in zip(group, mask) if not k] for group, mask in zip(groups, known)]
     nconsts, ncarry = len(rest[0]), len(rest[1])
@@ -166,19 +226,32 @@ def _record_unknown(trace: Any, split: Any, params: Params, count: Any, groups: 
     fixed = [r for r in split.residuals if r in given]
     stacks = [r for r in split.residuals if r not in given]
     body = split.unknown([*fixed, *own_consts, *own_carry, *stacks, *own_xs])
-    operands = [*count, *(given[r] for r in fixed), *rest[0], *rest[1], *(rows[r] for r in stacks), *rest[2]]
+    operands = [
+        *count,
+        *(given[r] for r in fixed),
+        *rest[0],
+        *rest[1],
+        *(rows[r] for r in stacks),
+        *rest[2],
+    ]
     own = {**params, "jaxpr": body, "num_consts": len(fixed) + nconsts, "num_carry": ncarry}
     return trace.record(scan_p, operands, own)
 
 
-# ---- transposition ---------------------------------------------------------------------------------
+# ---- transposition
+# ---------------------------------------------------------------------------------
 
 
 @memoised
 def _backward_body(
-    jaxpr: Jaxpr, const_linear: tuple[bool, ...], xs_linear: tuple[bool, ...], ncarry: int, ys_nonzero: tuple[bool, ...]
+    jaxpr: Jaxpr,
+    const_linear: tuple[bool, ...],
+    xs_linear: tuple[bool, ...],
+    ncarry: int,
+    ys_nonzero: tuple[bool, ...],
 ) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """One step backward: (constants; accumulators, carry cotangents; inputs, output cotangents) -> the new ones.
+    """One step backward: (constants; accumulators, carry cotangents; inputs, output cotangents) ->
+    the new ones.
 
     Also says which linear inputs get a cotangent.
     """
@@ -204,7 +277,9 @@ def _backward_body(
 
 
 def _scan_transpose(cts: Any, *args: Any, **params: Any) -> list[Any]:
-    """The scan backward: cotangents of constants add up, those of the carry are carried, those of inputs stack."""
+    """The scan backward: cotangents of constants add up, those of the carry are carried, those
+    of inputs stack.
+    """
     jaxpr, ncarry = params["jaxpr"], params["num_carry"]
     count, consts, init, xs = _parts(args, params)
     const_linear, xs_linear = tuple(map(is_linear, consts)), tuple(map(is_linear, xs))
@@ -229,7 +304,8 @@ def _scan_transpose(cts: Any, *args: Any, **params: Any) -> list[Any]:
     )
 
 
-# ---- batching --------------------------------------------------------------------------------------
+# ---- batching
+# --------------------------------------------------------------------------------------
 
 
 def _scan_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
@@ -238,12 +314,16 @@ def _scan_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
     count_d, const_d, init_d, xs_d = _parts(dims, params)
     consts = [c if d is None else moveaxis(c, d, 0) for c, d in zip(consts, const_d)]
     xs = [x if d is None else moveaxis(x, d, 1) for x, d in zip(xs, xs_d)]
-    const_m, carry_m, xs_m = (tuple(d is not None for d in group) for group in (const_d, init_d, xs_d))
+    const_m, carry_m, xs_m = (
+        tuple(d is not None for d in group) for group in (const_d, init_d, xs_d)
+    )
     if count and count_d[0] is not None:
         return _batch_counted(axis, count[0], consts, const_m, init, init_d, xs, xs_m, params)
     outputs = len(jaxpr.outputs) - ncarry
     while True:  # a carry is mapped if its initial value is or the body makes it so
-        derived, out_m = batch_jaxpr(jaxpr, axis, const_m + carry_m + xs_m, carry_m + (False,) * outputs)
+        derived, out_m = batch_jaxpr(
+            jaxpr, axis, const_m + carry_m + xs_m, carry_m + (False,) * outputs
+        )
         if out_m[:ncarry] == carry_m:
             break
         carry_m = tuple(a or b for a, b in zip(carry_m, out_m))
@@ -252,8 +332,20 @@ def _scan_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
     return outs, [(0 if i < ncarry else 1) if m else None for i, m in enumerate(out_m)]
 
 
-def _batch_counted(axis: Axis, counts: Any, consts: Any, const_m: Any, init: Any, init_d: Any, xs: Any, xs_m: Any, params: Params) -> Any:
-    """A trip count per lane: the loop runs to the largest, and lanes that are done keep their carry."""
+def _batch_counted(
+    axis: Axis,
+    counts: Any,
+    consts: Any,
+    const_m: Any,
+    init: Any,
+    init_d: Any,
+    xs: Any,
+    xs_m: Any,
+    params: Params,
+) -> Any:
+    """A trip count per lane: the loop runs to the largest, and lanes that are done keep their
+    carry.
+    """
     jaxpr, ncarry, reverse = params["jaxpr"], params["num_carry"], params["reverse"]
     outputs = len(jaxpr.outputs) - ncarry
     mapped = const_m + (True,) * ncarry + xs_m
@@ -301,7 +393,8 @@ scan_p = Construct(
 )
 
 
-# ---- the public function ---------------------------------------------------------------------------
+# ---- the public function
+# ---------------------------------------------------------------------------
 
 
 @user_facing
@@ -314,13 +407,13 @@ def scan(
     unroll: int | bool = 1,
     _split_transpose: bool = False,
 ) -> tuple[Any, Any]:
-    """Applies `f` to a carry and each row of `xs` in turn, and stacks what it returns beside the carry.
+    """Applies `f` to a carry and each row of `xs` in turn, and stacks what it returns beside the
+    carry.
 
     Args:
-        f: `f(carry, x) -> (carry, y)`, with trees of arrays; the carry keeps its structure, shapes and dtypes.
-        init: the first carry.
-        xs: a tree of arrays with equal leading sizes, whose rows are the `x`; None for no inputs.
-        length: the number of steps, needed if `xs` has no arrays.
+        f: `f(carry, x) -> (carry, y)`, with trees of arrays; the carry keeps its structure, shapes
+        and dtypes. init: the first carry. xs: a tree of arrays with equal leading sizes, whose rows
+        are the `x`; None for no inputs. length: the number of steps, needed if `xs` has no arrays.
         reverse: go through the rows from last to first; `ys` are in the order of `xs` all the same.
         unroll: how many steps a compiled loop does at once; True for all of them.
 
@@ -328,7 +421,8 @@ def scan(
         The last carry, and `ys` stacked along a new leading dimension.
 
     Raises:
-        TypeError: the carry changes its type; the message names the leaf. ValueError: sizes of `xs` differ.
+        TypeError: the carry changes its type; the message names the leaf. ValueError: sizes of `xs`
+        differ.
 
     Example:
         >>> import funcgrad.numpy as jnp
@@ -374,12 +468,17 @@ def _length(rows: Sequence[Any], length: Any, xs: Any) -> int:
     sizes = {}
     for (path, _), x in zip(tree.leaves_with_path(xs), rows):
         if typeof(x).ndim == 0:
-            raise ValueError(f"scan: xs{tree.keystr(path)} has rank 0; it needs a leading dimension to go through.")
+            raise ValueError(
+                f"scan: xs{tree.keystr(path)} has rank 0; it needs a leading dimension to go "
+                "through."
+            )
         sizes[f"xs{tree.keystr(path)}"] = typeof(x).shape[0]
     if length is not None:
         sizes["length"] = _static_length(length)
     if not sizes:
-        raise ValueError("scan: give xs or length: there is nothing that says how many steps to take.")
+        raise ValueError(
+            "scan: give xs or length: there is nothing that says how many steps to take."
+        )
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise ValueError(f"scan: leading sizes must agree, but got {listed}.")

@@ -1,7 +1,9 @@
-"""Arrays: the public base class, concrete arrays over a NumPy or CuPy buffer, key arrays, and tracers.
+"""Arrays: the public base class, concrete arrays over a NumPy or CuPy buffer, key arrays, and
+tracers.
 
-Everything here is thin: an array holds one buffer and a flag, and reads its shape and dtype from the buffer. Operators
-and methods are installed from above by `funcgrad/numpy/methods.py`, since they need the functions defined there.
+Everything here is thin: an array holds one buffer and a flag, and reads its shape and dtype from
+the buffer. Operators and methods are installed from above by `funcgrad/numpy/methods.py`, since
+they need the functions defined there.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ else:
 
 
 class Array(ArrayInterface):
-    """Base of concrete arrays, key arrays and tracers: `isinstance(x, funcgrad.Array)` holds for all three."""
+    """Base of concrete arrays, key arrays and tracers: `isinstance(x, funcgrad.Array)` holds for
+    all three.
+    """
 
     __slots__ = ()
     __array_priority__ = 100
@@ -77,13 +81,15 @@ class Array(ArrayInterface):
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:
             raise TypeError(
-                f"iteration over an array of rank 0: {self!r:.60} has no rows. Reshape it, or use it as it is."
+                f"iteration over an array of rank 0: {self!r:.60} has no rows. Reshape it, or use "
+                "it as it is."
             )
         return (self[i] for i in range(self.shape[0]))  # type: ignore[index]
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
-            "arrays are immutable: x[i] = v is not possible. Use x = x.at[i].set(v), which returns a new array."
+            "arrays are immutable: x[i] = v is not possible. Use x = x.at[i].set(v), which returns "
+            "a new array."
         )
 
 
@@ -94,7 +100,8 @@ class Deleted:
         if name == "__wrapped__":  # inspect and doctest ask every object of a module
             raise AttributeError(name)
         raise RuntimeError(
-            "Array has been deleted: it was donated to a jitted function. Use the function's result instead, "
+            "Array has been deleted: it was donated to a jitted function. Use the function's "
+            "result instead, "
             "or call it without donating this argument."
         )
 
@@ -106,7 +113,9 @@ DELETED = Deleted()
 
 
 class ConcreteArray(Array):
-    """An array with values: one buffer (a NumPy array or scalar, or a CuPy array) and the weak-type flag."""
+    """An array with values: one buffer (a NumPy array or scalar, or a CuPy array) and the
+    weak-type flag.
+    """
 
     __slots__ = ("_buffer", "_weak", "__weakref__")
 
@@ -143,7 +152,9 @@ class ConcreteArray(Array):
         return self
 
     def copy_to_host_async(self) -> None:
-        """Values on the CPU are already there; on a device the copy is made when it is asked for."""
+        """Values on the CPU are already there; on a device the copy is made when it is asked
+        for.
+        """
 
     # ---- what Python and NumPy ask of an array
 
@@ -178,7 +189,8 @@ class ConcreteArray(Array):
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(
-                f"the truth value of an array of shape {self.shape} is ambiguous: use .any(), .all() or .size."
+                f"the truth value of an array of shape {self.shape} is ambiguous: use .any(), "
+                ".all() or .size."
             )
         return bool(to_host(self._buffer).reshape(()))
 
@@ -200,7 +212,9 @@ class ConcreteArray(Array):
 
     def _scalar(self, what: str) -> Any:
         if self.ndim:
-            raise TypeError(f"{what}() needs an array of rank 0, but this one has shape {self.shape}.")
+            raise TypeError(
+                f"{what}() needs an array of rank 0, but this one has shape {self.shape}."
+            )
         return to_host(self._buffer).reshape(())
 
     def __format__(self, spec: str) -> str:
@@ -284,7 +298,9 @@ def to_host(buffer: Any) -> Any:
 
 
 class Tracer(Array):
-    """Stands for an array while a function is traced. Belongs to one trace; that trace says what is done with it."""
+    """Stands for an array while a function is traced. Belongs to one trace; that trace says what
+    is done with it.
+    """
 
     __slots__ = ("_trace", "source", "__weakref__")
 
@@ -314,7 +330,8 @@ class Tracer(Array):
 
     def __index__(self) -> NoReturn:
         raise errors.TracerIntegerConversionError(
-            f"a Python integer is needed here (an index, a shape, a range), but got {self._described()}. "
+            "a Python integer is needed here (an index, a shape, a range), but got "
+            f"{self._described()}. "
             "Index an array with it, use lax.fori_loop, or mark the argument static."
         )
 
@@ -351,7 +368,9 @@ class Tracer(Array):
 
 
 def install_operators(methods: dict[str, Any], concrete: dict[str, Any] | None = None) -> None:
-    """Gives all arrays their operators and methods; `concrete` holds faster forms for arrays with values."""
+    """Gives all arrays their operators and methods; `concrete` holds faster forms for arrays
+    with values.
+    """
     for name, method in methods.items():
         setattr(Array, name, method)
     for name, method in (concrete or {}).items():

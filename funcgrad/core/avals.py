@@ -1,4 +1,6 @@
-"""Abstract values: what is known of an array while a program is traced, its shape and element type."""
+"""Abstract values: what is known of an array while a program is traced, its shape and element
+type.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from funcgrad.core.dtypes import DType
 
 
 class _Unknown:
-    """A size known only at run time: the trips of a loop. It is equal to itself and takes part in no arithmetic."""
+    """A size known only at run time: the trips of a loop. It is equal to itself and takes part
+    in no arithmetic.
+    """
 
     __slots__ = ()
 
@@ -24,7 +28,9 @@ UNKNOWN = _Unknown()
 
 
 class ShapedArray:
-    """Shape, element type, and whether the type is weak (came from a Python number). Immutable, compared by content."""
+    """Shape, element type, and whether the type is weak (came from a Python number). Immutable,
+    compared by content.
+    """
 
     __slots__ = ("shape", "dtype", "weak_type")
 
@@ -63,7 +69,9 @@ class ShapedArray:
         return dtypes.tangent_dtype(self.dtype) == self.dtype
 
     def tangent(self) -> ShapedArray:
-        """The abstract value of its tangents; those of integers, bools and keys have dtype float0."""
+        """The abstract value of its tangents; those of integers, bools and keys have dtype
+        float0.
+        """
         dtype = dtypes.tangent_dtype(self.dtype)
         return self if dtype == self.dtype else ShapedArray(self.shape, dtype)
 
@@ -82,7 +90,9 @@ _PYTHON_SCALARS = {
 
 
 def typeof(x: Any) -> ShapedArray:
-    """The abstract value of anything that a primitive accepts: an Array, a tracer, a NumPy value, a Python number."""
+    """The abstract value of anything that a primitive accepts: an Array, a tracer, a NumPy
+    value, a Python number.
+    """
     aval = getattr(x, "aval", None)
     if aval is not None:
         return aval

@@ -1,8 +1,9 @@
-"""Where values live and what computes them: array namespaces, devices, and engines for programs, all by name.
+"""Where values live and what computes them: array namespaces, devices, and engines for programs,
+all by name.
 
-A `Namespace` is what primitives' `value` rules see as `xp`: NumPy's or CuPy's functions, with reductions and
-contractions of narrow floats done in float32. Backends are modules named in `_MODULES`, imported at first use: the one
-place where something below reaches for something above.
+A `Namespace` is what primitives' `value` rules see as `xp`: NumPy's or CuPy's functions, with
+reductions and contractions of narrow floats done in float32. Backends are modules named in
+`_MODULES`, imported at first use: the one place where something below reaches for something above.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def _in_float32(name: str) -> Callable[..., Any]:
     def function(self: Namespace, x: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
         wide = getattr(self.module, name)
         if x.dtype in NARROW and dtype is None:
-            operands = [a.astype(np.float32) if getattr(a, "dtype", None) in NARROW else a for a in args]
+            operands = [
+                a.astype(np.float32) if getattr(a, "dtype", None) in NARROW else a for a in args
+            ]
             return wide(x.astype(np.float32), *operands, **kwargs).astype(x.dtype)
         if dtype is not None:
             kwargs["dtype"] = dtype
@@ -49,7 +52,9 @@ def _in_float32(name: str) -> Callable[..., Any]:
 
 
 class Namespace:
-    """NumPy's or CuPy's functions, as `value` rules use them; what is not defined here is the module's own."""
+    """NumPy's or CuPy's functions, as `value` rules use them; what is not defined here is the
+    module's own.
+    """
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -62,7 +67,9 @@ class Namespace:
     def reduce_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
         """The sum over `axes` in the dtype of `x`."""
         dtype = x.dtype
-        return self.module.add.reduce(x, axis=axes, dtype=dtypes.accumulator(dtype)).astype(dtype, copy=False)
+        return self.module.add.reduce(x, axis=axes, dtype=dtypes.accumulator(dtype)).astype(
+            dtype, copy=False
+        )
 
     sum = _in_float32("sum")
     prod = _in_float32("prod")
@@ -83,14 +90,15 @@ class Namespace:
 NUMPY = Namespace(np)
 
 
-# ---- NumPy's floating-point warnings ---------------------------------------------------------------
+# ---- NumPy's floating-point warnings
+# ---------------------------------------------------------------
 
 
 class _Quiet(threading.local):
     """A context per thread in which NumPy reports no floating-point errors.
 
-    Entering a ready-made context costs some 20 ns; `numpy.errstate` costs several times what an operation does.
-    Only leaf functions run in it: it cannot be entered twice.
+    Entering a ready-made context costs some 20 ns; `numpy.errstate` costs several times what an
+    operation does. Only leaf functions run in it: it cannot be entered twice.
     """
 
     def __init__(self) -> None:
@@ -112,7 +120,8 @@ def physical_dtype(aval: Any) -> np.dtype:
     return dtypes.uint32 if dtypes.is_key(aval.dtype) else aval.dtype
 
 
-# ---- engines -----------------------------------------------------------------------------------------
+# ---- engines
+# -----------------------------------------------------------------------------------------
 
 
 def engine_name() -> str:
@@ -122,7 +131,8 @@ def engine_name() -> str:
 
 
 def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:
-    """The program as a function of buffers, one per argument; `donated` marks those it may overwrite.
+    """The program as a function of buffers, one per argument; `donated` marks those it may
+    overwrite.
 
     Kept on the program, per engine and configuration.
     """
@@ -133,7 +143,8 @@ def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[A
     return found
 
 
-# ---- devices -----------------------------------------------------------------------------------------
+# ---- devices
+# -----------------------------------------------------------------------------------------
 
 
 class Device:
@@ -141,7 +152,7 @@ class Device:
 
     __slots__ = ("platform", "id")
 
-    def __init__(self, platform: str, id: int = 0) -> None:  # noqa: A002 - JAX's attribute name
+    def __init__(self, platform: str, id: int = 0) -> None:
         self.platform, self.id = platform, id
 
     @property
@@ -168,7 +179,8 @@ class Device:
 
 CPU = Device("cpu")
 
-# The namespace of device arrays, once somebody has made one; until then no operand need be looked at.
+# The namespace of device arrays, once somebody has made one; until then no operand need be looked
+# at.
 _device_namespace: Any = None
 
 

@@ -10,7 +10,9 @@ from funcgrad.errors import JaxprTypeError
 
 
 def check_jaxpr(jaxpr: Jaxpr) -> Jaxpr:
-    """Returns the program if it is well formed: variables bound once and before use, types as the primitives say."""
+    """Returns the program if it is well formed: variables bound once and before use, types as
+    the primitives say.
+    """
     bound: set[Var] = set()
     for var in jaxpr.inputs:
         _bind(var, bound, "an input")

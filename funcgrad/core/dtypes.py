@@ -1,7 +1,8 @@
 """Element types: names, classes, default widths, and the lattice by which types are promoted.
 
-Python numbers are *weak*: they take the type of their partner and fall back to the default width, 32 bits unless
-`enable_x64`. A 64-bit type that somebody asked for is always honoured, and stays 64 bits through every operation.
+Python numbers are *weak*: they take the type of their partner and fall back to the default width,
+32 bits unless `enable_x64`. A 64-bit type that somebody asked for is always honoured, and stays 64
+bits through every operation.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _SHORT = {
 
 
 class KeyDtype:
-    """The element type of random keys. One key is `words` 32-bit words of the buffer's last dimension."""
+    """The element type of random keys. One key is `words` 32-bit words of the buffer's last
+    dimension.
+    """
 
     __slots__ = ("name", "tag", "words")
     kind, itemsize = "K", 8
@@ -103,11 +106,19 @@ def issubdtype(a: Any, b: Any) -> bool:
     left = a if isinstance(a, type) and issubclass(a, np.generic) else np.dtype(a)
     right = b if isinstance(b, type) and issubclass(b, np.generic) else np.dtype(b)
     if left == bfloat16 or left is ml_dtypes.bfloat16:
-        return right in (bfloat16, ml_dtypes.bfloat16, np.floating, np.inexact, np.number, np.generic)
+        return right in (
+            bfloat16,
+            ml_dtypes.bfloat16,
+            np.floating,
+            np.inexact,
+            np.number,
+            np.generic,
+        )
     return bool(np.issubdtype(left, right))
 
 
-# ---- defaults and canonical types ------------------------------------------------------------------
+# ---- defaults and canonical types
+# ------------------------------------------------------------------
 
 
 def wide() -> bool:
@@ -131,7 +142,9 @@ _NARROW = {int64: int32, uint64: uint32, float64: float32, complex128: complex64
 
 
 def narrowed(dtype: DType) -> DType:
-    """The default width of a type that nobody asked for by name: 64 bits become 32 unless `enable_x64`."""
+    """The default width of a type that nobody asked for by name: 64 bits become 32 unless
+    `enable_x64`.
+    """
     return dtype if wide() else _NARROW.get(dtype, dtype)  # type: ignore[call-overload, arg-type]
 
 
@@ -151,12 +164,20 @@ def _explicit(dtype: Any) -> DType:
 
 _EXTENDED = tuple(
     np.dtype(getattr(ml_dtypes, name))
-    for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz")
+    for name in (
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "float8_e4m3b11fnuz",
+        "float8_e4m3fnuz",
+        "float8_e5m2fnuz",
+    )
 )
 
 
 def as_dtype(dtype: Any) -> DType:
-    """The type that a user's `dtype=` means: 64 bits are honoured; Python's types are the default width."""
+    """The type that a user's `dtype=` means: 64 bits are honoured; Python's types are the
+    default width.
+    """
     if dtype in _PYTHON:
         return _PYTHON[dtype]()
     if not isinstance(dtype, (np.dtype, KeyDtype, type)):
@@ -180,7 +201,9 @@ def accumulator(dtype: np.dtype) -> np.dtype:
 
 
 def finfo(dtype: Any) -> Any:
-    """Limits of a floating type (or of the parts of a complex one), bfloat16 included: eps, max, tiny, ..."""
+    """Limits of a floating type (or of the parts of a complex one), bfloat16 included: eps, max,
+    tiny, ...
+    """
     return ml_dtypes.finfo(as_dtype(dtype))
 
 
@@ -194,7 +217,8 @@ def tangent_dtype(dtype: DType) -> DType:
     return dtype if not is_key(dtype) and is_inexact(dtype) else float0
 
 
-# ---- promotion --------------------------------------------------------------------------------------
+# ---- promotion
+# --------------------------------------------------------------------------------------
 
 WEAK_INT, WEAK_FLOAT, WEAK_COMPLEX = "i*", "f*", "c*"
 _LATTICE: dict[Any, tuple[Any, ...]] = {
@@ -236,14 +260,18 @@ def _node(dtype: DType, weak: bool) -> Any:
     if dtype in _EXTENDED:
         raise TypeError(f"{dtype} promotes to no other type by itself: convert with astype first.")
     if is_key(dtype):
-        raise TypeError("random keys take part in no arithmetic: use random.key_data for their bits.")
+        raise TypeError(
+            "random keys take part in no arithmetic: use random.key_data for their bits."
+        )
     if not weak or dtype == bool_:
         return dtype
     return WEAK_INT if is_integer(dtype) else WEAK_COMPLEX if is_complex(dtype) else WEAK_FLOAT
 
 
 @functools.lru_cache(maxsize=4096)
-def _promote(operands: tuple[tuple[DType, bool], ...], x64: bool, strict: bool) -> tuple[DType, bool]:
+def _promote(
+    operands: tuple[tuple[DType, bool], ...], x64: bool, strict: bool
+) -> tuple[DType, bool]:
     dtypes = {dtype for dtype, _ in operands}
     all_weak = all(weak for _, weak in operands)
     if len(dtypes) == 1:
@@ -251,19 +279,26 @@ def _promote(operands: tuple[tuple[DType, bool], ...], x64: bool, strict: bool) 
     strong = {dtype for dtype, weak in operands if not weak}
     if strict and len(strong) > 1:
         names = ", ".join(sorted(map(short_name, strong)))
-        raise TypeError(f"numpy_dtype_promotion is strict, and the operands have types {names}: use astype.")
+        raise TypeError(
+            f"numpy_dtype_promotion is strict, and the operands have types {names}: use astype."
+        )
     keep = x64 or any(dtype.itemsize >= (16 if is_complex(dtype) else 8) for dtype in strong)
     nodes = frozenset(_node(dtype, weak and not all_weak) for dtype, weak in operands)
     joined = _join(nodes)
     weak = all_weak or joined in (WEAK_INT, WEAK_FLOAT, WEAK_COMPLEX)
-    wide_default = {WEAK_INT: int64, WEAK_FLOAT: float64, WEAK_COMPLEX: complex128}.get(joined, joined)
-    return (wide_default if keep else _NARROW.get(wide_default, wide_default)), weak and wide_default != bool_
+    wide_default = {WEAK_INT: int64, WEAK_FLOAT: float64, WEAK_COMPLEX: complex128}.get(
+        joined, joined
+    )
+    return (
+        wide_default if keep else _NARROW.get(wide_default, wide_default)
+    ), weak and wide_default != bool_
 
 
 def promote(operands: tuple[tuple[DType, bool], ...]) -> tuple[DType, bool]:
     """The common type of (dtype, weak) pairs, and whether it is weak: JAX's lattice.
 
-    A join that leaves 32 bits (int32 with uint32) gives the default width, unless an operand is 64 bits wide itself.
+    A join that leaves 32 bits (int32 with uint32) gives the default width, unless an operand is 64
+    bits wide itself.
     """
     state = config.current()
     return _promote(operands, state.enable_x64, state.numpy_dtype_promotion == "strict")
@@ -271,9 +306,13 @@ def promote(operands: tuple[tuple[DType, bool], ...]) -> tuple[DType, bool]:
 
 @functools.lru_cache(maxsize=1024)
 def to_inexact(dtype: DType) -> DType:
-    """The floating type in which a function of integers is computed, float64 for 64-bit ones only; floats stay."""
+    """The floating type in which a function of integers is computed, float64 for 64-bit ones
+    only; floats stay.
+    """
     if is_key(dtype):
-        raise TypeError("random keys take part in no arithmetic: use random.key_data for their bits.")
+        raise TypeError(
+            "random keys take part in no arithmetic: use random.key_data for their bits."
+        )
     if is_inexact(dtype):
         return dtype
     return float64 if dtype in (int64, uint64) else float32

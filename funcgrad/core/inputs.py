@@ -1,7 +1,8 @@
 """Values on their way in: what a user hands to a function, as an Array.
 
-Python numbers become weak arrays of rank 0. NumPy's types are strong, and 64 bits become the default width, never
-silently: an integer that does not fit raises, and float64 data warns once, naming the line and both ways to keep it.
+Python numbers become weak arrays of rank 0. NumPy's types are strong, and 64 bits become the
+default width, never silently: an integer that does not fit raises, and float64 data warns once,
+naming the line and both ways to keep it.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _not_an_array(name: str, x: Any, position: int | None) -> str:
 
 
 def _checked(name: str, x: Any, position: int | None) -> Any:
-    """The NumPy value, if its type is one of ours; TypeError for objects, strings, dates and records."""
+    """The NumPy value, if its type is one of ours; TypeError for objects, strings, dates and
+    records.
+    """
     try:
         dtype = dtypes.as_dtype(x.dtype)
     except TypeError:
@@ -83,7 +86,9 @@ def _checked(name: str, x: Any, position: int | None) -> Any:
 
 
 def _default_width(name: str, x: Any, copy: bool) -> Any:
-    """The buffer, narrowed to the default width; a scalar loses no more than a Python number would, so it is quiet."""
+    """The buffer, narrowed to the default width; a scalar loses no more than a Python number
+    would, so it is quiet.
+    """
     dtype = dtypes.narrowed(x.dtype)
     if dtype == x.dtype:
         return x.copy() if copy and x.ndim else x
@@ -100,8 +105,10 @@ def _check_range(name: str, x: Any, dtype: np.dtype) -> None:
     if x.size and (x.min() < limits.min or x.max() > limits.max):
         worst = x.max() if x.max() > limits.max else x.min()
         raise OverflowError(
-            f"{name}: a NumPy array of {x.dtype} holds {worst}, which does not fit into {dtype}. Keep 64 bits with "
-            f"numpy.array(x, dtype='{x.dtype}'), or for all arrays with config.update('enable_x64', True)."
+            f"{name}: a NumPy array of {x.dtype} holds {worst}, which does not fit into {dtype}. "
+            "Keep 64 bits with "
+            f"numpy.array(x, dtype='{x.dtype}'), or for all arrays with "
+            "config.update('enable_x64', True)."
         )
 
 
@@ -115,7 +122,8 @@ def _warn_once(old: np.dtype, new: np.dtype) -> None:
     _warned = True
     source = user_source()
     warnings.warn_explicit(
-        f"NumPy data of {old} becomes {new}, the default width. Keep 64 bits with numpy.array(x, dtype='{old}'), "
+        f"NumPy data of {old} becomes {new}, the default width. Keep 64 bits with numpy.array(x, "
+        f"dtype='{old}'), "
         "or for all arrays with config.update('enable_x64', True). This is said once.",
         UserWarning,
         source.file if source else "<unknown>",

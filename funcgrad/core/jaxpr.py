@@ -4,8 +4,8 @@
     eqn   ::= var* = primitive[ parameter* ] atom*
     atom  ::= var | literal
 
-A program is straight-line code; each variable is bound once. Constants are leading inputs with values attached.
-Programs are compared by identity; everything derived from one is memoised on it.
+A program is straight-line code; each variable is bound once. Constants are leading inputs with
+values attached. Programs are compared by identity; everything derived from one is memoised on it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class Eqn:
 
 
 class Jaxpr:
-    """A program. `inputs` are all its inputs, those of `consts` first; callers supply the others, `args`."""
+    """A program. `inputs` are all its inputs, those of `consts` first; callers supply the
+    others, `args`.
+    """
 
     __slots__ = ("consts", "inputs", "eqns", "outputs", "effects", "names", "_memo", "__weakref__")
 
@@ -163,7 +165,8 @@ def program_effects(params: dict[str, Any]) -> frozenset[Any]:
 
 
 def memoised(function: F) -> F:
-    """Keeps what a function derives from a program on that program: a second call returns the same object.
+    """Keeps what a function derives from a program on that program: a second call returns the same
+    object.
 
     Caches downstream go by identity, so an equal but new program would make every one of them miss.
     """

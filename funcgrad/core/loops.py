@@ -1,7 +1,8 @@
 """Loop forms: what the compiler knows of a primitive, independent of any backend.
 
-A form says how element `i` of the result is computed from elements of the operands. Whoever compiles asks the form,
-never the primitive's name; whatever has the same form is compiled the same way.
+A form says how element `i` of the result is computed from elements of the operands. Whoever
+compiles asks the form, never the primitive's name; whatever has the same form is compiled the same
+way.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 class Map:
     """out[i] = scalar(k, x[i], y[i], ...). Operands of rank 0 are the same for every i.
 
-    `scalar` is written in the operations of `k` (see `ScalarOps`). `ufunc` names the NumPy function that does the same,
-    if there is one, so that an engine on top of NumPy can give it an `out=`.
+    `scalar` is written in the operations of `k` (see `ScalarOps`). `ufunc` names the NumPy function
+    that does the same, if there is one, so that an engine on top of NumPy can give it an `out=`.
     """
 
     scalar: Callable[..., Any]
@@ -45,7 +46,9 @@ class Reshape:
 
 @dataclass(frozen=True)
 class Part:
-    """One operand's place in the result of `Guarded`: it covers start, start + stride, ... in each dimension."""
+    """One operand's place in the result of `Guarded`: it covers start, start + stride, ... in
+    each dimension.
+    """
 
     operand: int
     start: tuple[Any, ...]
@@ -55,7 +58,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Guarded:
-    """out[i] = the element of the first part whose range holds i, else operand `fill` (of rank 0)."""
+    """out[i] = the element of the first part whose range holds i, else operand `fill` (of rank
+    0).
+    """
 
     parts: tuple[Part, ...]
     fill: int | None = None
@@ -70,7 +75,9 @@ class Index:
 
 @dataclass(frozen=True)
 class Reduce:
-    """A reduction over `axes` by a monoid, accumulated in `dtype`: add, mul, max, min, and, or, xor."""
+    """A reduction over `axes` by a monoid, accumulated in `dtype`: add, mul, max, min, and, or,
+    xor.
+    """
 
     op: str
     axes: tuple[int, ...]
@@ -79,7 +86,9 @@ class Reduce:
 
 @dataclass(frozen=True)
 class ArgReduce:
-    """The index of the largest (`max`) or smallest (`min`) element along `axis`; the first one wins, NaN before all."""
+    """The index of the largest (`max`) or smallest (`min`) element along `axis`; the first one
+    wins, NaN before all.
+    """
 
     op: str
     axis: int
@@ -96,7 +105,9 @@ class Cumulate:
 
 @dataclass(frozen=True)
 class Contract:
-    """A product of two operands summed over contracted dimensions; batch dimensions lead in the result."""
+    """A product of two operands summed over contracted dimensions; batch dimensions lead in the
+    result.
+    """
 
     lhs_contract: tuple[int, ...]
     rhs_contract: tuple[int, ...]
@@ -119,7 +130,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Convolve:
-    """A convolution, by its dimension numbers and geometry (the parameters of conv_general_dilated)."""
+    """A convolution, by its dimension numbers and geometry (the parameters of
+    conv_general_dilated).
+    """
 
     params: Any
 

@@ -1,4 +1,6 @@
-"""The printed form of programs, in JAX's notation. Deterministic: tests and caches compare this text."""
+"""The printed form of programs, in JAX's notation. Deterministic: tests and caches compare this
+text.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def _param(value: Any, indent: str) -> str:
 
 def _programs_last(item: tuple[str, Any]) -> tuple[bool, str]:
     name, value = item
-    return isinstance(value, Jaxpr) or (type(value) is tuple and bool(value) and isinstance(value[0], Jaxpr)), name
+    return isinstance(value, Jaxpr) or (
+        type(value) is tuple and bool(value) and isinstance(value[0], Jaxpr)
+    ), name
 
 
 def _params(eqn: Eqn, indent: str) -> str:
@@ -106,7 +110,9 @@ def print_jaxpr(jaxpr: Jaxpr, indent: str = "") -> str:
     names = _Names(_used(jaxpr))
     consts = " ".join(map(names.typed, jaxpr.constvars))
     args = " ".join(map(names.typed, jaxpr.args))
-    head = "{ lambda " + (consts + " ; " if consts else "; ") + (args + ". let" if args else ". let")
+    head = (
+        "{ lambda " + (consts + " ; " if consts else "; ") + (args + ". let" if args else ". let")
+    )
     body = indent + "    "
     eqns = [print_eqn(e, names, body) for e in jaxpr.eqns]
     outputs = ", ".join(map(names, jaxpr.outputs)) + ("," if len(jaxpr.outputs) == 1 else "")

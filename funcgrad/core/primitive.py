@@ -1,7 +1,7 @@
 """A primitive: one operation, with all that it means stated in one place.
 
-Each field is one rule; docs/adding_a_primitive.md explains them. A rule that is missing is None, and whoever needs it
-raises an error that names the primitive and the transformation.
+Each field is one rule; docs/adding_a_primitive.md explains them. A rule that is missing is None,
+and whoever needs it raises an error that names the primitive and the transformation.
 """
 
 from __future__ import annotations
@@ -78,12 +78,16 @@ class Primitive:
         return self.name
 
     def bind(self, *args: Any, **params: Any) -> Any:
-        """Hands the operation to the current trace. Returns an array, or a list when `multiple_results`."""
+        """Hands the operation to the current trace. Returns an array, or a list when
+        `multiple_results`.
+        """
         trace = current_trace()
         return self.evaluate(args, params) if trace is EVAL else trace.process(self, args, params)
 
     def rule(self, field: str, transform: str) -> Rule:
-        """The rule in `field`; MissingRuleError naming primitive and transformation if there is none."""
+        """The rule in `field`; MissingRuleError naming primitive and transformation if there is
+        none.
+        """
         rule = getattr(self, field)
         return rule if rule is not None else missing_rule(self.name, transform)
 
@@ -119,13 +123,19 @@ class Primitive:
         try:
             out = quiet.run(self.value, xp, *buffers, **params)
         except (TypeError, ValueError):
-            self.results(args, params)  # NumPy refused; the abstract rule can say why, in the user's terms
+            self.results(
+                args, params
+            )  # NumPy refused; the abstract rule can say why, in the user's terms
             raise
         if self.keys:
             return self._wrap_keys(out, args, params)
         if self.weak is not None:
             weak = self.weak([_is_weak(a) for a in args], params)
-        return [ConcreteArray(o, weak) for o in out] if self.multiple_results else ConcreteArray(out, weak)
+        return (
+            [ConcreteArray(o, weak) for o in out]
+            if self.multiple_results
+            else ConcreteArray(out, weak)
+        )
 
     def _wrap_keys(self, out: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
         wrapped = [
@@ -143,15 +153,18 @@ class Primitive:
             out, out_dims = self.rule("batch", "evaluation on keys")(axis, words, dims, **params)
         dtype = next(a.dtype for a in args if type(a) is KeyArray)
         outs = zip(out, out_dims) if self.multiple_results else [(out, out_dims)]
-        wrapped = [o if d is None else KeyArray(np.moveaxis(o._buffer, d, -1), dtype) for o, d in outs]
+        wrapped = [
+            o if d is None else KeyArray(np.moveaxis(o._buffer, d, -1), dtype) for o, d in outs
+        ]
         return wrapped if self.multiple_results else wrapped[0]
 
 
 class Construct(Primitive):
-    """A primitive whose parameters hold programs: calls, loops, branches, custom rules. Always several results.
+    """A primitive whose parameters hold programs: calls, loops, branches, custom rules. Always
+    several results.
 
-    `run(args, **params)` computes it from Arrays; the other rules are those of any primitive, with `split` for a mix
-    of known and unknown operands.
+    `run(args, **params)` computes it from Arrays; the other rules are those of any primitive, with
+    `split` for a mix of known and unknown operands.
     """
 
     def __init__(self, name: str, *, run: Rule, **rules: Any) -> None:
@@ -176,7 +189,9 @@ def _is_weak(x: Any) -> bool:
 
 
 def buffer_of(x: Any, primitive: Primitive) -> Any:
-    """The buffer of an operand that is not a plain Array: a key array, a NumPy value, a Python number."""
+    """The buffer of an operand that is not a plain Array: a key array, a NumPy value, a Python
+    number.
+    """
     if isinstance(x, ConcreteArray):
         return x._buffer
     if isinstance(x, (np.ndarray, np.generic)):

@@ -1,7 +1,7 @@
 """Which line of the user's program an equation came from.
 
-Only the code object and the instruction's offset are taken while tracing, by a short walk up the frames; file and line
-are looked up when somebody asks.
+Only the code object and the instruction's offset are taken while tracing, by a short walk up the
+frames; file and line are looked up when somebody asks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ inherited: ContextVar[Source | None] = ContextVar("funcgrad_source", default=Non
 
 
 def user_source() -> Source | None:
-    """The line being traced: inherited from an equation, else the nearest frame that is not ours."""
+    """The line being traced: inherited from an equation, else the nearest frame that is not
+    ours.
+    """
     if (source := inherited.get()) is not None:
         return source
     frame = sys._getframe(1)

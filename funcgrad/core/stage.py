@@ -1,7 +1,8 @@
 """Staging: running a function on tracers and writing down what it does, as a program.
 
-What the function closes over becomes inputs of its program: arrays as constants, tracers of live ancestor traces as
-operands which the caller passes on. Rank-0 constants are written into the equations.
+What the function closes over becomes inputs of its program: arrays as constants, tracers of live
+ancestor traces as operands which the caller passes on. Rank-0 constants are written into the
+equations.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class StagingTrace(Trace):
         return StagingTracer(self, Var(aval), user_source())
 
     def atom(self, x: Any) -> Atom:
-        """What stands for `x` in the program; UnexpectedTracerError for a tracer whose trace has ended."""
+        """What stands for `x` in the program; UnexpectedTracerError for a tracer whose trace has
+        ended.
+        """
         if isinstance(x, StagingTracer) and x._trace is self:
             return x._var
         if isinstance(x, Tracer):
@@ -71,11 +74,15 @@ class StagingTrace(Trace):
         outs = [Var(aval) for aval in primitive.results(args, params)]
         effects = primitive.effects(params) if primitive.effects is not None else NO_EFFECTS
         source = user_source()
-        self.eqns.append(Eqn(primitive, [self.atom(a) for a in args], params, outs, effects, source))
+        self.eqns.append(
+            Eqn(primitive, [self.atom(a) for a in args], params, outs, effects, source)
+        )
         tracers = [StagingTracer(self, v, source) for v in outs]
         return tracers if primitive.multiple_results else tracers[0]
 
-    def close(self, inputs: Sequence[StagingTracer], outs: Sequence[Any]) -> tuple[Jaxpr, list[Tracer]]:
+    def close(
+        self, inputs: Sequence[StagingTracer], outs: Sequence[Any]
+    ) -> tuple[Jaxpr, list[Tracer]]:
         """The finished program, and the tracers it closed over, which are its first arguments."""
         outputs = [self.atom(o) for o in outs]
         held = list(self.captured.values())
@@ -113,7 +120,9 @@ def checked(jaxpr: Jaxpr) -> Jaxpr:
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Tracing makes many objects that live on; the collector would walk them again and again, in vain."""
+    """Tracing makes many objects that live on; the collector would walk them again and again, in
+    vain.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -123,13 +132,17 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _run(function: Callable[..., Sequence[Any]], trace: StagingTrace, avals: Sequence[ShapedArray]) -> Any:
+def _run(
+    function: Callable[..., Sequence[Any]], trace: StagingTrace, avals: Sequence[ShapedArray]
+) -> Any:
     with running(trace), collector_paused():
         inputs = [trace.input(aval) for aval in avals]
         return trace.close(inputs, function(*inputs))
 
 
-def stage(function: Callable[..., Sequence[Any]], avals: Sequence[ShapedArray]) -> tuple[Jaxpr, list[Tracer]]:
+def stage(
+    function: Callable[..., Sequence[Any]], avals: Sequence[ShapedArray]
+) -> tuple[Jaxpr, list[Tracer]]:
     """The program of `function`, which takes one tracer per aval and returns a list.
 
     Also returns the tracers that it closed over; their variables are the program's first arguments.
@@ -153,8 +166,9 @@ Visitor = Callable[[Eqn, list[Any]], Any]
 def rebuild(jaxpr: Jaxpr, visit: Visitor) -> Jaxpr:
     """The program traced anew, each equation offered to `visit(eqn, operands)` first.
 
-    The visitor returns the results (one value, or a list for several), computed with the operands it is given, or
-    None to keep the equation. The result is well formed by construction; lines of origin are kept.
+    The visitor returns the results (one value, or a list for several), computed with the operands
+    it is given, or None to keep the equation. The result is well formed by construction; lines of
+    origin are kept.
     """
     trace = StagingTrace(None)
     tracers = [StagingTracer(trace, v) for v in jaxpr.args]

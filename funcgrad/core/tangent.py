@@ -1,4 +1,6 @@
-"""Two markers of differentiation: a tangent or cotangent that is zero, and an operand whose cotangent is wanted."""
+"""Two markers of differentiation: a tangent or cotangent that is zero, and an operand whose
+cotangent is wanted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from funcgrad.core.avals import ShapedArray
 
 
 class Zero:
-    """A tangent or cotangent known to be zero, kept symbolic so that nothing is computed with it."""
+    """A tangent or cotangent known to be zero, kept symbolic so that nothing is computed with
+    it.
+    """
 
     __slots__ = ("aval",)
 
@@ -20,7 +24,9 @@ class Zero:
 
 
 class Linear:
-    """Stands, among the operands given to a transpose rule, for one in which the operation is linear."""
+    """Stands, among the operands given to a transpose rule, for one in which the operation is
+    linear.
+    """
 
     __slots__ = ("aval",)
 

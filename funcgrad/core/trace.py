@@ -1,8 +1,8 @@
 """Traces: who interprets the operations that a function performs.
 
-The current trace is context, not data. A tracer belongs to a trace if and only if its `trace` *is* that one; whatever
-else a trace meets is a constant to it, and its `parent` knows what to do with it. There are no levels and no search
-for a top trace.
+The current trace is context, not data. A tracer belongs to a trace if and only if its `trace` *is*
+that one; whatever else a trace meets is a constant to it, and its `parent` knows what to do with
+it. There are no levels and no search for a top trace.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Trace:
-    """Interprets operations: `process` is given a primitive with its operands and returns its results."""
+    """Interprets operations: `process` is given a primitive with its operands and returns its
+    results.
+    """
 
     __slots__ = ("parent", "__weakref__")
 
@@ -78,11 +80,13 @@ def escaped(tracer: Tracer, where: str) -> errors.UnexpectedTracerError:
     origin = f", made at {tracer.source}" if tracer.source is not None else ""
     return errors.UnexpectedTracerError(
         f"{where} got a traced value {tracer.aval} of {type(tracer._trace).__name__}{origin}, "
-        "whose function has already returned. Return such values from the function; do not store them elsewhere."
+        "whose function has already returned. Return such values from the function; do not store "
+        "them elsewhere."
     )
 
 
-# ---- named axes --------------------------------------------------------------------------------------
+# ---- named axes
+# --------------------------------------------------------------------------------------
 
 
 class Axis:
@@ -126,5 +130,6 @@ def axis_size(name: Any) -> Any:
             return axis.size
     known = ", ".join(repr(axis.name) for axis in named_axes()) or "none"
     raise NameError(
-        f"unbound axis name: {name!r}. Names bound here: {known}. Bind one with vmap(..., axis_name={name!r})."
+        f"unbound axis name: {name!r}. Names bound here: {known}. Bind one with vmap(..., "
+        f"axis_name={name!r})."
     )

@@ -1,8 +1,7 @@
-"""Primitives and control flow under JAX's names. Operands must agree in dtype and shape; nothing is promoted."""
+"""Primitives and control flow under JAX's names. Operands must agree in dtype and shape; nothing
+is promoted.
+"""
 
-# ruff: noqa: A001, A004 - JAX's names shadow Python's on purpose
-
-from funcgrad.lax.faces import public as _public
 from funcgrad.control.collectives import (
     all_gather,
     all_to_all,
@@ -31,6 +30,7 @@ from funcgrad.control.mapping import (
 from funcgrad.control.scan import (
     scan,
 )
+from funcgrad.lax.faces import public as _public
 from funcgrad.primitives.activation import (
     relu_p,
 )

@@ -1,4 +1,6 @@
-"""From the primitives' strict functions to the public ones: NumPy values enter as Arrays, our frames are hidden."""
+"""From the primitives' strict functions to the public ones: NumPy values enter as Arrays, our
+frames are hidden.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Activation functions, softmax and its relatives, and one-hot encoding, as in `jax.nn`.
 
-Pure functions of arrays of any shape; they work under every transformation. Attention is in `attention`, initial
-values of weights in `initializers`.
+Pure functions of arrays of any shape; they work under every transformation. Attention is in
+`attention`, initial values of weights in `initializers`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-
-from funcgrad import lax
-from funcgrad import numpy as jnp
+from funcgrad import lax, numpy as jnp
 from funcgrad.core import dtypes
 from funcgrad.primitives import activation
 
@@ -27,7 +25,8 @@ def _inexact(x: Any) -> Any:
     return x if dtypes.is_inexact(x.dtype) else x.astype(dtypes.to_inexact(x.dtype))
 
 
-# ---- piecewise linear and quadratic -------------------------------------------------------------------
+# ---- piecewise linear and quadratic
+# -------------------------------------------------------------------
 
 
 def identity(x: Any) -> Any:
@@ -88,7 +87,8 @@ def sparse_sigmoid(x: Any) -> Any:
     return 0.5 * jnp.clip(x + 1.0, 0.0, 2.0)
 
 
-# ---- smooth ---------------------------------------------------------------------------------------------
+# ---- smooth
+# ---------------------------------------------------------------------------------------------
 
 
 def sigmoid(x: Any) -> Any:
@@ -136,7 +136,7 @@ def mish(x: Any) -> Any:
 def elu(x: Any, alpha: Any = 1.0) -> Any:
     """x for x > 0, alpha * (exp(x) - 1) below."""
     x = jnp.asarray(x)
-    below = jnp.where(x > 0, 0.0, x)                    # what is not used must not overflow
+    below = jnp.where(x > 0, 0.0, x)  # what is not used must not overflow
     return jnp.where(x > 0, x, alpha * jnp.expm1(below))
 
 
@@ -151,10 +151,12 @@ def selu(x: Any) -> Any:
 
 
 def gelu(x: Any, approximate: bool = True) -> Any:
-    """x times the normal cumulative distribution at x; by a tanh formula if `approximate` (Hendrycks, Gimpel 2016)."""
+    """x times the normal cumulative distribution at x; by a tanh formula if `approximate`
+    (Hendrycks, Gimpel 2016).
+    """
     x = _inexact(x)
     if approximate:
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return x * (0.5 * (1.0 + jnp.tanh(inner)))
     return 0.5 * x * lax.erfc(-x * math.sqrt(0.5))
 
@@ -177,12 +179,20 @@ def log1mexp(x: Any) -> Any:
     return jnp.where(near, small, jnp.log1p(-jnp.exp(-jnp.where(near, 1.0, x))))
 
 
-# ---- sums of exponentials -------------------------------------------------------------------------------
+# ---- sums of exponentials
+# -------------------------------------------------------------------------------
 
 
-def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, return_sign: bool = False,
-              where: Any = None) -> Any:
-    """log(sum(b * exp(a))) along `axis` (all of it if None), without overflow; -inf if all of `a` is -inf.
+def logsumexp(
+    a: Any,
+    axis: Axis = None,
+    b: Any = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: Any = None,
+) -> Any:
+    """log(sum(b * exp(a))) along `axis` (all of it if None), without overflow; -inf if all of `a`
+    is -inf.
 
     Args:
         b: factors; where the sum is negative the result is NaN, unless `return_sign`.
@@ -194,7 +204,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     if b is not None:
         dtype = dtypes.to_inexact(jnp.promote_types(a.dtype, jnp.asarray(b).dtype))
         a, b = a.astype(dtype), jnp.asarray(b, dtype=dtype)
-        a = jnp.where(b != 0, a, -math.inf)             # 0 * exp(inf) counts nothing
+        a = jnp.where(b != 0, a, -math.inf)  # 0 * exp(inf) counts nothing
     if where is not None:
         a = jnp.where(where, a, 0.0)
     real = jnp.real(a) if dtypes.is_complex(a.dtype) else a
@@ -250,14 +260,24 @@ def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
     return result if where is None else jnp.where(where, result, -math.inf)
 
 
-# ---- others ---------------------------------------------------------------------------------------------
+# ---- others
+# ---------------------------------------------------------------------------------------------
 
 
-def standardize(x: Any, axis: Axis = -1, mean: Any = None, variance: Any = None, epsilon: Any = 1e-5,
-                where: Any = None, *, algorithm: str = "fast") -> Any:
+def standardize(
+    x: Any,
+    axis: Axis = -1,
+    mean: Any = None,
+    variance: Any = None,
+    epsilon: Any = 1e-5,
+    where: Any = None,
+    *,
+    algorithm: str = "fast",
+) -> Any:
     """(x - mean) / sqrt(variance + epsilon), both taken along `axis` unless given.
 
-    `algorithm` says how the variance is computed: "fast" as mean(x**2) - mean(x)**2, "stable" from the deviations.
+    `algorithm` says how the variance is computed: "fast" as mean(x**2) - mean(x)**2, "stable" from
+    the deviations.
     """
     if algorithm not in ("fast", "stable"):
         raise ValueError(f"standardize: algorithm is 'fast' or 'stable', but got {algorithm!r}.")
@@ -268,12 +288,13 @@ def standardize(x: Any, axis: Axis = -1, mean: Any = None, variance: Any = None,
         variance = jnp.mean(jnp.square(x - mean), axis, keepdims=True, where=where)
     elif variance is None:
         spread = jnp.mean(jnp.square(x), axis, keepdims=True, where=where) - jnp.square(mean)
-        variance = jnp.maximum(spread, 0.0)             # rounding can leave a little less than nothing
+        variance = jnp.maximum(spread, 0.0)  # rounding can leave a little less than nothing
     return (x - mean) * lax.rsqrt(_inexact(variance + epsilon))
 
 
 def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> Any:
-    """1 at the index that x holds and 0 elsewhere, along a new dimension at `axis`; all 0 for indices out of range.
+    """1 at the index that x holds and 0 elsewhere, along a new dimension at `axis`; all 0 for
+    indices out of range.
 
     >>> from funcgrad import nn, numpy as jnp
     >>> nn.one_hot(jnp.array([0, 2]), 3).tolist()
@@ -287,4 +308,6 @@ def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> A
     shape = [1] * rank
     shape[axis] = operator.index(num_classes)
     classes = jnp.arange(num_classes, dtype=x.dtype).reshape(shape)
-    return (jnp.expand_dims(x, axis) == classes).astype(dtypes.as_dtype(float if dtype is None else dtype))
+    return (jnp.expand_dims(x, axis) == classes).astype(
+        dtypes.as_dtype(float if dtype is None else dtype)
+    )

@@ -1,4 +1,6 @@
-"""Making arrays from anything: `array`, `asarray`, and their way out to files and other libraries."""
+"""Making arrays from anything: `array`, `asarray`, and their way out to files and other
+libraries.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,24 @@ _NUMBERS = (bool, int, float, complex)
 
 
 @user_facing
-def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None = None, ndmin: int = 0, *, device: Any = None) -> Array:  # noqa: E501
-    """An array of numbers, nested sequences of numbers or arrays, a NumPy array, or anything with `__array__`.
+def array(
+    object: Any,
+    dtype: Any = None,
+    copy: bool = True,
+    order: str | None = None,
+    ndmin: int = 0,
+    *,
+    device: Any = None,
+) -> Array:  # noqa: E501
+    """An array of numbers, nested sequences of numbers or arrays, a NumPy array, or anything with
+    `__array__`.
 
-    NumPy data is copied. Without `dtype`, Python numbers and 64-bit NumPy data get the default width (32 bits unless
-    `enable_x64`); a `dtype` of 64 bits is honoured.
+    NumPy data is copied. Without `dtype`, Python numbers and 64-bit NumPy data get the default
+    width (32 bits unless `enable_x64`); a `dtype` of 64 bits is honoured.
 
     Raises:
-        TypeError: strings, None, or objects that are no numbers. ValueError: rows of different lengths.
-        OverflowError: an integer does not fit.
+        TypeError: strings, None, or objects that are no numbers. ValueError: rows of different
+        lengths. OverflowError: an integer does not fit.
 
     >>> array([1, 2, 3])
     Array([1, 2, 3], dtype=int32)
@@ -40,7 +51,14 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
 
 
 @user_facing
-def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None, device: Any = None) -> Array:
+def asarray(
+    a: Any,
+    dtype: Any = None,
+    order: str | None = None,
+    *,
+    copy: bool | None = None,
+    device: Any = None,
+) -> Array:
     """As `array`; an Array of that dtype already is returned as it is.
 
     >>> asarray(1.5).dtype
@@ -71,7 +89,9 @@ def _array(name: str, x: Any, dtype: Any) -> Array:
 
 
 def _number(name: str, x: Any, dtype: Any) -> Array:
-    """A Python number in a given type; a float does not silently become an integer that it does not equal."""
+    """A Python number in a given type; a float does not silently become an integer that it does
+    not equal.
+    """
     if dtypes.is_integer(dtype) and isinstance(x, (float, complex)):
         return convert_element_type(from_number(name, x), dtype)
     return from_number(name, x, dtype, weak=False)
@@ -90,7 +110,9 @@ def _of_sequence(name: str, x: Sequence[Any], dtype: Any) -> Array:
     try:
         whole = np.array(x)
     except ValueError as error:
-        raise ValueError(f"{name}: rows must have equal lengths, but got a ragged sequence: {x!r:.60}. ({error})") from None
+        raise ValueError(
+            f"{name}: rows must have equal lengths, but got a ragged sequence: {x!r:.60}. ({error})"
+        ) from None
     if whole.dtype.kind in "OSUMm":
         raise TypeError(f"{name}: needs numbers, but got a sequence with {_foreign(x)!r:.60}.")
     if dtype is None:
@@ -101,7 +123,9 @@ def _of_sequence(name: str, x: Sequence[Any], dtype: Any) -> Array:
 
 
 def _default_of(x: Any, whole: np.ndarray) -> Any:
-    """The type of a sequence: that of the NumPy values in it, else the default for Python numbers."""
+    """The type of a sequence: that of the NumPy values in it, else the default for Python
+    numbers.
+    """
     if whole.size == 0:
         return dtypes.default_float()
     return dtypes.narrowed(whole.dtype)
@@ -112,7 +136,8 @@ def _check_fits(name: str, whole: np.ndarray, dtype: Any) -> None:
     if whole.size and (whole.min() < info.min or whole.max() > info.max):
         worst = whole.max() if whole.max() > info.max else whole.min()
         raise OverflowError(
-            f"{name}: the integer {worst} does not fit into {dtype}. Ask for a wider type, for example "
+            f"{name}: the integer {worst} does not fit into {dtype}. Ask for a wider type, for "
+            "example "
             f"dtype='int64', or set enable_x64."
         )
 
@@ -120,7 +145,11 @@ def _check_fits(name: str, whole: np.ndarray, dtype: Any) -> None:
 def _holds_arrays(x: Any) -> bool:
     if isinstance(x, (list, tuple)):
         return any(_holds_arrays(item) for item in x)
-    return isinstance(x, Array) or hasattr(x, "__jax_array__") or (isinstance(x, (np.ndarray, np.generic)) and x.dtype == dtypes.bfloat16)
+    return (
+        isinstance(x, Array)
+        or hasattr(x, "__jax_array__")
+        or (isinstance(x, (np.ndarray, np.generic)) and x.dtype == dtypes.bfloat16)
+    )
 
 
 def _foreign(x: Any) -> Any:
@@ -140,7 +169,9 @@ def _stacked(name: str, x: Sequence[Any], dtype: Any) -> Array:
     )
     shapes = {r.shape for r in rows}
     if len(shapes) > 1:
-        raise ValueError(f"{name}: rows must have equal shapes, but got {', '.join(map(str, shapes))}.")
+        raise ValueError(
+            f"{name}: rows must have equal shapes, but got {', '.join(map(str, shapes))}."
+        )
     return concatenate([expand_dims(convert_element_type(r, common), (0,)) for r in rows], 0)
 
 
@@ -157,7 +188,8 @@ def copy(a: Any, order: str | None = None) -> Array:
 
 @user_facing
 def astype(x: Any, dtype: Any, *, copy: bool = False, device: Any = None) -> Array:
-    """The array in another type; a type of 64 bits is honoured. Floats become integers toward zero, clamped.
+    """The array in another type; a type of 64 bits is honoured. Floats become integers toward zero,
+    clamped.
 
     >>> astype(array([1.7, -1.7]), "int32")
     Array([ 1, -1], dtype=int32)
@@ -183,7 +215,9 @@ def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) ->
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
-    """An array of another library, through DLPack. Its memory is copied, since arrays here do not change."""
+    """An array of another library, through DLPack. Its memory is copied, since arrays here do
+    not change.
+    """
     return ConcreteArray(np.array(np.from_dlpack(x)))
 
 
@@ -214,9 +248,9 @@ def array_str(a: Any, *args: Any, **kwargs: Any) -> str:
     return np.array_str(np.asarray(a), *args, **kwargs)
 
 
-def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
+def fromfunction(
+    function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any
+) -> Any:
     """`function` of the coordinate arrays of `shape`."""
     grids = np.indices(tuple(shape))
     return function(*(asarray(g, dtype=dtype) for g in grids), **kwargs)
-
-

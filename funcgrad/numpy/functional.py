@@ -19,16 +19,24 @@ def _parse(signature: str) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]
     """`(m,n),(n)->(m)` as names of core dimensions, operand by operand and result by result."""
     text = signature.replace(" ", "")
     if not re.fullmatch(rf"{_CORE}(,{_CORE})*->{_CORE}(,{_CORE})*|->.*", text):
-        raise ValueError(f"vectorize: not a signature: {signature!r}. It reads, for example, '(m,n),(n)->(m)'.")
+        raise ValueError(
+            f"vectorize: not a signature: {signature!r}. It reads, for example, '(m,n),(n)->(m)'."
+        )
     sides = text.split("->")
-    inputs, outputs = ([tuple(filter(None, c.split(","))) for c in re.findall(_CORE, side)] for side in sides)
+    inputs, outputs = (
+        [tuple(filter(None, c.split(","))) for c in re.findall(_CORE, side)] for side in sides
+    )
     return inputs, outputs
 
 
 def vectorize(
-    pyfunc: Callable[..., Any], *, excluded: Iterable[Any] = frozenset(), signature: str | None = None
+    pyfunc: Callable[..., Any],
+    *,
+    excluded: Iterable[Any] = frozenset(),
+    signature: str | None = None,
 ) -> Callable[..., Any]:
-    """`pyfunc` of single elements (or of the core dimensions in `signature`), broadcasting over all others.
+    """`pyfunc` of single elements (or of the core dimensions in `signature`), broadcasting over all
+    others.
 
     `excluded` are positions or names of arguments passed on as they are.
 
@@ -46,7 +54,10 @@ def vectorize(
         operands = [as_input("vectorize", args[i]) for i in positions]
         core = inputs if inputs is not None else [()] * len(operands)
         if len(core) != len(operands):
-            raise TypeError(f"vectorize: the signature {signature!r} has {len(core)} operands, but got {len(operands)}.")
+            raise TypeError(
+                f"vectorize: the signature {signature!r} has {len(core)} operands, but got "
+                f"{len(operands)}."
+            )
         _check_core(signature, core, operands)
 
         def function(*values: Any) -> Any:
@@ -64,14 +75,22 @@ def _check_core(signature: str | None, core: Any, operands: Any) -> None:
     sizes: dict[str, int] = {}
     for names, x in zip(core, operands):
         if x.ndim < len(names):
-            raise ValueError(f"vectorize: {signature!r} needs an operand of rank {len(names)} or more, but got shape {x.shape}.")
+            raise ValueError(
+                f"vectorize: {signature!r} needs an operand of rank {len(names)} or more, but got "
+                f"shape {x.shape}."
+            )
         for name, size in zip(names, x.shape[x.ndim - len(names) :]):
             if sizes.setdefault(name, size) != size:
-                raise ValueError(f"vectorize: dimension {name} of {signature!r} has sizes {sizes[name]} and {size}.")
+                raise ValueError(
+                    f"vectorize: dimension {name} of {signature!r} has sizes {sizes[name]} and "
+                    f"{size}."
+                )
 
 
 def _over_loop_dimensions(function: Callable[..., Any], operands: Any, ranks: list[int]) -> Any:
-    """Maps `function` over the leading dimensions, broadcast against each other, innermost first."""
+    """Maps `function` over the leading dimensions, broadcast against each other, innermost
+    first.
+    """
     loops = [x.shape[: x.ndim - r] for x, r in zip(operands, ranks)]
     shape = broadcast_shapes(*loops)
     squeezed = []
@@ -88,5 +107,3 @@ def _over_loop_dimensions(function: Callable[..., Any], operands: Any, ranks: li
         else:
             mapped = vmap(mapped, in_axes=in_axes, axis_size=shape[axis])
     return mapped(*(x for x, _ in squeezed))
-
-

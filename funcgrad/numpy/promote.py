@@ -1,7 +1,8 @@
-"""The only place for promotion and broadcasting: operands of any kind become operands that primitives accept.
+"""The only place for promotion and broadcasting: operands of any kind become operands that
+primitives accept.
 
-Types come first (the lattice of core/dtypes.py, Python numbers being weak), then shapes. All shapes become equal,
-except that rank 0 stays as it is. Messages name the public function that was called.
+Types come first (the lattice of core/dtypes.py, Python numbers being weak), then shapes. All shapes
+become equal, except that rank 0 stays as it is. Messages name the public function that was called.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ _NUMBERS = (bool, int, float, complex)
 
 
 def as_array(name: str, x: Any, position: int | None = None) -> Array:
-    """`x` as an Array or tracer, its type kept; Python numbers are weak, NumPy's 64 bits become the default width.
+    """`x` as an Array or tracer, its type kept; Python numbers are weak, NumPy's 64 bits become the
+    default width.
 
-    Raises TypeError, naming the public function `name`, for lists, None, strings, and NumPy arrays of objects or text.
+    Raises TypeError, naming the public function `name`, for lists, None, strings, and NumPy arrays
+    of objects or text.
     """
     return as_input(name, x, position)
 
 
-# ---- dtypes -----------------------------------------------------------------------------------------
+# ---- dtypes
+# -----------------------------------------------------------------------------------------
 
 
 def promote_dtypes(name: str, *args: Any) -> Sequence[Array]:
@@ -59,7 +63,7 @@ def _promoted(name: str, args: tuple[Any, ...], adjust: Callable[[Any], Any]) ->
         pair = _agreeing(name, *args)
         if pair is not None and adjust(pair[0].dtype) == pair[0].dtype:
             return pair
-    kept = current_trace() is not EVAL      # a program keeps its operands, an evaluation does not
+    kept = current_trace() is not EVAL  # a program keeps its operands, an evaluation does not
     numbers = [type(x) in _NUMBERS for x in args]
     arrays = [
         x if number else as_input(name, x, i, copy=kept)
@@ -74,7 +78,9 @@ def _promoted(name: str, args: tuple[Any, ...], adjust: Callable[[Any], Any]) ->
 
 
 def _agreeing(name: str, x: Any, y: Any) -> tuple[Array, Array] | None:
-    """The most frequent pairs at once: two arrays of one dtype, or an array and a number that takes its dtype."""
+    """The most frequent pairs at once: two arrays of one dtype, or an array and a number that
+    takes its dtype.
+    """
     if isinstance(x, Array):
         if isinstance(y, Array):
             return (x, y) if x.dtype == y.dtype and not dtypes.is_key(x.dtype) else None
@@ -106,18 +112,23 @@ def _common_type(name: str, operands: list[Any], numbers: list[bool]) -> tuple[A
     )
     try:
         if any(dtypes.is_key(dtype) for dtype, _ in pairs):
-            raise TypeError("random keys take part in no arithmetic. Use random.key_data for their bits.")
+            raise TypeError(
+                "random keys take part in no arithmetic. Use random.key_data for their bits."
+            )
         return dtypes.promote(pairs)
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from None
 
 
 def converted(x: Array, dtype: Any, weak: bool = False) -> Array:
-    """`x` in another type. Equal types stay, whether weak or not: a result is weak only if all operands are."""
+    """`x` in another type. Equal types stay, whether weak or not: a result is weak only if all
+    operands are.
+    """
     return x if x.dtype == dtype else convert_element_type(x, dtype, weak)
 
 
-# ---- shapes -----------------------------------------------------------------------------------------
+# ---- shapes
+# -----------------------------------------------------------------------------------------
 
 
 def promote_shapes(name: str, *arrays: Array) -> Sequence[Array]:
@@ -132,11 +143,14 @@ def promote_shapes(name: str, *arrays: Array) -> Sequence[Array]:
 
 
 def broadcast_shapes(name: str, *shapes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The shape to which all `shapes` broadcast; ValueError, naming the public function, if there is none."""
+    """The shape to which all `shapes` broadcast; ValueError, naming the public function, if
+    there is none.
+    """
     _check_ranks(name, shapes)
     rank = max(map(len, shapes))
     return tuple(
-        _common_size(name, shapes, [s[d - rank] for s in shapes if d - rank >= -len(s)]) for d in range(rank)
+        _common_size(name, shapes, [s[d - rank] for s in shapes if d - rank >= -len(s)])
+        for d in range(rank)
     )
 
 
@@ -145,7 +159,8 @@ def _common_size(name: str, shapes: tuple[tuple[Any, ...], ...], sizes: list[Any
     if all(size == wide[0] for size in wide):
         return wide[0] if wide else 1
     raise ValueError(
-        f"{name}: shapes {_listed(shapes)} do not broadcast. Sizes are matched from the last dimension backwards "
+        f"{name}: shapes {_listed(shapes)} do not broadcast. Sizes are matched from the last "
+        "dimension backwards "
         "and must be equal or 1: reshape an operand, or insert a dimension with x[:, None]."
     )
 
@@ -174,7 +189,8 @@ def broadcast_to_shape(x: Array, shape: tuple[Any, ...]) -> Array:
     return broadcast_in_dim(x, shape, tuple(range(lead, len(shape))))
 
 
-# ---- both -------------------------------------------------------------------------------------------
+# ---- both
+# -------------------------------------------------------------------------------------------
 
 
 def promote_args(name: str, *args: Any) -> Sequence[Array]:
@@ -193,5 +209,7 @@ def promote_args_numeric(name: str, *args: Any) -> Sequence[Array]:
 
 
 def choose(condition: Any, x: Any, y: Any) -> Any:
-    """x where the condition holds, else y; all of them already promoted (numbers take their partner's dtype)."""
+    """x where the condition holds, else y; all of them already promoted (numbers take their
+    partner's dtype).
+    """
     return select_n(condition, y, x)

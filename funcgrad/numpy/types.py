@@ -14,13 +14,26 @@ from funcgrad.core.inputs import as_input
 from funcgrad.numpy.arrays import asarray
 
 dtype = np.dtype
-generic, number, integer, inexact, floating = np.generic, np.number, np.integer, np.inexact, np.floating
+generic, number, integer, inexact, floating = (
+    np.generic,
+    np.number,
+    np.integer,
+    np.inexact,
+    np.floating,
+)
 signedinteger, unsignedinteger = np.signedinteger, np.unsignedinteger
-complexfloating, character, flexible, object_ = np.complexfloating, np.character, np.flexible, np.object_
+complexfloating, character, flexible, object_ = (
+    np.complexfloating,
+    np.character,
+    np.flexible,
+    np.object_,
+)
 
 
 class ScalarType:
-    """An element type that can be called: `float64(x)` is `x` as an array of that type, whatever the default width."""
+    """An element type that can be called: `float64(x)` is `x` as an array of that type, whatever
+    the default width.
+    """
 
     def __init__(self, name: str, dtype: np.dtype) -> None:
         self.__name__ = self.name = name
@@ -86,7 +99,9 @@ def _plain(x: Any) -> Any:
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Is `dtype` of a kind of the array API standard: "bool", "integral", "real floating", ..., or a tuple of them?"""
+    """Is `dtype` of a kind of the array API standard: "bool", "integral", "real floating", ...,
+    or a tuple of them?
+    """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     own = dtypes.as_dtype(dtype)
     return any(_of_kind(own, k) for k in kinds)

@@ -1,1 +1,3 @@
-"""The operations that exist, and all that each means. Read `basis`, then `kinds`, then the families."""
+"""The operations that exist, and all that each means. Read `basis`, then `kinds`, then the
+families.
+"""

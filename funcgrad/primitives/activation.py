@@ -1,7 +1,8 @@
-"""The rectifier, a primitive because it is in every network and none of its compositions is as cheap.
+"""The rectifier, a primitive because it is in every network and none of its compositions is as
+cheap.
 
-One pass forward; its derivative is read from the result, so nothing else is kept; and that derivative is 0 at 0,
-where `max(x, 0)` has 1/2.
+One pass forward; its derivative is read from the result, so nothing else is kept; and that
+derivative is 0 at 0, where `max(x, 0)` has 1/2.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Random keys and the bits drawn with them.
 
-Keys have a type of their own, `key<fry>`: arrays of them are indexed, mapped and carried like numbers, but take
-part in no arithmetic. In `value` rules a key array is its buffer, u32[..., 2]; the hash is in `threefry`.
-`threefry2x32` is the hash itself, on plain arrays: compiled programs are rewritten to it.
+Keys have a type of their own, `key<fry>`: arrays of them are indexed, mapped and carried like
+numbers, but take part in no arithmetic. In `value` rules a key array is its buffer, u32[..., 2];
+the hash is in `threefry`. `threefry2x32` is the hash itself, on plain arrays: compiled programs are
+rewritten to it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.primitives import threefry
 from funcgrad.primitives.basis import batched, broadcast_in_dim, moveaxis
 
-IMPLEMENTATION = "fry"           # how programs print it; there is one
+IMPLEMENTATION = "fry"  # how programs print it; there is one
 
 
 def _keys(shape: tuple) -> ShapedArray:
@@ -24,17 +25,25 @@ def _keys(shape: tuple) -> ShapedArray:
 
 def _check_keys(name: str, aval: ShapedArray) -> None:
     if not dtypes.is_key(aval.dtype):
-        raise TypeError(f"{name}: needs keys, but got {aval}. Make them with random.key or random.wrap_key_data.")
+        raise TypeError(
+            f"{name}: needs keys, but got {aval}. Make them with random.key or "
+            "random.wrap_key_data."
+        )
 
 
 def _batched_in_front(primitive: Primitive) -> Any:
-    """A batch rule: the results of one lane stand behind the mapped dimension, wherever that was."""
+    """A batch rule: the results of one lane stand behind the mapped dimension, wherever that
+    was.
+    """
+
     def rule(axis, args, dims, **params):
         return primitive.bind(moveaxis(args[0], dims[0], 0), **params), 0
+
     return rule
 
 
-# ---- keys from integers and from words ----------------------------------------------------------------
+# ---- keys from integers and from words
+# ----------------------------------------------------------------
 
 
 def _random_seed_abstract(seeds, *, impl):
@@ -62,7 +71,9 @@ def random_seed(seeds: Any) -> Any:
 
 def _random_wrap_abstract(words, *, impl):
     if words.dtype != dtypes.uint32 or words.ndim == 0 or words.shape[-1] != 2:
-        raise TypeError(f"random.wrap_key_data: needs u32 words of shape (..., 2), but got {words}.")
+        raise TypeError(
+            f"random.wrap_key_data: needs u32 words of shape (..., 2), but got {words}."
+        )
     return _keys(words.shape[:-1])
 
 
@@ -103,7 +114,8 @@ def random_unwrap(keys: Any) -> Any:
     return random_unwrap_p.bind(keys)
 
 
-# ---- keys from keys -------------------------------------------------------------------------------------
+# ---- keys from keys
+# -------------------------------------------------------------------------------------
 
 
 def _random_clone_abstract(keys):
@@ -153,15 +165,20 @@ def _random_fold_in_abstract(keys, data):
     if data.dtype != dtypes.uint32:
         raise TypeError(f"random.fold_in: needs u32 data, but got {data}.")
     if keys.shape and data.shape and keys.shape != data.shape:
-        raise ValueError(f"random.fold_in: keys of shape {keys.shape} and data of shape {data.shape} differ.")
+        raise ValueError(
+            f"random.fold_in: keys of shape {keys.shape} and data of shape {data.shape} differ."
+        )
     return _keys(keys.shape or data.shape)
 
 
 def _random_fold_in_batch(axis, args, dims):
     ranks = [typeof(x).ndim - (d is not None) for x, d in zip(args, dims, strict=True)]
     # an operand that is one value for all lanes may stay so
-    args = [x if d is None and r == 0 else batched(axis, x, d) for x, d, r in zip(args, dims, ranks, strict=True)]
-    if max(ranks) > 0 and 0 in ranks:                   # one value a lane, against several
+    args = [
+        x if d is None and r == 0 else batched(axis, x, d)
+        for x, d, r in zip(args, dims, ranks, strict=True)
+    ]
+    if max(ranks) > 0 and 0 in ranks:  # one value a lane, against several
         wide = typeof(args[ranks.index(max(ranks))]).shape
         args = [x if typeof(x).shape in ((), wide) else _spread(x, wide) for x in args]
     return random_fold_in(*args), 0
@@ -188,7 +205,8 @@ def random_fold_in(keys: Any, data: Any) -> Any:
     return random_fold_in_p.bind(keys, data)
 
 
-# ---- bits -----------------------------------------------------------------------------------------------
+# ---- bits
+# -----------------------------------------------------------------------------------------------
 
 
 def _random_bits_abstract(keys, *, bit_width, shape):
@@ -214,7 +232,8 @@ def random_bits(keys: Any, *, bit_width: int, shape: tuple) -> Any:
     return random_bits_p.bind(keys, bit_width=bit_width, shape=shape)
 
 
-# ---- the hash itself ----------------------------------------------------------------------------------
+# ---- the hash itself
+# ----------------------------------------------------------------------------------
 
 
 def _threefry2x32_abstract(*words):
@@ -222,19 +241,27 @@ def _threefry2x32_abstract(*words):
         raise TypeError(f"threefry2x32: needs u32 operands, but got {', '.join(map(str, words))}.")
     shapes = {word.shape for word in words if word.shape}
     if len(shapes) > 1:
-        raise ValueError(f"threefry2x32: needs operands of one shape or rank 0, but got {sorted(shapes)}.")
+        raise ValueError(
+            f"threefry2x32: needs operands of one shape or rank 0, but got {sorted(shapes)}."
+        )
     shape = shapes.pop() if shapes else ()
     return [ShapedArray(shape, dtypes.uint32)] * 2
 
 
 def _threefry2x32_batch(axis, args, dims):
-    args = [x if d is None and typeof(x).ndim == 0 else batched(axis, x, d) for x, d in zip(args, dims, strict=True)]
+    args = [
+        x if d is None and typeof(x).ndim == 0 else batched(axis, x, d)
+        for x, d in zip(args, dims, strict=True)
+    ]
     wide = max((typeof(x).shape for x in args), key=len)
-    return threefry2x32(*(x if typeof(x).shape in ((), wide) else _spread(x, wide) for x in args)), [0, 0]
+    return threefry2x32(
+        *(x if typeof(x).shape in ((), wide) else _spread(x, wide) for x in args)
+    ), [0, 0]
 
 
 def _threefry2x32_scalar(k, key0, key1, x0, x1):
     """One lane; the same twenty rounds as `threefry.hash_integers`, in the kernel's operations."""
+
     def word(value):
         return k.const(value, dtypes.uint32)
 
@@ -256,7 +283,7 @@ threefry2x32_p = Primitive(
     value=lambda xp, *words: threefry.hash_arrays(xp, *words),
     constant=True,
     batch=_threefry2x32_batch,
-    loops=lambda *avals: loops.Map(_threefry2x32_scalar),    # two results
+    loops=lambda *avals: loops.Map(_threefry2x32_scalar),  # two results
     multiple_results=True,
 )
 

@@ -154,8 +154,7 @@ def _starts(name, shape, start_indices, allow_negative):
         start_indices = _unstacked(name, start_indices)
     if len(start_indices) != len(shape):
         raise ValueError(
-            f"{name}: needs one start per dimension of shape {shape}, but got "
-            f"{len(start_indices)}."
+            f"{name}: needs one start per dimension of shape {shape}, but got {len(start_indices)}."
         )
     if isinstance(allow_negative, bool):
         allow_negative = (allow_negative,) * len(shape)

@@ -103,9 +103,7 @@ def window_sizes(operand_shape, updates_shape, numbers: ScatterDimensionNumbers)
     """The extent of one update window in every dimension of the operand."""
     sizes = iter([updates_shape[dim] for dim in numbers.update_window_dims])
     without_window = numbers.inserted_window_dims + numbers.operand_batching_dims
-    return tuple(
-        1 if dim in without_window else next(sizes) for dim in range(len(operand_shape))
-    )
+    return tuple(1 if dim in without_window else next(sizes) for dim in range(len(operand_shape)))
 
 
 def check_dims(name: str, field: str, dims: tuple, rank: int, *, ordered: bool = True) -> None:

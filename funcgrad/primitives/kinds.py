@@ -28,8 +28,8 @@ from funcgrad.primitives.basis import (
 )
 
 __all__ = [
-    "ANY", "COMPLEX", "FLOATS", "INEXACT", "INTEGERS", "INTEGERS_BOOL", "NUMBERS", "ORDERED", "REALS",
-    "comparison", "dtype_limits", "elementwise", "linear", "minus_one", "one", "reduction",
+    "ANY", "COMPLEX", "FLOATS", "INEXACT", "INTEGERS", "INTEGERS_BOOL", "NUMBERS", "ORDERED",
+    "REALS", "comparison", "dtype_limits", "elementwise", "linear", "minus_one", "one", "reduction",
 ]  # fmt: skip
 
 
@@ -49,10 +49,12 @@ def elementwise(
     transpose: Rule | None = None,
     weak: Rule | None = None,
 ) -> Primitive:
-    """An operation on each element: `ufunc` (a NumPy function of the same meaning) or `value` computes it.
+    """An operation on each element: `ufunc` (a NumPy function of the same meaning) or `value`
+    computes it.
 
-    `accepts` is the set of operand dtypes, `result` the result's dtype (default: the operands'), `scalar(k, *xs)` one
-    lane of a compiled kernel. The derivative is stated in one of the forms of `Primitive`.
+    `accepts` is the set of operand dtypes, `result` the result's dtype (default: the operands'),
+    `scalar(k, *xs)` one lane of a compiled kernel. The derivative is stated in one of the forms of
+    `Primitive`.
     """
     if ufunc is not None and value is None:
 
@@ -117,7 +119,9 @@ def reduction(
     jvp: Rule | None = None,
     constant: bool = False,
 ) -> Primitive:
-    """A reduction over `axes` by the monoid `op`; without an identity, reducing nothing is an error."""
+    """A reduction over `axes` by the monoid `op`; without an identity, reducing nothing is an
+    error.
+    """
 
     def abstract(x: ShapedArray, *, axes: Sequence[int]) -> ShapedArray:
         if x.dtype not in accepts:

@@ -14,9 +14,7 @@ from funcgrad.core import dtypes
 from funcgrad.primitives.basis import operands
 from funcgrad.primitives.kinds import ANY, INTEGERS, INTEGERS_BOOL, comparison, elementwise
 
-eq_p = comparison(
-    "eq", accepts=ANY, ufunc="equal", scalar=lambda k, x, y: k.eq(x, y)
-)
+eq_p = comparison("eq", accepts=ANY, ufunc="equal", scalar=lambda k, x, y: k.eq(x, y))
 
 
 def eq(x, y):
@@ -24,9 +22,7 @@ def eq(x, y):
     return eq_p.bind(*operands(x, y))
 
 
-ne_p = comparison(
-    "ne", accepts=ANY, ufunc="not_equal", scalar=lambda k, x, y: k.ne(x, y)
-)
+ne_p = comparison("ne", accepts=ANY, ufunc="not_equal", scalar=lambda k, x, y: k.ne(x, y))
 
 
 def ne(x, y):
@@ -115,7 +111,9 @@ def _with_sign(dtype, signed: bool) -> np.dtype:
 
 
 def _shift_right(signed):
-    """Right shift of the same bits read as signed (fills with the sign) or unsigned (with zeros)."""
+    """Right shift of the same bits read as signed (fills with the sign) or unsigned (with
+    zeros).
+    """
 
     def value(xp, x, y):
         kind = _with_sign(x.dtype, signed)
@@ -124,8 +122,7 @@ def _shift_right(signed):
     return value
 
 
-shift_left_p = _on_integers(
-    "shift_left", ufunc="left_shift", scalar=lambda k, x, y: k.shl(x, y))
+shift_left_p = _on_integers("shift_left", ufunc="left_shift", scalar=lambda k, x, y: k.shl(x, y))
 
 
 def shift_left(x, y):
@@ -134,8 +131,10 @@ def shift_left(x, y):
 
 
 shift_right_logical_p = _on_integers(
-    "shift_right_logical", value=_shift_right(signed=False),
-    scalar=lambda k, x, y: k.shr_logical(x, y))
+    "shift_right_logical",
+    value=_shift_right(signed=False),
+    scalar=lambda k, x, y: k.shr_logical(x, y),
+)
 
 
 def shift_right_logical(x, y):
@@ -144,8 +143,10 @@ def shift_right_logical(x, y):
 
 
 shift_right_arithmetic_p = _on_integers(
-    "shift_right_arithmetic", value=_shift_right(signed=True),
-    scalar=lambda k, x, y: k.shr_arithmetic(x, y))
+    "shift_right_arithmetic",
+    value=_shift_right(signed=True),
+    scalar=lambda k, x, y: k.shr_arithmetic(x, y),
+)
 
 
 def shift_right_arithmetic(x, y):
@@ -158,7 +159,8 @@ def _population_count_value(xp, x):
 
 
 population_count_p = _on_integers(
-    "population_count", value=_population_count_value, scalar=lambda k, x: k.popcount(x))
+    "population_count", value=_population_count_value, scalar=lambda k, x: k.popcount(x)
+)
 
 
 def population_count(x):
@@ -170,7 +172,7 @@ def _clz_value(xp, x):
     bits = x.view(_with_sign(x.dtype, False))
     width = 8 * bits.dtype.itemsize
     shift = 1
-    while shift < width:            # copies the highest set bit into all below it
+    while shift < width:  # copies the highest set bit into all below it
         bits = bits | (bits >> shift)
         shift *= 2
     return (width - xp.bitwise_count(bits)).astype(x.dtype)

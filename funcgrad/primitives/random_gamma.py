@@ -1,7 +1,7 @@
 """Gamma numbers by rejection: each element draws with a key of its own until a draw is accepted.
 
-Marsaglia and Tsang, "A simple method for generating gamma variables" (2000). A primitive, so that its derivative can
-be implicit: the number moves with its parameter while its quantile is held.
+Marsaglia and Tsang, "A simple method for generating gamma variables" (2000). A primitive, so that
+its derivative can be implicit: the number moves with its parameter while its quantile is held.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _split(xp, keys, count):
 
 
 def _accepted_cubes(xp, keys, d, c):
-    """For each element the first cube that is accepted, with probability in proportion to the gamma density."""
+    """For each element the first cube that is accepted, with probability in proportion to the
+    gamma density.
+    """
     number = c.dtype.type
     cubes, todo = xp.ones_like(c), xp.arange(c.size)
     while todo.size:
@@ -97,12 +99,16 @@ def _random_gamma_value(xp, keys, a, *, log_space):
 
 
 def _random_gamma_abstract(keys, a, *, log_space):
-    physical = keys.dtype == dtypes.uint32              # in compiled programs keys are their words
+    physical = keys.dtype == dtypes.uint32  # in compiled programs keys are their words
     if not (physical or dtypes.is_key(keys.dtype)) or a.dtype not in FLOATS:
-        raise TypeError(f"random.gamma: needs keys and a floating parameter, but got {keys} and {a}.")
+        raise TypeError(
+            f"random.gamma: needs keys and a floating parameter, but got {keys} and {a}."
+        )
     shape = keys.shape[:-1] if physical else keys.shape
-    if a.shape[:len(shape)] != shape:
-        raise ValueError(f"random.gamma: the shape of {a} must begin with that of the keys, {shape}.")
+    if a.shape[: len(shape)] != shape:
+        raise ValueError(
+            f"random.gamma: the shape of {a} must begin with that of the keys, {shape}."
+        )
     return ShapedArray(a.shape, a.dtype)
 
 
@@ -119,7 +125,11 @@ def _slope(sample, a, log_space):
     if not log_space:
         return random_gamma_grad(a, sample)
     sample, aval = exp(sample), typeof(sample)
-    tiny = full(aval.shape, float(np.finfo(aval.dtype).tiny) if aval.dtype != dtypes.bfloat16 else 1e-38, aval.dtype)
+    tiny = full(
+        aval.shape,
+        float(np.finfo(aval.dtype).tiny) if aval.dtype != dtypes.bfloat16 else 1e-38,
+        aval.dtype,
+    )
     sample = select_n(eq(sample, 0), sample, tiny)
     return div(random_gamma_grad(a, sample), sample)
 
@@ -141,5 +151,7 @@ random_gamma_p = Primitive(
 
 
 def random_gamma(keys: Any, a: Any, *, log_space: bool = False) -> Any:
-    """Gamma numbers, or their logarithms, of parameters a; the shape of `a` begins with that of the keys."""
+    """Gamma numbers, or their logarithms, of parameters a; the shape of `a` begins with that of
+    the keys.
+    """
     return random_gamma_p.bind(keys, a, log_space=log_space)

@@ -26,9 +26,7 @@ from funcgrad.primitives.basis import (
     convert_element_type,
     full,
 )
-from funcgrad.primitives.elementwise.arithmetic import max as maximum
-from funcgrad.primitives.elementwise.arithmetic import max_p, min_p
-from funcgrad.primitives.elementwise.arithmetic import min as minimum
+from funcgrad.primitives.elementwise.arithmetic import max as maximum, max_p, min as minimum, min_p
 from funcgrad.primitives.kinds import dtype_limits
 from funcgrad.primitives.logic import and_p, ge_p, le_p, or_p
 from funcgrad.primitives.patches import window_elements

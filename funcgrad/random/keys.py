@@ -1,8 +1,9 @@
 """Keys: where random numbers come from.
 
-A key is two 32-bit words. `key` makes one of the type `key<fry>`; `PRNGKey` makes the raw `u32[2]` of older
-programs, and every function takes both. Nothing here has state: the same key gives the same numbers, and new
-keys come from `split` and `fold_in`. The numbers themselves are drawn in `samplers`.
+A key is two 32-bit words. `key` makes one of the type `key<fry>`; `PRNGKey` makes the raw `u32[2]`
+of older programs, and every function takes both. Nothing here has state: the same key gives the
+same numbers, and new keys come from `split` and `fold_in`. The numbers themselves are drawn in
+`samplers`.
 """
 
 from __future__ import annotations
@@ -28,16 +29,22 @@ def _check_implementation(name: str, impl: Any) -> None:
 
 
 def typed_key(name: str, key: Any, *, batched: bool = False) -> tuple[Any, bool]:
-    """The key with its type, and whether it came as raw words; errors speak for the function `name`."""
+    """The key with its type, and whether it came as raw words; errors speak for the function
+    `name`.
+    """
     if not hasattr(key, "dtype"):
-        raise TypeError(f"{name}: needs a key from random.key, random.PRNGKey or random.split, but got "
-                        f"{type(key).__name__}. Make one, for example with random.key(0).")
+        raise TypeError(
+            f"{name}: needs a key from random.key, random.PRNGKey or random.split, but got "
+            f"{type(key).__name__}. Make one, for example with random.key(0)."
+        )
     raw = not dtypes.is_key(key.dtype)
     typed = wrap_key_data(key) if raw else key
     shape = typeof(typed).shape
     if shape and not batched:
-        raise ValueError(f"{name}: needs a single key, but got an array of keys of shape {shape}. "
-                         "Use vmap to draw with each of them.")
+        raise ValueError(
+            f"{name}: needs a single key, but got an array of keys of shape {shape}. "
+            "Use vmap to draw with each of them."
+        )
     return typed, raw
 
 
@@ -47,10 +54,14 @@ def _as_given(key: Any, raw: bool) -> Any:
 
 def _seed(name: str, seed: Any) -> Any:
     if dtypes.is_key(getattr(seed, "dtype", None)):
-        raise TypeError(f"{name}: needs an integer seed, but got a key. Use split or fold_in for new keys.")
+        raise TypeError(
+            f"{name}: needs an integer seed, but got a key. Use split or fold_in for new keys."
+        )
     if np.ndim(seed):
-        raise TypeError(f"{name}: needs a scalar seed, but got an array of shape {np.shape(seed)}. "
-                        "Use vmap for many keys.")
+        raise TypeError(
+            f"{name}: needs a scalar seed, but got an array of shape {np.shape(seed)}. "
+            "Use vmap for many keys."
+        )
     if isinstance(seed, (int, np.integer)):
         return _word(name, int(seed))
     seed = jnp.asarray(seed)
@@ -60,9 +71,13 @@ def _seed(name: str, seed: Any) -> Any:
 
 
 def _word(name: str, seed: int) -> Any:
-    """An integer of default width: of a longer seed the low bits count, as for every key made before."""
+    """An integer of default width: of a longer seed the low bits count, as for every key made
+    before.
+    """
     if not -(1 << 63) <= seed < 1 << 63:
-        raise OverflowError(f"{name}: needs a seed of at most 64 bits, but got {seed}. Take it modulo 2**63.")
+        raise OverflowError(
+            f"{name}: needs a seed of at most 64 bits, but got {seed}. Take it modulo 2**63."
+        )
     return jnp.asarray(np.array(seed, np.int64).astype(dtypes.default_int()))
 
 
@@ -81,8 +96,10 @@ def key(seed: Any, *, impl: Any = None, dtype: Any = None) -> Any:
     return bits.random_seed(_seed("key", seed))
 
 
-def PRNGKey(seed: Any, *, impl: Any = None) -> Any:  # noqa: N802 (JAX's name)
-    """A raw key, `u32[2]`, from an integer. `key` makes the typed one, which cannot be mistaken for numbers."""
+def PRNGKey(seed: Any, *, impl: Any = None) -> Any:
+    """A raw key, `u32[2]`, from an integer. `key` makes the typed one, which cannot be mistaken
+    for numbers.
+    """
     _check_implementation("PRNGKey", impl)
     return bits.random_unwrap(bits.random_seed(_seed("PRNGKey", seed)))
 
@@ -92,8 +109,11 @@ def wrap_key_data(key_bits_array: Any, *, impl: Any = None, dtype: Any = None) -
     _check_implementation("wrap_key_data", impl if dtype is None else dtype)
     shape, given = np.shape(key_bits_array), key_bits_array.dtype
     if given != dtypes.uint32 or not shape or shape[-1] != 2:
-        raise TypeError(f"wrap_key_data: needs uint32 words of shape (..., 2), but got {given} of shape {shape}. "
-                        "Keys come from random.key, random.PRNGKey and random.split.")
+        raise TypeError(
+            f"wrap_key_data: needs uint32 words of shape (..., 2), but got {given} of shape "
+            f"{shape}. "
+            "Keys come from random.key, random.PRNGKey and random.split."
+        )
     return bits.random_wrap(jnp.asarray(key_bits_array))
 
 
@@ -133,5 +153,8 @@ def fold_in(key: Any, data: Any) -> Any:
     """The key that belongs to `key` and an integer scalar: one for each step, layer or device."""
     typed, raw = typed_key("fold_in", key)
     if np.ndim(data):
-        raise TypeError(f"fold_in: needs a scalar, but got an array of shape {np.shape(data)}. Use vmap for many.")
+        raise TypeError(
+            f"fold_in: needs a scalar, but got an array of shape {np.shape(data)}. Use vmap for "
+            "many."
+        )
     return _as_given(bits.random_fold_in(typed, jnp.asarray(data, dtype=dtypes.uint32)), raw)

@@ -1,7 +1,7 @@
 """Samplers that draw until a draw is accepted: gamma, Poisson, binomial and multinomial numbers.
 
-Gamma numbers come from a primitive of their own, in which each element stops when it is accepted. Poisson and
-binomial numbers draw for the whole shape at once until all elements are accepted.
+Gamma numbers come from a primitive of their own, in which each element stops when it is accepted.
+Poisson and binomial numbers draw for the whole shape at once until all elements are accepted.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad import lax
-from funcgrad import numpy as jnp
+from funcgrad import lax, numpy as jnp
 from funcgrad.core import dtypes
 from funcgrad.primitives.bits import random_split
 from funcgrad.primitives.random_gamma import random_gamma
@@ -19,14 +18,15 @@ from funcgrad.random.arguments import as_shape, float_dtype, integer_dtype, samp
 from funcgrad.random.keys import typed_key
 from funcgrad.random.samplers import uniform
 
-# ---- gamma ------------------------------------------------------------------------------------------
+# ---- gamma
+# ------------------------------------------------------------------------------------------
 
 
 def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Any:
     """Gamma numbers of shape parameter `a` and scale 1: density x**(a-1) exp(-x) / Gamma(a).
 
-    Differentiable in `a`, by implicit differentiation of the cumulative distribution. Small numbers underflow if
-    `a` is below about 0.1: `loggamma` gives their logarithms.
+    Differentiable in `a`, by implicit differentiation of the cumulative distribution. Small numbers
+    underflow if `a` is below about 0.1: `loggamma` gives their logarithms.
 
     >>> from funcgrad import random
     >>> random.gamma(random.key(0), 3.0, (2,)).shape
@@ -36,7 +36,9 @@ def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Any:
 
 
 def loggamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Any:
-    """Logarithms of gamma numbers, accurate for small `a`, where the numbers themselves are too small."""
+    """Logarithms of gamma numbers, accurate for small `a`, where the numbers themselves are too
+    small.
+    """
     return _gamma("loggamma", key, a, shape, dtype, log_space=True)
 
 
@@ -47,7 +49,8 @@ def _gamma(name: str, key: Any, a: Any, shape: Any, dtype: Any, log_space: bool)
     return random_gamma(typed, alpha, log_space=log_space)
 
 
-# ---- Poisson ----------------------------------------------------------------------------------------
+# ---- Poisson
+# ----------------------------------------------------------------------------------------
 
 _KNUTH_BELOW = 10.0
 
@@ -55,7 +58,8 @@ _KNUTH_BELOW = 10.0
 def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = None) -> Any:
     """Poisson numbers of rate `lam`, as integers.
 
-    Products of uniform numbers below a rate of 10 (Knuth), transformed rejection above (Hormann 1993, PTRS).
+    Products of uniform numbers below a rate of 10 (Knuth), transformed rejection above (Hormann
+    1993, PTRS).
     """
     typed, _ = typed_key("poisson", key)
     dtype, shape = integer_dtype("poisson", dtype), sample_shape("poisson", shape, lam)
@@ -112,14 +116,15 @@ def _poisson_by_rejection(key: Any, lam: Any, shape: tuple, dtype: np.dtype) -> 
     return lax.while_loop(unfinished, draw, start)[1].astype(dtype)
 
 
-# ---- binomial ---------------------------------------------------------------------------------------
+# ---- binomial
+# ---------------------------------------------------------------------------------------
 
 
 def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = None) -> Any:
     """The number of successes in `n` trials of probability `p`, as floating-point numbers.
 
-    Sums of geometric numbers while n p <= 10, transformed rejection above (Hormann 1993, BTRS). NaN where n or p
-    is negative or NaN.
+    Sums of geometric numbers while n p <= 10, transformed rejection above (Hormann 1993, BTRS). NaN
+    where n or p is negative or NaN.
     """
     typed, _ = typed_key("binomial", key)
     dtype, shape = float_dtype("binomial", dtype), sample_shape("binomial", shape, n, p)
@@ -139,11 +144,16 @@ def _binomial(key: Any, n: Any, p: Any, dtype: np.dtype) -> Any:
     few = bad_n | (n * q <= 10)
     n = jnp.floor(n)
     limit = float(jnp.finfo(dtype).max)
-    samples = jnp.where(few, _binomial_by_geometric(key, jnp.where(few, n, 0.0), q, limit),
-                        _binomial_by_rejection(key, jnp.where(few, 1e4, n), jnp.where(few, 0.5, q), limit))
+    samples = jnp.where(
+        few,
+        _binomial_by_geometric(key, jnp.where(few, n, 0.0), q, limit),
+        _binomial_by_rejection(key, jnp.where(few, 1e4, n), jnp.where(few, 0.5, q), limit),
+    )
     samples = jnp.where(bad_n | bad_q, jnp.nan, samples.astype(dtype))
     samples = jnp.where(infinite & ~(bad_n | bad_q), jnp.inf, samples)
-    return jnp.where(below_half | bad_n | jnp.isnan(p) | infinite, samples, n.astype(dtype) - samples)
+    return jnp.where(
+        below_half | bad_n | jnp.isnan(p) | infinite, samples, n.astype(dtype) - samples
+    )
 
 
 def _binomial_by_geometric(key: Any, n: Any, q: Any, limit: float) -> Any:
@@ -185,7 +195,9 @@ def _binomial_by_rejection(key: Any, n: Any, q: Any, limit: float) -> Any:
         k = jnp.floor((2 * a / us + b) * u + c)
         at_once = (us >= 0.07) & (v <= v_r)
         never = (k < 0) | (k > n)
-        accept = at_once | (~never & (jnp.log(v * alpha / (a / (us * us) + b)) <= _log_density(n, ratio, m, k)))
+        accept = at_once | (
+            ~never & (jnp.log(v * alpha / (a / (us * us) + b)) <= _log_density(n, ratio, m, k))
+        )
         return step + 1, jnp.where(accept, k, result), accepted | accept, key
 
     start = (0, jnp.full_like(q, -1), jnp.zeros(q.shape, bool), key)
@@ -194,16 +206,30 @@ def _binomial_by_rejection(key: Any, n: Any, q: Any, limit: float) -> Any:
 
 def _log_density(n: Any, ratio: Any, m: Any, k: Any) -> Any:
     """Logarithm of the binomial density at k over that at its mode m, by Stirling's series."""
-    return ((m + 0.5) * jnp.log((m + 1) / (ratio * (n - m + 1)))
-            + (n + 1) * jnp.log((n - m + 1) / (n - k + 1))
-            + (k + 0.5) * jnp.log(ratio * (n - k + 1) / (k + 1))
-            + _stirling_tail(m) + _stirling_tail(n - m) - _stirling_tail(k) - _stirling_tail(n - k))
+    return (
+        (m + 0.5) * jnp.log((m + 1) / (ratio * (n - m + 1)))
+        + (n + 1) * jnp.log((n - m + 1) / (n - k + 1))
+        + (k + 0.5) * jnp.log(ratio * (n - k + 1) / (k + 1))
+        + _stirling_tail(m)
+        + _stirling_tail(n - m)
+        - _stirling_tail(k)
+        - _stirling_tail(n - k)
+    )
 
 
 # log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi)/2 for k = 0, ..., 9: Hormann's table
-_STIRLING = (0.0810614667953272, 0.0413406959554092, 0.0276779256849983, 0.02079067210376509,
-             0.0166446911898211, 0.0138761288230707, 0.0118967099458917, 0.010411265261972,
-             0.00925546218271273, 0.00833056343336287)
+_STIRLING = (
+    0.0810614667953272,
+    0.0413406959554092,
+    0.0276779256849983,
+    0.02079067210376509,
+    0.0166446911898211,
+    0.0138761288230707,
+    0.0118967099458917,
+    0.010411265261972,
+    0.00925546218271273,
+    0.00833056343336287,
+)
 
 
 def _stirling_tail(k: Any) -> Any:

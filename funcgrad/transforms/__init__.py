@@ -1,1 +1,3 @@
-"""How programs are differentiated, transposed and batched. Read `partial`, `autodiff`, `transpose`, `batching`."""
+"""How programs are differentiated, transposed and batched. Read `partial`, `autodiff`,
+`transpose`, `batching`.
+"""

@@ -1,8 +1,8 @@
 """Forward differentiation and linearization: one trace serves both.
 
-An `AutodiffTrace` carries (primal, tangent) pairs. Primal work runs in its parent, tangent work in `tangents`: for
-`jvp` that is the parent too; for `linearize` it is a LinearTrace on the parent, which records what depends on a
-tangent. Reverse mode is linearization followed by transposition.
+An `AutodiffTrace` carries (primal, tangent) pairs. Primal work runs in its parent, tangent work in
+`tangents`: for `jvp` that is the parent too; for `linearize` it is a LinearTrace on the parent,
+which records what depends on a tangent. Reverse mode is linearization followed by transposition.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ class AutodiffTrace(Trace):
             return [o if is_zero(t) else AutodiffTracer(self, o, t) for o, t in zip(out, tangent)]
         return out if is_zero(tangent) else AutodiffTracer(self, out, tangent)
 
-    def _by_partials(self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any) -> Any:
+    def _by_partials(
+        self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any
+    ) -> Any:
         """The sum over operands of partial derivative times tangent."""
         total = None
         for partial, t in zip(primitive.partials, tangents):  # type: ignore[arg-type]
@@ -145,7 +147,9 @@ class AutodiffTrace(Trace):
         with running(self.tangents):
             return broadcast_in_dim(tangent, out.shape, ())
 
-    def _separately(self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any) -> Any:
+    def _separately(
+        self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any
+    ) -> Any:
         """Linear in each operand with the others held: one term per tangent."""
         total = None
         for i in primitive.multilinear:  # type: ignore[union-attr]
@@ -155,7 +159,9 @@ class AutodiffTrace(Trace):
                 total = term if total is None else self._tangent(add_p, (total, term), {}, out)
         return total
 
-    def _jointly(self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any) -> Any:
+    def _jointly(
+        self, primitive: Primitive, out: Any, primals: Any, tangents: Any, params: Any
+    ) -> Any:
         """Linear in a group of operands together: the operation on their tangents."""
         if len(primals) == 1:
             return self._tangent(primitive, tangents, params, out)
@@ -169,9 +175,15 @@ class AutodiffTrace(Trace):
         return self._tangent(primitive, operands, params, out)
 
 
-def _make_unit(signature: Any, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> units.Unit | None:
-    """Compiles the operation for these types; where that is not possible, it is never tried again."""
-    jaxpr = stage_rule(lambda *args: [primitive.bind(*args, **params)], [typeof(p) for p in primals])
+def _make_unit(
+    signature: Any, primitive: Primitive, primals: Any, tangents: Any, params: Any
+) -> units.Unit | None:
+    """Compiles the operation for these types; where that is not possible, it is never tried
+    again.
+    """
+    jaxpr = stage_rule(
+        lambda *args: [primitive.bind(*args, **params)], [typeof(p) for p in primals]
+    )
     unit = units.make(linearize_jaxpr(jaxpr, tuple(t is not None for t in tangents)))
     primitive.units[signature] = units.NEVER if unit is None else unit  # type: ignore[index]
     return unit
@@ -194,7 +206,9 @@ def jvp_flat(function: FlatFunction, primals: Sequence[Any], tangents: Sequence[
 
 
 class Linearized:
-    """The derivative of a function at a point: a recorded linear program and the values it mentions."""
+    """The derivative of a function at a point: a recorded linear program and the values it
+    mentions.
+    """
 
     def __init__(self, trace: LinearTrace, inputs: Sequence[Any], tangents: Sequence[Any]) -> None:
         self.eqns = trace.eqns
@@ -204,7 +218,9 @@ class Linearized:
         self.residuals = {var: x for x, var in trace.known.values()}
 
     def program(self) -> tuple[Jaxpr, list[Any]]:
-        """The program tangents -> tangents out (those that are not Zero), and the residuals, its first arguments."""
+        """The program tangents -> tangents out (those that are not Zero), and the residuals, its
+        first arguments.
+        """
         residuals = dict(self.residuals)
         eqns = units.expand(self.eqns, residuals)
         outputs = [o for o in self.outputs if o is not None]
@@ -225,14 +241,17 @@ def linearize_flat(function: FlatFunction, primals: Sequence[Any], varied: Seque
     return [p for p, _ in split], Linearized(unknowns, variables, [t for _, t in split])
 
 
-# ---- programs --------------------------------------------------------------------------------------
+# ---- programs
+# --------------------------------------------------------------------------------------
 
 
 @memoised
 def jvp_jaxpr(
     jaxpr: Jaxpr, nonzero: tuple[bool, ...], force: tuple[bool, ...] | None = None
 ) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """(arguments, their nonzero tangents) -> (outputs, their nonzero or forced tangents), and which those are."""
+    """(arguments, their nonzero tangents) -> (outputs, their nonzero or forced tangents), and
+    which those are.
+    """
     count = len(jaxpr.args)
     marks: list[Any] = []
 
@@ -282,5 +301,3 @@ def linearize_jaxpr(jaxpr: Jaxpr, nonzero: tuple[bool, ...]) -> Split:
 def nonzero_mask(tangents: Sequence[Any]) -> tuple[bool, ...]:
     """Which tangents are not Zero."""
     return tuple(not is_zero(t) for t in tangents)
-
-

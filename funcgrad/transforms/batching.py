@@ -30,7 +30,9 @@ class BatchTracer(Tracer):
 
 
 class BatchTrace(Trace):
-    """Maps one axis. Operations without a mapped operand are its parent's, unless they use the axis by name."""
+    """Maps one axis. Operations without a mapped operand are its parent's, unless they use the
+    axis by name.
+    """
 
     __slots__ = ("axis",)
 
@@ -72,7 +74,9 @@ class BatchTrace(Trace):
 
 
 def batch_flat(function: Any, axis: Axis, values: Sequence[Any], dims: Sequence[int | None]) -> Any:
-    """Results of the mapped function, and where the mapped dimension of each is (None: it does not depend on it)."""
+    """Results of the mapped function, and where the mapped dimension of each is (None: it does
+    not depend on it).
+    """
     trace = BatchTrace(current_trace(), axis)
     rows = [v if d is None else BatchTracer(trace, v, d) for v, d in zip(values, dims)]
     with running(trace):
@@ -85,7 +89,8 @@ def batch_flat(function: Any, axis: Axis, values: Sequence[Any], dims: Sequence[
 def batch_jaxpr(
     jaxpr: Jaxpr, axis: Axis, mapped: tuple[bool, ...], force: tuple[bool, ...] | None = None
 ) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """The program over rows: mapped arguments and outputs have a leading dimension. Also which outputs are mapped.
+    """The program over rows: mapped arguments and outputs have a leading dimension. Also which
+    outputs are mapped.
 
     `force` marks outputs that are mapped in any case.
     """

@@ -11,7 +11,9 @@ from funcgrad.core.stage import stage_rule
 
 
 def live_eqns(eqns: Sequence[Eqn], outputs: Sequence[Any]) -> tuple[list[Eqn], set[Var]]:
-    """The equations needed for `outputs` or for their effects, and all variables that those and `outputs` read."""
+    """The equations needed for `outputs` or for their effects, and all variables that those and
+    `outputs` read.
+    """
     live = {o for o in outputs if type(o) is Var}
     kept = []
     for e in reversed(eqns):

@@ -1,8 +1,8 @@
 """Partial evaluation: what can be computed now, and a program for what cannot.
 
-A `LinearTrace` is the trace of unknowns. An operation on known values goes to its parent; one with an unknown operand
-is recorded. Under `linearize` the unknowns are tangents and what is recorded is a linear program; under
-`partial_eval` they are whatever is not known yet. It is one mechanism.
+A `LinearTrace` is the trace of unknowns. An operation on known values goes to its parent; one with
+an unknown operand is recorded. Under `linearize` the unknowns are tangents and what is recorded is
+a linear program; under `partial_eval` they are whatever is not known yet. It is one mechanism.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class LinearTracer(Tracer):
 class LinearTrace(Trace):
     """Records operations that have an unknown operand; the others are its parent's.
 
-    `known` holds the values of the parent that recorded equations mention: the residuals, each once. With `strict` the
-    unknowns are tangents, and an operation that cannot be transposed is refused at once.
+    `known` holds the values of the parent that recorded equations mention: the residuals, each
+    once. With `strict` the unknowns are tangents, and an operation that cannot be transposed is
+    refused at once.
     """
 
     __slots__ = ("eqns", "known", "strict")
@@ -100,7 +101,9 @@ class LinearTrace(Trace):
         outs = [Var(aval) for aval in primitive.results(args, params)]
         effects = primitive.effects(params) if primitive.effects is not None else NO_EFFECTS
         source = None if self.parent is EVAL else user_source()
-        self.eqns.append(Eqn(primitive, [self.atom(a) for a in args], params, outs, effects, source))
+        self.eqns.append(
+            Eqn(primitive, [self.atom(a) for a in args], params, outs, effects, source)
+        )
         if primitive.multiple_results:
             return [LinearTracer(self, v) for v in outs]
         return LinearTracer(self, outs[0])
@@ -115,10 +118,11 @@ class LinearTrace(Trace):
 
 
 class Split:
-    """A program split in two. The known half computes some outputs and the residuals; the unknown half the rest.
+    """A program split in two. The known half computes some outputs and the residuals; the unknown
+    half the rest.
 
-    Residuals are variables of the known half, possibly its inputs (those a caller has already). Equal requests return
-    the same program, or every cache downstream would miss.
+    Residuals are variables of the known half, possibly its inputs (those a caller has already).
+    Equal requests return the same program, or every cache downstream would miss.
     """
 
     def __init__(
@@ -178,13 +182,15 @@ def partial_eval(
 ) -> Split:
     """Splits a program by which of its arguments are known.
 
-    `force_unknown` marks outputs that are wanted from the unknown half even if known. `policy(eqn)` says whether the
-    results of an equation may be kept as residuals; what may not is computed again in the unknown half.
+    `force_unknown` marks outputs that are wanted from the unknown half even if known. `policy(eqn)`
+    says whether the results of an equation may be kept as residuals; what may not is computed again
+    in the unknown half.
     """
     staged = StagingTrace(None)
     unknowns = LinearTrace(staged)
     inputs = [
-        StagingTracer(staged, v) if k else LinearTracer(unknowns, v) for v, k in zip(jaxpr.args, known)
+        StagingTracer(staged, v) if k else LinearTracer(unknowns, v)
+        for v, k in zip(jaxpr.args, known)
     ]
     with collector_paused():
         outs = eval_jaxpr(jaxpr, inputs, unknowns)
@@ -210,7 +216,9 @@ def partial_eval(
 def _pull(
     eqns: Sequence[Eqn], residuals: list[Var], constants: dict[Var, Any], policy: Policy | None
 ) -> tuple[list[Var], list[Eqn]]:
-    """Residuals that the policy allows, and the equations to compute the others from those again."""
+    """Residuals that the policy allows, and the equations to compute the others from those
+    again.
+    """
     if policy is None:
         return residuals, []
     needed, again = dict.fromkeys(residuals), []

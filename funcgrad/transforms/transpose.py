@@ -1,7 +1,7 @@
 """Transposition: from a linear program to the program of its adjoint, backward.
 
-The backward pass is one loop over the recorded equations in reverse. It pops each result's cotangent, asks the
-primitive for its operands', and adds those up.
+The backward pass is one loop over the recorded equations in reverse. It pops each result's
+cotangent, asks the primitive for its operands', and adds those up.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from funcgrad.transforms.partial import partial_eval
 def pull_back(eqns: Sequence[Eqn], values: dict[Var, Any], cotangents: dict[Var, Any]) -> None:
     """Carries cotangents from the results of linear equations to what they came from.
 
-    `values` holds the variables that are not linear; every other one is. On return `cotangents` holds those of
-    the program's linear inputs that are not zero.
+    `values` holds the variables that are not linear; every other one is. On return `cotangents`
+    holds those of the program's linear inputs that are not zero.
     """
     token = inherited.set(None)
     try:
@@ -48,7 +48,8 @@ def _cotangent_of(e: Eqn, cotangents: dict[Var, Any]) -> Any:
 def _pull_back_eqn(e: Eqn, ct: Any, values: dict[Var, Any], cotangents: dict[Var, Any]) -> None:
     rule = e.primitive.transpose or e.primitive.rule("transpose", "transposition")
     args = [
-        a.value if type(a) is Literal else values[a] if a in values else Linear(a.aval) for a in e.args
+        a.value if type(a) is Literal else values[a] if a in values else Linear(a.aval)
+        for a in e.args
     ]
     for a, operand, c in zip(e.args, args, rule(ct, *args, **e.params)):
         if c is not None and type(operand) is Linear and type(c) is not Zero:
@@ -65,7 +66,8 @@ def accumulate(cotangents: dict[Var, Any], var: Var, ct: Any) -> None:
 def backward_pass(
     jaxpr: Jaxpr, linear: Sequence[bool], values: Sequence[Any], cts: Sequence[Any]
 ) -> list[Any]:
-    """Cotangents of the arguments marked `linear`, Zero where there is none; `values` are the other arguments'.
+    """Cotangents of the arguments marked `linear`, Zero where there is none; `values` are the other
+    arguments'.
 
     Equations without a linear operand are evaluated first. Everything runs in the current trace.
     """
@@ -98,10 +100,11 @@ def transpose_jaxpr(
     force: bool = False,
     separate: bool = False,
 ) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """(non-linear arguments, nonzero cotangents) -> cotangents of the linear arguments, and which of them are nonzero.
+    """(non-linear arguments, nonzero cotangents) -> cotangents of the linear arguments, and which
+    of them are nonzero.
 
-    `force` returns all of them. `separate` splits the program first: for bodies that mix recomputation with
-    linear equations, as those of checkpoint.
+    `force` returns all of them. `separate` splits the program first: for bodies that mix
+    recomputation with linear equations, as those of checkpoint.
     """
     count = sum(not is_linear for is_linear in linear)
     marks: list[Any] = []
@@ -119,7 +122,9 @@ def transpose_jaxpr(
     return derive(function, avals), tuple(marks)
 
 
-def _separated(jaxpr: Jaxpr, linear: Sequence[bool], values: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
+def _separated(
+    jaxpr: Jaxpr, linear: Sequence[bool], values: Sequence[Any], cts: Sequence[Any]
+) -> list[Any]:
     """`backward_pass` for a program in which known work must be told from linear work first."""
     known = tuple(not is_linear for is_linear in linear)
     split = partial_eval(jaxpr, known, (True,) * len(jaxpr.outputs))

@@ -1,8 +1,9 @@
 """Operations met again and again outside of jit: linearized and transposed once for their types.
 
-Reverse mode on arrays spends most of its time not on numbers but on asking rules. An operation that comes for the third
-time with the same parameters and types becomes a `Unit`: its forward half (result and residuals) and its transpose as
-two compiled functions of buffers. Everything that traces sees ordinary equations: `expand` writes them out.
+Reverse mode on arrays spends most of its time not on numbers but on asking rules. An operation that
+comes for the third time with the same parameters and types becomes a `Unit`: its forward half
+(result and residuals) and its transpose as two compiled functions of buffers. Everything that
+traces sees ordinary equations: `expand` writes them out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Unit:
         self._backward: Any = None
 
     def residuals(self, buffers: Sequence[Any], outs: Sequence[Any]) -> list[Any]:
-        """What the backward half needs: operands (those numbered from 0) and further results (from -1 down)."""
+        """What the backward half needs: operands (those numbered from 0) and further results
+        (from -1 down).
+        """
         return [buffers[i] if i >= 0 else outs[-i] for i in self.given]
 
     def backward(self, residuals: Sequence[Any], ct: Any) -> list[Any]:
@@ -58,7 +61,9 @@ class Unit:
 
 
 def make(split: Split) -> Unit | None:
-    """The Unit of a linearized operation; None if its derivative is no plain linear program of its tangents."""
+    """The Unit of a linearized operation; None if its derivative is no plain linear program of
+    its tangents.
+    """
     plain = split.out_known == (True,) and split.unknown_eqns and not split.constants
     if not plain or split.unknown_outputs[0] in split.unknown_inputs:
         return None
@@ -76,8 +81,12 @@ def _unit_transpose(ct: Any, *operands: Linear, unit: Unit, residuals: Sequence[
 unit_p = Primitive("unit", transpose=_unit_transpose)
 
 
-def find(primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any]) -> Any:
-    """The operation's Unit; its signature if one should be made now; None if it should go the general way."""
+def find(
+    primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any]
+) -> Any:
+    """The operation's Unit; its signature if one should be made now; None if it should go the
+    general way.
+    """
     key: list[Any] = list(params.items()) if params else []
     for p, t in zip(primals, tangents):
         if type(p) is not ConcreteArray or (t is not None and type(t) is not LinearTracer):
@@ -94,7 +103,9 @@ def find(primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], 
     return signature
 
 
-def record(trace: Any, unit: Unit, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def record(
+    trace: Any, unit: Unit, primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[Any, Any]:
     """The operation's result, and its tangent as a variable of the linear trace."""
     buffers = [p._buffer for p in primals]
     outs = unit.forward(buffers)
@@ -130,7 +141,8 @@ def _written_out(e: Eqn, residuals: dict[Var, Any]) -> list[Eqn]:
     env[linear.outputs[0]] = e.outs[0]
     return [
         inner.replace(
-            args=[a if type(a) is Literal else env[a] for a in inner.args], outs=[env[o] for o in inner.outs]
+            args=[a if type(a) is Literal else env[a] for a in inner.args],
+            outs=[env[o] for o in inner.outs],
         )
         for inner in linear.eqns
     ]

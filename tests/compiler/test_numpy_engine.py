@@ -1,8 +1,9 @@
-"""The NumPy engine computes what the reference does, to the bit, and never touches what is not its own."""
+"""The NumPy engine computes what the reference does, to the bit, and never touches what is not
+its own.
+"""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import funcgrad as fg
 from funcgrad.backends import kernel_source
@@ -30,10 +31,16 @@ def check_equal(function, args):
 
 def check_separate(got, args):
     buffers = [x._buffer for x in got]
-    arrays = [b for b in [*buffers, *(a for a in args if isinstance(a, np.ndarray))] if isinstance(b, np.ndarray)]
+    arrays = [
+        b
+        for b in [*buffers, *(a for a in args if isinstance(a, np.ndarray))]
+        if isinstance(b, np.ndarray)
+    ]
     for i, a in enumerate(arrays):
         for b in arrays[i + 1 :]:
-            assert not np.may_share_memory(a, b) or any(a is c for c in args), "results share memory"
+            assert not np.may_share_memory(a, b) or any(a is c for c in args), (
+                "results share memory"
+            )
 
 
 @settings(max_examples=80)

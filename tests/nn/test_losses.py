@@ -238,7 +238,9 @@ def test_accuracy_counts_rows():
     assert float(nn.accuracy(LOGITS, LOGITS.argmax(1))) == 1.0
     expected = (LOGITS.argmax(1) == LABELS).mean()
     assert abs(float(nn.accuracy(LOGITS, LABELS)) - expected) < 1e-7
-    assert float(nn.accuracy(LOGITS, np.eye(5, dtype=np.float32)[LABELS])) == float(nn.accuracy(LOGITS, LABELS))
+    assert float(nn.accuracy(LOGITS, np.eye(5, dtype=np.float32)[LABELS])) == float(
+        nn.accuracy(LOGITS, LABELS)
+    )
     with pytest.raises(ValueError, match=r"must have shape \(6,\), but have \(6, 1\)"):
         nn.accuracy(LOGITS, LABELS[:, None])
 

@@ -37,7 +37,7 @@ OPERATORS = ARITHMETIC + BITS + COMPARISONS
 def described(x) -> tuple:
     if isinstance(x, tuple):
         return tuple(map(described, x))
-    weak = bool(x.weak_type) and x.dtype != np.bool_     # a weak bool means nothing
+    weak = bool(x.weak_type) and x.dtype != np.bool_  # a weak bool means nothing
     return str(x.dtype), x.shape, weak
 
 
@@ -72,7 +72,7 @@ def test_operators_have_the_types_of_jax_for_all_operands(function):
                 assert outcome(function, a, b) == outcome(jax_staged(function), x, y), (a, b)
 
 
-POWER_OF_BOOLS = {("int", "bool"), ("bool", "int")}     # jax forgets that the base was weak
+POWER_OF_BOOLS = {("int", "bool"), ("bool", "int")}  # jax forgets that the base was weak
 
 
 def described_pair(a, b) -> tuple[str, str]:
@@ -80,7 +80,9 @@ def described_pair(a, b) -> tuple[str, str]:
 
 
 def jax_staged(function):
-    """Types without running anything: eval_shape keeps weak types, Python numbers stay constants."""
+    """Types without running anything: eval_shape keeps weak types, Python numbers stay
+    constants.
+    """
 
     def call(*args):
         arrays = [x for x in args if not isinstance(x, (bool, int, float, complex))]
@@ -172,7 +174,15 @@ def test_numpy_arrays_defer_to_ours():
 
 def test_64_bits_that_were_asked_for_stay_without_a_switch():
     x = fnp.array([1, 2], "float64")
-    for result in (x + 1, x * 2.5, fnp.exp(x), x + fnp.ones(2), x / 3, x.sum(), grad(fnp.sin)(x[0])):
+    for result in (
+        x + 1,
+        x * 2.5,
+        fnp.exp(x),
+        x + fnp.ones(2),
+        x / 3,
+        x.sum(),
+        grad(fnp.sin)(x[0]),
+    ):
         assert result.dtype == np.float64
     assert (fnp.array([2**40], "int64") + 1).dtype == np.int64
     assert int((fnp.array([2**40], "int64") + 1)[0]) == 2**40 + 1

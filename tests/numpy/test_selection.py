@@ -36,8 +36,11 @@ ROWS = [
     ("take_along_axis", (X, i32(5, -1).reshape(2, 1), 1), {"mode": "fill"}),
     ("take_along_axis", (X, i32(5, -1).reshape(2, 1), 1), {"mode": "clip"}),
     ("take_along_axis", (X, i32(5, -1).reshape(2, 1), 1), {"mode": "fill", "fill_value": 4}),
-    ("take_along_axis", (X, i32(-1, 1).reshape(2, 1), 1), {"wrap_negative_indices": False,
-                                                        "mode": "fill"}),
+    (
+        "take_along_axis",
+        (X, i32(-1, 1).reshape(2, 1), 1),
+        {"wrap_negative_indices": False, "mode": "fill"},
+    ),
     ("take_along_axis", (X[:1], i32(0, 1, 2).reshape(3, 1), 1), {}),
     ("take_along_axis", (X, i32(0, 4), None), {}),
     ("take_along_axis", (X, i32(0, 1, 0).reshape(1, 3), 0), {}),
@@ -148,10 +151,7 @@ def test_where_maps_each_operand():
     condition, x, y = X > 2, X + 1, -X
     expected = np.where(condition, x, y)
     for axes in [(0, 0, 0), (0, None, 0), (None, 0, None), (0, None, None)]:
-        args = [
-            a if axis == 0 else a[0]
-            for a, axis in zip((condition, x, y), axes, strict=True)
-        ]
+        args = [a if axis == 0 else a[0] for a, axis in zip((condition, x, y), axes, strict=True)]
         expected = np.where(*[np.broadcast_to(a, X.shape) for a in args])
         np.testing.assert_array_equal(vmap(selection.where, in_axes=axes)(*args), expected)
 
@@ -222,8 +222,11 @@ def test_apply_along_axis_puts_results_in_place_of_the_axis():
         (lambda: selection.take(X, i32(9), mode="raise"), IndexError, "out of bounds"),
         (lambda: selection.take(EMPTY, i32(0), 0, mode="clip"), IndexError, "size 0"),
         (lambda: selection.take_along_axis(X, i32(0), 1), ValueError, "equal rank"),
-        (lambda: selection.take_along_axis(X, i32(*[0] * 3).reshape(3, 1), 1), ValueError,
-         "broadcast"),
+        (
+            lambda: selection.take_along_axis(X, i32(*[0] * 3).reshape(3, 1), 1),
+            ValueError,
+            "broadcast",
+        ),
         (lambda: selection.nonzero(np.float32(1)), ValueError, "rank 1 or more"),
         (lambda: selection.nonzero(X, size=3, fill_value=(1, 2, 3)), ValueError, "fill_value"),
         (lambda: selection.choose(i32(0, 5), [X[0, :2], X[1, :2]]), ValueError, "mode='wrap'"),

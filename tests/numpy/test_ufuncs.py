@@ -130,7 +130,7 @@ def assert_close(a: np.ndarray, b: np.ndarray, units: int) -> None:
     limits = fnp.finfo(a.dtype)
     wide = np.complex128 if a.dtype.kind == "c" else np.float64
     a, b = a.astype(wide), b.astype(wide)
-    if wide is np.complex128:       # jax overflows to NaN in the middle of complex formulas
+    if wide is np.complex128:  # jax overflows to NaN in the middle of complex formulas
         a, b = a[np.isfinite(b)], b[np.isfinite(b)]
     # jax flushes subnormal numbers to zero
     tiny = float(limits.tiny) * 1.01
@@ -226,7 +226,7 @@ def test_isclose_and_its_tolerances():
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint16], ids=str)
 def test_common_divisors_equal_jax(name, dtype):
     x = np.array([0, 1, 2, 12, 18, 10, 7, 5, 0], dtype)
-    y = np.array([0, 5, 4, 6, 12, 15, 0, 3, 9], dtype)      # small: lcm wraps in 8 bits otherwise
+    y = np.array([0, 5, 4, 6, 12, 15, 0, 3, 9], dtype)  # small: lcm wraps in 8 bits otherwise
     sign = -1 if np.dtype(dtype).kind == "i" else 1
     for args in [(x, y), (x[:, None], y), (x, 6), (x * sign, y), (12, 18)]:
         assert_same(getattr(fnp, name)(*args), getattr(jnp, name)(*args), 0)

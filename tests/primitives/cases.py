@@ -1,7 +1,7 @@
 """The table of primitives: one row or more for each, put through all laws by `test_laws.py`.
 
-A row gives operands (made anew from a seed, so that batching can stack different ones) and parameters. The rows stand
-in `cases_<family>.py`, each in a list named CASES.
+A row gives operands (made anew from a seed, so that batching can stack different ones) and
+parameters. The rows stand in `cases_<family>.py`, each in a list named CASES.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def exactly(value: Any, dtype: Any = None) -> Maker:
 class Case:
     """One row: operands and one or more sets of parameters.
 
-    `skip` names laws that do not apply, with the reason: derivative, transpose, batch, second, jit, loops.
-    `tolerance` is relative, for the derivative laws (which run in float64).
+    `skip` names laws that do not apply, with the reason: derivative, transpose, batch, second, jit,
+    loops. `tolerance` is relative, for the derivative laws (which run in float64).
     """
 
     primitive: Primitive

@@ -17,17 +17,32 @@ CASES = [
             dict(shape=(3, 2, 1), broadcast_dimensions=(0, 2)),
         ],
     ),
-    Case(b.broadcast_in_dim_p, [integers(0, 9, 2, dtype="uint8")], dict(shape=(2, 0, 2), broadcast_dimensions=(2,))),
-    Case(b.reshape_p, [normal(2, 6)], [dict(new_sizes=(3, 4)), dict(new_sizes=(12,)), dict(new_sizes=(2, 1, 6, 1))]),
+    Case(
+        b.broadcast_in_dim_p,
+        [integers(0, 9, 2, dtype="uint8")],
+        dict(shape=(2, 0, 2), broadcast_dimensions=(2,)),
+    ),
+    Case(
+        b.reshape_p,
+        [normal(2, 6)],
+        [dict(new_sizes=(3, 4)), dict(new_sizes=(12,)), dict(new_sizes=(2, 1, 6, 1))],
+    ),
     Case(b.reshape_p, [normal()], dict(new_sizes=(1, 1))),
     Case(b.reshape_p, [normal(0, 3, dtype="bfloat16")], dict(new_sizes=(3, 0))),
     Case(
         b.transpose_p,
         [normal(2, 3, 4)],
-        [dict(permutation=p) for p in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))],
+        [
+            dict(permutation=p)
+            for p in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+        ],
     ),
     Case(b.transpose_p, [bools(2, 3)], dict(permutation=(1, 0))),
-    Case(b.reduce_sum_p, [normal(2, 3, 4)], [dict(axes=a) for a in ((0,), (1,), (2,), (0, 2), (0, 1, 2), ())]),
+    Case(
+        b.reduce_sum_p,
+        [normal(2, 3, 4)],
+        [dict(axes=a) for a in ((0,), (1,), (2,), (0, 2), (0, 1, 2), ())],
+    ),
     Case(b.reduce_sum_p, [integers(-99, 99, 3, 4, dtype="int8")], dict(axes=(1,))),
     Case(b.reduce_sum_p, [normal(3, 4, dtype="complex64")], dict(axes=(0,))),
     Case(b.reduce_sum_p, [normal(3, 400, dtype="bfloat16")], dict(axes=(1,))),
@@ -63,9 +78,15 @@ CASES = [
     *(
         Case(b.convert_element_type_p, [arg], [dict(new_dtype=t, weak_type=False) for t in types])
         for arg, types in (
-            (normal(3), (dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.complex64, dtypes.bool_)),
+            (
+                normal(3),
+                (dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.complex64, dtypes.bool_),
+            ),
             (uniform(-300, 300, 5), (dtypes.int8, dtypes.uint8, dtypes.int32)),
-            (exactly([np.nan, np.inf, -np.inf, 1e20], np.float32), (dtypes.int32, dtypes.int64, dtypes.uint16)),
+            (
+                exactly([np.nan, np.inf, -np.inf, 1e20], np.float32),
+                (dtypes.int32, dtypes.int64, dtypes.uint16),
+            ),
             (integers(-300, 300, 5), (dtypes.int8, dtypes.uint8, dtypes.float32, dtypes.bool_)),
             (bools(4), (dtypes.int32, dtypes.float32, dtypes.complex64)),
             (normal(3, dtype="complex64"), (dtypes.float32, dtypes.complex128)),
@@ -77,4 +98,6 @@ CASES = [
 for case in CASES:
     if case.primitive is b.convert_element_type_p:
         case.skip = {"derivative": "rounds", "second": "rounds", "transpose": "rounds"}
-CASES.append(Case(b.convert_element_type_p, [normal(3)], dict(new_dtype=dtypes.float64, weak_type=False)))
+CASES.append(
+    Case(b.convert_element_type_p, [normal(3)], dict(new_dtype=dtypes.float64, weak_type=False))
+)

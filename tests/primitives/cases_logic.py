@@ -39,17 +39,16 @@ def amounts(dtype: str) -> Maker:
 
 
 CASES = [
-    *(Case(p, args) for p in COMPARISONS
-      for args in ([few(2, 3), few(2, 3)], [few(), few(2, 3)], [few(4), few()], [few(0), few(0)])),
-    *(Case(p, [few(6, dtype=dtype), few(6, dtype=dtype)], name=dtype) for p in COMPARISONS
-      for dtype in ("uint8", "float32", "bfloat16", "float64")),
-    *(Case(p, [exactly([np.nan, 1, np.inf, -0.0], "float32"), exactly([np.nan, np.nan, np.inf, 0.0], "float32")],
-           name="special") for p in COMPARISONS),
-    *(Case(p, [bools(6), bools(6)], name="bool") for p in (*COMPARISONS, *BITWISE)),
-    *(Case(p, [normal(3, dtype="complex64")] * 2, name="complex") for p in COMPARISONS[:2]),
-    *(Case(p, [whole_range(dtype), whole_range(dtype)], name=dtype) for p in BITWISE for dtype in INTEGERS),
+    *(Case(p, args) for p in COMPARISONS       for args in ([few(2, 3), few(2, 3)], [few(), few(2,
+    3)], [few(4), few()], [few(0), few(0)])), *(Case(p, [few(6, dtype=dtype), few(6, dtype=dtype)],
+    name=dtype) for p in COMPARISONS       for dtype in ("uint8", "float32", "bfloat16",
+    "float64")), *(Case(p, [exactly([np.nan, 1, np.inf, -0.0], "float32"), exactly([np.nan, np.nan,
+    np.inf, 0.0], "float32")], name="special") for p in COMPARISONS), *(Case(p, [bools(6),
+    bools(6)], name="bool") for p in (*COMPARISONS, *BITWISE)), *(Case(p, [normal(3,
+    dtype="complex64")] * 2, name="complex") for p in COMPARISONS[:2]), *(Case(p,
+    [whole_range(dtype), whole_range(dtype)], name=dtype) for p in BITWISE for dtype in INTEGERS),
     *(Case(p, [integers(0, 9), integers(0, 9, 2, 3)], name="rank 0") for p in (*BITWISE, *SHIFTS)),
-    Case(logic.not_p, [bools(4)]),
-    *(Case(p, [whole_range(dtype)], name=dtype) for p in (logic.not_p, *COUNTS) for dtype in INTEGERS),
-    *(Case(p, [whole_range(dtype), amounts(dtype)], name=dtype) for p in SHIFTS for dtype in INTEGERS),
+    Case(logic.not_p, [bools(4)]), *(Case(p, [whole_range(dtype)], name=dtype) for p in
+    (logic.not_p, *COUNTS) for dtype in INTEGERS), *(Case(p, [whole_range(dtype), amounts(dtype)],
+    name=dtype) for p in SHIFTS for dtype in INTEGERS),
 ]  # fmt: skip

@@ -1,6 +1,8 @@
-"""Rows for special functions, away from poles and from where a difference quotient loses its digits.
+"""Rows for special functions, away from poles and from where a difference quotient loses its
+digits.
 
-Derivatives in some operands are refused on purpose; test_special.py has those operands in which there is one.
+Derivatives in some operands are refused on purpose; test_special.py has those operands in which
+there is one.
 """
 
 from funcgrad.primitives.activation import relu_p

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad import numpy as fnp
-from funcgrad import random
+from funcgrad import numpy as fnp, random
 from funcgrad.core.primitive import Primitive
-from funcgrad.primitives import bits as b
-from funcgrad.primitives import threefry
+from funcgrad.primitives import bits as b, threefry
 from funcgrad.primitives.random_gamma import random_gamma, random_gamma_p
 
 # Random123's known answers for threefry2x32 with 20 rounds: key, counter, result

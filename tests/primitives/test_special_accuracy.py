@@ -119,7 +119,9 @@ def test_erf_inv_inverts_a_neighbour(dtype):
     """Its argument's square is rounded (so that normal numbers agree with jax's): the result is
     that for an argument off by as much, which near 1 is many units of the result."""
     rng = np.random.default_rng(0)
-    x = np.concatenate([rng.uniform(-1, 1, 300), 1 - np.exp(rng.uniform(-14, -1, 300))]).astype(dtype)
+    x = np.concatenate([rng.uniform(-1, 1, 300), 1 - np.exp(rng.uniform(-14, -1, 300))]).astype(
+        dtype
+    )
     with mp.workdps(30):
         back = np.array([float(mp.erf(mp.mpf(float(y))) - mp.mpf(float(v)))
                          for y, v in zip(np.asarray(f.erf_inv(x)), x, strict=True)])  # fmt: skip

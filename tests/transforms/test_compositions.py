@@ -1,4 +1,6 @@
-"""A few functions under every stack of up to three transformations, against jax and against differences."""
+"""A few functions under every stack of up to three transformations, against jax and against
+differences.
+"""
 
 from __future__ import annotations
 
@@ -79,16 +81,21 @@ def custom(lib: Any, jnp: Any, x: Any) -> Any:
 
 
 FUNCTIONS = [
-    elementwise, shared, contraction, indexing, jitted, closed_over, checkpointed, scanned, branching, looping, custom,
+    elementwise, shared, contraction, indexing, jitted, closed_over, checkpointed, scanned,
+    branching, looping, custom,
 ]  # fmt: skip
 
 # Each keeps a function of one vector to one scalar, so that any stack can be built.
 STACKABLE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "grad": lambda lib, jnp, f: lambda x: jnp.sum(jnp.sin(lib.grad(f)(x))),
     "jvp": lambda lib, jnp, f: lambda x: lib.jvp(f, (x,), (jnp.cos(x),))[1],
-    "vjp": lambda lib, jnp, f: lambda x: jnp.sum(lib.vjp(f, x)[1](jnp.asarray(2.0, x.dtype))[0] * x),
+    "vjp": lambda lib, jnp, f: (
+        lambda x: jnp.sum(lib.vjp(f, x)[1](jnp.asarray(2.0, x.dtype))[0] * x)
+    ),
     "linearize": lambda lib, jnp, f: lambda x: lib.linearize(f, x)[1](x),
-    "vmap": lambda lib, jnp, f: lambda x: jnp.sum(lib.vmap(lambda s: f(x * s))(jnp.asarray([1.0, 0.5], x.dtype))),
+    "vmap": lambda lib, jnp, f: (
+        lambda x: jnp.sum(lib.vmap(lambda s: f(x * s))(jnp.asarray([1.0, 0.5], x.dtype)))
+    ),
     "jit": lambda lib, jnp, f: lib.jit(f),
     "checkpoint": lambda lib, jnp, f: lib.checkpoint(f),
 }
@@ -109,7 +116,7 @@ STACKS = [s for n in (1, 2) for s in itertools.product(STACKABLE, repeat=n)] + [
 
 
 def build(lib: Any, jnp: Any, function: Any, stack: tuple[str, ...]) -> Any:
-    f: Any = lambda x: function(lib, jnp, x)  # noqa: E731 - rebound below
+    f: Any = lambda x: function(lib, jnp, x)
     for name in stack:
         f = STACKABLE[name](lib, jnp, f)
     return f

@@ -1,4 +1,6 @@
-"""Dead code: what no output and no effect needs. The same pass derives smaller programs for transforms."""
+"""Dead code: what no output and no effect needs. The same pass derives smaller programs for
+transforms.
+"""
 
 from funcgrad.transforms.dce import drop_dead
 

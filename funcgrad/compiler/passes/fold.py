@@ -1,4 +1,6 @@
-"""Constants computed once: equations without variable operands, where the result is small enough to keep."""
+"""Constants computed once: equations without variable operands, where the result is small enough
+to keep.
+"""
 
 from __future__ import annotations
 

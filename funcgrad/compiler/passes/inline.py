@@ -1,7 +1,7 @@
 """Calls become their bodies: jit and custom rules, once differentiation is over, are only calls.
 
-What recomputes on purpose (`checkpoint`) is another kind of call and stays one, so that no later pass can merge the
-recomputation with what it repeats.
+What recomputes on purpose (`checkpoint`) is another kind of call and stays one, so that no later
+pass can merge the recomputation with what it repeats.
 """
 
 from __future__ import annotations

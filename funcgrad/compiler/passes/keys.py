@@ -1,6 +1,8 @@
-"""Keys become the words they are: `key<fry>[...]` is `u32[..., 2]`, and what is random becomes the hash of counters.
+"""Keys become the words they are: `key<fry>[...]` is `u32[..., 2]`, and what is random becomes the
+hash of counters.
 
-Operations that only move keys (index, reshape, select) move rows of words, by their rule for batching.
+Operations that only move keys (index, reshape, select) move rows of words, by their rule for
+batching.
 """
 
 from __future__ import annotations
@@ -16,9 +18,15 @@ from funcgrad.core.dtypes import is_key
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Var, memoised
 from funcgrad.core.primitive import Construct, Primitive
 from funcgrad.core.source import inherited
-from funcgrad.core.stage import StagingTrace, StagingTracer
+from funcgrad.core.stage import StagingTrace
 from funcgrad.core.trace import Axis, running
-from funcgrad.primitives.basis import broadcast_in_dim, convert_element_type, full, moveaxis, reshape
+from funcgrad.primitives.basis import (
+    broadcast_in_dim,
+    convert_element_type,
+    full,
+    moveaxis,
+    reshape,
+)
 from funcgrad.primitives.bits import (
     random_bits_p,
     random_clone_p,
@@ -67,7 +75,10 @@ def physical_keys(jaxpr: Jaxpr) -> Jaxpr:
     closed, _ = trace.close(held, outputs)
     # Constants that rules made stand first; the program's own follow.
     return Jaxpr(
-        closed.inputs, closed.eqns, closed.outputs, [*closed.consts, *map(physical_constant, jaxpr.consts)]
+        closed.inputs,
+        closed.eqns,
+        closed.outputs,
+        [*closed.consts, *map(physical_constant, jaxpr.consts)],
     )
 
 
@@ -84,7 +95,9 @@ def on_words(trace: StagingTrace, e: Eqn, operands: Sequence[Any]) -> Sequence[A
     if e.primitive in RANDOM:
         return [RANDOM[e.primitive](*operands, **e.params)]
     if isinstance(e.primitive, Construct):
-        return e.primitive.bind(*operands, **{k: _physical_programs(v) for k, v in e.params.items()})
+        return e.primitive.bind(
+            *operands, **{k: _physical_programs(v) for k, v in e.params.items()}
+        )
     if all(d is None for d in dims):
         out = trace.process(e.primitive, operands, e.params)
         return out if e.primitive.multiple_results else [out]
@@ -102,7 +115,8 @@ def _physical_programs(param: Any) -> Any:
     return param
 
 
-# ---- what is random ------------------------------------------------------------------------------------
+# ---- what is random
+# ------------------------------------------------------------------------------------
 
 
 def _word(keys: Any, i: int) -> Any:
@@ -127,7 +141,9 @@ def _counters(count: int) -> tuple[Any, Any]:
     if count <= 1 << 32:
         return WORD.type(0), iota(WORD, count)
     wide = iota(dtypes.uint64, count)
-    return convert_element_type(shift_right_logical(wide, 32), WORD), convert_element_type(wide, WORD)
+    return convert_element_type(shift_right_logical(wide, 32), WORD), convert_element_type(
+        wide, WORD
+    )
 
 
 def _hashes(keys: Any, count: int) -> list[Any]:
@@ -138,7 +154,9 @@ def _hashes(keys: Any, count: int) -> list[Any]:
     counters = list(_counters(count))
     if rank:
         words = [broadcast_in_dim(w, shape, range(rank)) for w in words]
-        counters = [c if typeof(c).ndim == 0 else broadcast_in_dim(c, shape, (rank,)) for c in counters]
+        counters = [
+            c if typeof(c).ndim == 0 else broadcast_in_dim(c, shape, (rank,)) for c in counters
+        ]
     return threefry2x32(*words, *counters)
 
 

@@ -33,12 +33,15 @@ def _reshaped(program: Rewriter, x: Atom, shape: tuple[Any, ...]) -> Atom:
     return x if x.aval.shape == shape else program.emit(reshape_p, x, new_sizes=shape)
 
 
-# ---- reshape, squeeze, transpose -----------------------------------------------------------------------
+# ---- reshape, squeeze, transpose
+# -----------------------------------------------------------------------
 
 
 @rule(reshape_p, squeeze_p)
 def reshape_once(program: Rewriter, e: Eqn) -> Atom | None:
-    """reshape(reshape x) -> reshape x; squeeze is a reshape; a reshape to its own shape is nothing"""
+    """reshape(reshape x) -> reshape x; squeeze is a reshape; a reshape to its own shape is
+    nothing
+    """
     x = e.args[0]
     inner = program.definition(x, reshape_p)
     if inner is not None:
@@ -56,7 +59,9 @@ def moves_equal_elements(program: Rewriter, e: Eqn) -> Atom | None:
     filled = program.definition(e.args[0], broadcast_in_dim_p)
     if not _shape(e):
         return filled.args[0]  # type: ignore[union-attr]
-    return program.emit(broadcast_in_dim_p, filled.args[0], shape=_shape(e), broadcast_dimensions=())  # type: ignore[union-attr]
+    return program.emit(
+        broadcast_in_dim_p, filled.args[0], shape=_shape(e), broadcast_dimensions=()
+    )  # type: ignore[union-attr]
 
 
 @rule(transpose_p)
@@ -83,7 +88,8 @@ def transpose_moves_ones(program: Rewriter, e: Eqn) -> Atom | None:
     return _reshaped(program, x, _shape(e)) if moved == sorted(moved) else None
 
 
-# ---- broadcast -----------------------------------------------------------------------------------------
+# ---- broadcast
+# -----------------------------------------------------------------------------------------
 
 
 @rule(broadcast_in_dim_p)
@@ -94,7 +100,9 @@ def broadcast_once(program: Rewriter, e: Eqn) -> Atom | None:
         return None
     outer = e.params["broadcast_dimensions"]
     dims = tuple(outer[d] for d in inner.params["broadcast_dimensions"])
-    return program.emit(broadcast_in_dim_p, inner.args[0], shape=_shape(e), broadcast_dimensions=dims)
+    return program.emit(
+        broadcast_in_dim_p, inner.args[0], shape=_shape(e), broadcast_dimensions=dims
+    )
 
 
 @rule(broadcast_in_dim_p)
@@ -108,24 +116,35 @@ def broadcast_of_reshape(program: Rewriter, e: Eqn) -> Atom | None:
     if [middle[d] for d in kept] != list(source):
         return None
     dims = tuple(e.params["broadcast_dimensions"][d] for d in kept)
-    return program.emit(broadcast_in_dim_p, inner.args[0], shape=_shape(e), broadcast_dimensions=dims)
+    return program.emit(
+        broadcast_in_dim_p, inner.args[0], shape=_shape(e), broadcast_dimensions=dims
+    )
 
 
 @rule(broadcast_in_dim_p)
 def broadcast_repeats_nothing(program: Rewriter, e: Eqn) -> Atom | None:
     """a broadcast that only puts in dimensions of extent 1 -> reshape"""
     x, dims = e.args[0], e.params["broadcast_dimensions"]
-    if type(x) is Literal or list(dims) != sorted(dims) or _without_ones(x.aval.shape) != _without_ones(_shape(e)):
+    if (
+        type(x) is Literal
+        or list(dims) != sorted(dims)
+        or _without_ones(x.aval.shape) != _without_ones(_shape(e))
+    ):
         return None
     return _reshaped(program, x, _shape(e))
 
 
-# ---- reductions over dimensions of extent 1 ------------------------------------------------------------
+# ---- reductions over dimensions of extent 1
+# ------------------------------------------------------------
 
 
-@rule(reduce_sum_p, reduce_max_p, reduce_min_p, reduce_prod_p, reduce_and_p, reduce_or_p, reduce_xor_p)
+@rule(
+    reduce_sum_p, reduce_max_p, reduce_min_p, reduce_prod_p, reduce_and_p, reduce_or_p, reduce_xor_p
+)
 def reduce_over_ones(program: Rewriter, e: Eqn) -> Atom | None:
-    """a reduction over extents of 1 -> reshape; such axes leave a longer reduction. A sum of one -0.0 keeps its sign"""
+    """a reduction over extents of 1 -> reshape; such axes leave a longer reduction. A sum of one
+    -0.0 keeps its sign
+    """
     (x,), axes = e.args, e.params["axes"]
     ones = [d for d in axes if x.aval.shape[d] == 1]
     if not ones:
@@ -137,7 +156,8 @@ def reduce_over_ones(program: Rewriter, e: Eqn) -> Atom | None:
     return program.emit(e.primitive, smaller, **{**e.params, "axes": rest})
 
 
-# ---- slices, joins, copies -----------------------------------------------------------------------------
+# ---- slices, joins, copies
+# -----------------------------------------------------------------------------
 
 
 @rule(slice_p)
@@ -166,7 +186,9 @@ def _moved(indices: tuple[int, ...], d: int, begin: int) -> tuple[int, ...]:
     return (*indices[:d], indices[d] - begin, *indices[d + 1 :])
 
 
-def _sliced(program: Rewriter, x: Atom, e: Eqn, start: tuple[int, ...], limit: tuple[int, ...]) -> Atom:
+def _sliced(
+    program: Rewriter, x: Atom, e: Eqn, start: tuple[int, ...], limit: tuple[int, ...]
+) -> Atom:
     if limit == x.aval.shape and not any(start) and e.params["strides"] is None:
         return x
     return program.emit(

@@ -1,7 +1,8 @@
 """Common subexpressions: equal equations on equal operands are computed once.
 
-Equations are hashed as they come, so that equal chains of any length fall together in one walk. What has effects is
-never shared, and neither is a checkpoint, whose purpose is to be computed again.
+Equations are hashed as they come, so that equal chains of any length fall together in one walk.
+What has effects is never shared, and neither is a checkpoint, whose purpose is to be computed
+again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Local algebra: a table of rules by primitive, each offered an equation of the program being written.
+"""Local algebra: a table of rules by primitive, each offered an equation of the program being
+written.
 
-A rule returns what stands for the equation's result, or None. Unless its line says otherwise it is exact in IEEE
-arithmetic, for NaN, infinities and the sign of zero too. Rules on shapes are in `reshape_rules`.
+A rule returns what stands for the equation's result, or None. Unless its line says otherwise it is
+exact in IEEE arithmetic, for NaN, infinities and the sign of zero too. Rules on shapes are in
+`reshape_rules`.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ def _negated(program: Rewriter, x: Atom) -> Atom | None:
     return None if e is None else e.args[0]
 
 
-# ---- sums ----------------------------------------------------------------------------------------------
+# ---- sums
+# ----------------------------------------------------------------------------------------------
 
 
 @rule(add_p)
@@ -126,7 +129,8 @@ def negative_twice(program: Rewriter, e: Eqn) -> Atom | None:
     return _negated(program, e.args[0])
 
 
-# ---- products ------------------------------------------------------------------------------------------
+# ---- products
+# ------------------------------------------------------------------------------------------
 
 
 def number(value: Any, like: Atom) -> Literal:
@@ -196,7 +200,8 @@ def small_power(program: Rewriter, e: Eqn) -> Atom | None:
     return None
 
 
-# ---- selection and order -------------------------------------------------------------------------------
+# ---- selection and order
+# -------------------------------------------------------------------------------
 
 
 @rule(select_n_p)
@@ -232,7 +237,9 @@ def remember_rectified(program: Rewriter, e: Eqn) -> Atom | None:
 
 @rule(gt_p)
 def sign_of_rectified(program: Rewriter, e: Eqn) -> Atom | None:
-    """x > 0 -> y > 0 where y = max(x, 0) is computed anyway: x itself may be forgotten. NaN agrees"""
+    """x > 0 -> y > 0 where y = max(x, 0) is computed anyway: x itself may be forgotten. NaN
+    agrees
+    """
     x, y = e.args
     rectified = program.atom(program.notes[x]) if x in program.notes else None
     if rectified is None or not is_fill(program, y, 0):
@@ -247,7 +254,8 @@ def not_twice(program: Rewriter, e: Eqn) -> Atom | None:
     return None if inner is None else inner.args[0]
 
 
-# ---- identities and conversions ------------------------------------------------------------------------
+# ---- identities and conversions
+# ------------------------------------------------------------------------
 
 
 @rule(stop_gradient_p)
@@ -281,7 +289,11 @@ def convert_twice(program: Rewriter, e: Eqn) -> Atom | None:
     if x.aval.dtype == final:
         return x
     # a float beyond an integer type's range is clamped, an integer wraps
-    clamped = dtypes.is_inexact(middle) and dtypes.is_integer(final) and not dtypes.is_inexact(x.aval.dtype)
+    clamped = (
+        dtypes.is_inexact(middle)
+        and dtypes.is_integer(final)
+        and not dtypes.is_inexact(x.aval.dtype)
+    )
     if clamped and not holds(final, x.aval.dtype):
         return None
     return program.emit(convert_element_type_p, x, **e.params)
@@ -298,16 +310,21 @@ def holds(wide: np.dtype, narrow: np.dtype) -> bool:
     return np.can_cast(narrow, wide, "safe")
 
 
-# ---- operands that repeat a smaller one ----------------------------------------------------------------
+# ---- operands that repeat a smaller one
+# ----------------------------------------------------------------
 
 
 def _shrink(program: Rewriter, e: Eqn) -> Atom | None:
-    """map(broadcast x, y) -> map(x, y) for x of rank 0; map(broadcast x, broadcast y) -> broadcast map(x, y)"""
+    """map(broadcast x, y) -> map(x, y) for x of rank 0; map(broadcast x, broadcast y) ->
+    broadcast map(x, y)
+    """
     repeated = [_broadcast_of(program, a) for a in e.args]
     if all(r is None for r in repeated) or not isinstance(form_of(e), Map):
         return None
     out = e.outs[0]
-    smaller = [a if r is None or r.args[0].aval.shape else r.args[0] for a, r in zip(e.args, repeated)]
+    smaller = [
+        a if r is None or r.args[0].aval.shape else r.args[0] for a, r in zip(e.args, repeated)
+    ]
     if any(a.aval.shape == out.aval.shape for a in smaller):
         if all(a is b for a, b in zip(smaller, e.args)) or not _accepts(e, smaller):
             return None
@@ -316,7 +333,9 @@ def _shrink(program: Rewriter, e: Eqn) -> Atom | None:
 
 
 def _accepts(e: Eqn, args: Sequence[Atom]) -> bool:
-    """Is the equation legal on these operands? Some primitives want certain operands of full shape."""
+    """Is the equation legal on these operands? Some primitives want certain operands of full
+    shape.
+    """
     try:
         return e.primitive.results(args, e.params)[0].shape == e.outs[0].aval.shape
     except (TypeError, ValueError):

@@ -20,10 +20,8 @@ from funcgrad.numpy.promote import (
     promote_shapes,
 )
 from funcgrad.numpy.ufuncs import shortcut
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
-from funcgrad.primitives.basis import add as _add
-from funcgrad.primitives.basis import div, mul, neg, sub
+from funcgrad.primitives import elementwise as P, logic
+from funcgrad.primitives.basis import add as _add, div, mul, neg, sub
 
 
 @shortcut.binary(np.add)
@@ -66,7 +64,8 @@ def positive(x, /):
     return as_array("positive", x)
 
 
-# ---- division with remainder --------------------------------------------------------------------------
+# ---- division with remainder
+# --------------------------------------------------------------------------
 
 
 def floor_divide(x1, x2, /):
@@ -120,7 +119,7 @@ def divmod(x1, x2, /):
 
 def _float_divmod(x1, x2):
     rest = P.rem(x1, x2)
-    multiple = choose(logic.eq(x2, 0), x1, sub(x1, rest))      # x1 / 0 is an infinity, not NaN
+    multiple = choose(logic.eq(x2, 0), x1, sub(x1, rest))  # x1 / 0 is an infinity, not NaN
     quotient = div(multiple, x2)
     wrong = logic.bitwise_and(logic.ne(rest, 0), logic.ne(P.sign(x2), P.sign(rest)))
     rest = choose(wrong, _add(rest, x2), rest)
@@ -128,14 +127,15 @@ def _float_divmod(x1, x2):
     return P.round(quotient), rest
 
 
-# ---- powers -----------------------------------------------------------------------------------------
+# ---- powers
+# -----------------------------------------------------------------------------------------
 
 
 def power(x1, x2, /):
     """x1 to the power x2.
 
-    A concrete integer exponent is multiplied out, also negative ones for floats. Of two integer arrays the result is
-    an integer, wrapping on overflow.
+    A concrete integer exponent is multiplied out, also negative ones for floats. Of two integer
+    arrays the result is an integer, wrapping on overflow.
     """
     known = _concrete_integer(x2)
     if known is not None:
@@ -144,7 +144,9 @@ def power(x1, x2, /):
     base, exponent = promote_args_numeric("power", x1, x2)
     if dtypes.is_integer(base.dtype):
         return _integer_power(base, exponent)
-    if dtypes.is_integer(typeof(x2).dtype):     # kept as an integer: exact, and nothing to differentiate
+    if dtypes.is_integer(
+        typeof(x2).dtype
+    ):  # kept as an integer: exact, and nothing to differentiate
         return P.pow(*promote_shapes("power", as_array("power", x1), as_array("power", x2)))
     return P.pow(base, exponent)
 
@@ -189,7 +191,8 @@ def reciprocal(x, /):
     return P.integer_pow(x, -1)
 
 
-# ---- absolute value and sign ----------------------------------------------------------------------------
+# ---- absolute value and sign
+# ----------------------------------------------------------------------------
 
 
 @shortcut.unary(np.absolute)
@@ -216,7 +219,8 @@ def sign(x, /):
     return P.sign(*promote_args("sign", x))
 
 
-# ---- extrema --------------------------------------------------------------------------------------------
+# ---- extrema
+# --------------------------------------------------------------------------------------------
 
 
 @shortcut.binary(np.maximum)
@@ -247,9 +251,11 @@ _MISSING = object()
 
 
 def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=None):
-    """arr limited to [min, max]; either bound may be None. `a`, `a_min` and `a_max` are the older names.
+    """arr limited to [min, max]; either bound may be None. `a`, `a_min` and `a_max` are the older
+    names.
 
-    Where min > max the result is max. The gradient passes where arr lies inside and is 1/2 on a bound.
+    Where min > max the result is max. The gradient passes where arr lies inside and is 1/2 on a
+    bound.
     """
     arr = a if arr is _MISSING else arr
     low = a_min if min is None else min
@@ -259,7 +265,9 @@ def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=N
     result = as_array("clip", arr)
     for bound in (result, low, high):
         if bound is not None and dtypes.is_complex(typeof(bound).dtype):
-            raise ValueError("clip: complex numbers have no order. Clip the real and imaginary parts.")
+            raise ValueError(
+                "clip: complex numbers have no order. Clip the real and imaginary parts."
+            )
     if low is not None:
         result = P.max(*promote_args("clip", low, result))
     if high is not None:

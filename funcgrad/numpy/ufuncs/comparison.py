@@ -12,12 +12,12 @@ from funcgrad.numpy.promote import as_array, choose, promote_args, promote_args_
 from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.numpy.ufuncs.elementary import degrees
 from funcgrad.numpy.ufuncs.floats import float_for, isfinite, isnan
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
+from funcgrad.primitives import elementwise as P, logic
 from funcgrad.primitives.basis import add, convert_element_type, full, mul, sub
 from funcgrad.primitives.reduce import reduce_and
 
-# ---- comparisons ----------------------------------------------------------------------------------------
+# ---- comparisons
+# ----------------------------------------------------------------------------------------
 
 
 @shortcut.test(np.equal)
@@ -64,7 +64,9 @@ def _ordered(compare, x, y):
 
 
 def isclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
-    """True where |a - b| <= atol + rtol * |b|; equal infinities are close, NaN only with `equal_nan`."""
+    """True where |a - b| <= atol + rtol * |b|; equal infinities are close, NaN only with
+    `equal_nan`.
+    """
     a, b = promote_args_inexact("isclose", a, b)
     part = dtypes.real_part(a.dtype)
     rtol, atol = full((), rtol, part), full((), atol, part)
@@ -107,7 +109,8 @@ def _all(x: Array) -> Array:
     return reduce_and(x, tuple(range(x.ndim)))
 
 
-# ---- logic ----------------------------------------------------------------------------------------------
+# ---- logic
+# ----------------------------------------------------------------------------------------------
 
 
 def logical_and(x, y, /):
@@ -134,7 +137,8 @@ def _nonzero(x: Array) -> Array:
     return x if x.dtype == dtypes.bool_ else logic.ne(x, 0)
 
 
-# ---- complex numbers ------------------------------------------------------------------------------------
+# ---- complex numbers
+# ------------------------------------------------------------------------------------
 
 
 def real(val, /):
@@ -159,7 +163,9 @@ conj = conjugate
 
 
 def angle(z, deg=False):
-    """Angle of complex numbers with the positive real axis, in radians, or in degrees with `deg`."""
+    """Angle of complex numbers with the positive real axis, in radians, or in degrees with
+    `deg`.
+    """
     z = as_array("angle", z)
     if z.dtype.kind in "biu":
         z = convert_element_type(z, float_for(z.dtype))

@@ -1,4 +1,6 @@
-"""Greatest common divisors and least common multiples, by Euclid's algorithm on all pairs at once."""
+"""Greatest common divisors and least common multiples, by Euclid's algorithm on all pairs at
+once.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,7 @@ from funcgrad.numpy.promote import (
     promote_dtypes,
 )
 from funcgrad.numpy.ufuncs.arithmetic import absolute, floor_divide
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
+from funcgrad.primitives import elementwise as P, logic
 from funcgrad.primitives.basis import mul
 from funcgrad.primitives.reduce import reduce_or
 
@@ -50,5 +51,7 @@ def lcm(x1, x2):
 def _integers(name, x1, x2):
     x1, x2 = promote_dtypes(name, x1, x2)
     if not dtypes.is_integer(x1.dtype):
-        raise TypeError(f"{name}: needs integers, but got {short_name(x1.dtype)}. Convert with astype.")
+        raise TypeError(
+            f"{name}: needs integers, but got {short_name(x1.dtype)}. Convert with astype."
+        )
     return x1, x2

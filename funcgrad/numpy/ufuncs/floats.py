@@ -1,4 +1,6 @@
-"""Rounding, and what floating-point numbers are made of: sign, exponent, neighbours, NaN and infinities."""
+"""Rounding, and what floating-point numbers are made of: sign, exponent, neighbours, NaN and
+infinities.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,17 @@ from funcgrad.numpy.promote import (
     promote_shapes,
 )
 from funcgrad.numpy.ufuncs import shortcut
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
-from funcgrad.primitives.basis import add, broadcast_in_dim, convert_element_type, div, full, mul, neg, sub
+from funcgrad.primitives import elementwise as P, logic
+from funcgrad.primitives.basis import (
+    add,
+    broadcast_in_dim,
+    convert_element_type,
+    div,
+    full,
+    mul,
+    neg,
+    sub,
+)
 from funcgrad.primitives.convert import bitcast_convert_type
 
 TO_EVEN = P.RoundingMethod.TO_NEAREST_EVEN
@@ -41,7 +51,8 @@ def _everywhere(x: Any, flag: bool) -> Any:
     return broadcast_in_dim(ConcreteArray(np.bool_(flag)), x.shape, ())
 
 
-# ---- rounding -------------------------------------------------------------------------------------------
+# ---- rounding
+# -------------------------------------------------------------------------------------------
 
 
 @shortcut.unary(np.floor)
@@ -80,7 +91,8 @@ def rint(x, /):
 def round(a, decimals=0, out=None):
     """a rounded to `decimals` digits after the point, halves to even; integers stay as they are.
 
-    Negative `decimals` round to tens, hundreds, ... (floats only). `out` must be None: arrays are immutable.
+    Negative `decimals` round to tens, hundreds, ... (floats only). `out` must be None: arrays are
+    immutable.
 
     >>> import funcgrad.numpy as jnp
     >>> jnp.round(jnp.array([0.5, 1.5, 2.25]), 1)
@@ -91,10 +103,12 @@ def round(a, decimals=0, out=None):
         raise TypeError("round: out must be None, because arrays are immutable. Use the result.")
     if is_whole(a):
         if decimals < 0:
-            raise ValueError(f"round: decimals must not be negative for integers, but got {decimals}.")
+            raise ValueError(
+                f"round: decimals must not be negative for integers, but got {decimals}."
+            )
         return a
     if decimals > math.log10(float(dtypes.finfo(a.dtype).max)):
-        return a        # there are no digits so far behind the point
+        return a  # there are no digits so far behind the point
     return _each_part(a, lambda part: _round_at(part, decimals))
 
 
@@ -112,9 +126,11 @@ def _round_at(x, decimals):
     if decimals == 0:
         return P.round(x, TO_EVEN)
     wide = convert_element_type(x, _wide(x.dtype))
-    factor = float(10**abs(decimals))
+    factor = float(10 ** abs(decimals))
     shift, back = (mul, div) if decimals > 0 else (div, mul)
-    return convert_element_type(back(P.round(shift(wide, factor), TO_EVEN), factor), x.dtype, x.weak_type)
+    return convert_element_type(
+        back(P.round(shift(wide, factor), TO_EVEN), factor), x.dtype, x.weak_type
+    )
 
 
 def _wide(dtype):
@@ -123,11 +139,14 @@ def _wide(dtype):
 
 def _real(name, x):
     if dtypes.is_complex(x.dtype):
-        raise TypeError(f"{name}: needs real numbers, but got {short_name(x.dtype)}. Take x.real or x.imag.")
+        raise TypeError(
+            f"{name}: needs real numbers, but got {short_name(x.dtype)}. Take x.real or x.imag."
+        )
     return x
 
 
-# ---- NaN and infinity -----------------------------------------------------------------------------------
+# ---- NaN and infinity
+# -----------------------------------------------------------------------------------
 
 
 def isnan(x, /):
@@ -174,7 +193,8 @@ def _is_infinity(name, x, infinity, out):
 
 
 def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
-    """x with NaN replaced by `nan`, infinities by `posinf` and `neginf` (default: the largest finite numbers).
+    """x with NaN replaced by `nan`, infinities by `posinf` and `neginf` (default: the largest
+    finite numbers).
 
     `copy` has no effect: the result is always a new array.
     """
@@ -191,7 +211,8 @@ def _replaced(x, nan, posinf, neginf):
     return x
 
 
-# ---- sign, exponent, neighbours -------------------------------------------------------------------------
+# ---- sign, exponent, neighbours
+# -------------------------------------------------------------------------
 
 
 def _bits(x):
@@ -227,7 +248,9 @@ def spacing(x, /):
 
 
 def modf(x, /, out=None):
-    """The pair (fraction, whole part), both with the sign of x. `out` must be None: arrays are immutable."""
+    """The pair (fraction, whole part), both with the sign of x. `out` must be None: arrays are
+    immutable.
+    """
     if out is not None:
         raise TypeError("modf: out must be None, because arrays are immutable. Use the result.")
     (x,) = promote_dtypes_inexact("modf", x)
@@ -248,7 +271,9 @@ def _power_of_two(exponent, dtype):
 
 
 def frexp(x, /):
-    """The pair (mantissa, exponent) with x = mantissa * 2**exponent and 0.5 <= |mantissa| < 1; (x, 0) at 0, inf, NaN."""
+    """The pair (mantissa, exponent) with x = mantissa * 2**exponent and 0.5 <= |mantissa| < 1;
+    (x, 0) at 0, inf, NaN.
+    """
     (x,) = promote_dtypes_inexact("frexp", x)
     mantissa, bias = _layout(_real("frexp", x).dtype)
     subnormal = logic.lt(P.abs(x), float(dtypes.finfo(x.dtype).tiny))
@@ -257,7 +282,9 @@ def frexp(x, /):
     special = logic.bitwise_or(logic.eq(x, 0), logic.bitwise_not(P.is_finite(x)))
     power = choose(special, 0, sub(exponent, bias - 1))
     fraction = _times_power(scaled, neg(power))
-    power = sub(power, choose(logic.bitwise_and(subnormal, logic.ne(x, 0)), P.like(power, mantissa), 0))
+    power = sub(
+        power, choose(logic.bitwise_and(subnormal, logic.ne(x, 0)), P.like(power, mantissa), 0)
+    )
     return fraction, convert_element_type(power, dtypes.int32)
 
 
@@ -272,7 +299,9 @@ def ldexp(x1, x2, /):
 
 
 def _exponent_for(dtype, exponent):
-    """The exponent in the integer type that is as wide as `dtype`, limited to what matters there."""
+    """The exponent in the integer type that is as wide as `dtype`, limited to what matters
+    there.
+    """
     _, bias = _layout(dtype)
     wide = convert_element_type(exponent, np.promote_types(exponent.dtype, np.int16))
     limited = P.min(P.max(wide, -3 * bias), 3 * bias)

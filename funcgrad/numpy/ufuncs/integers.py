@@ -11,12 +11,12 @@ from funcgrad.numpy.promote import (
     promote_dtypes,
 )
 from funcgrad.numpy.ufuncs.arithmetic import absolute
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
+from funcgrad.primitives import elementwise as P, logic
 from funcgrad.primitives.basis import add, convert_element_type, mul
 from funcgrad.primitives.shape import index_in_dim
 
-# ---- bits -----------------------------------------------------------------------------------------------
+# ---- bits
+# -----------------------------------------------------------------------------------------------
 
 
 def bitwise_and(x, y, /):
@@ -63,11 +63,13 @@ def bitwise_count(x, /):
     return convert_element_type(logic.population_count(absolute(x)), dtypes.uint8)
 
 
-# ---- polynomials ----------------------------------------------------------------------------------------
+# ---- polynomials
+# ----------------------------------------------------------------------------------------
 
 
 def polyval(p, x, *, unroll=16):
-    """p[0] * x**(n-1) + ... + p[n-1], by Horner's rule; further dimensions of p broadcast against x.
+    """p[0] * x**(n-1) + ... + p[n-1], by Horner's rule; further dimensions of p broadcast against
+    x.
 
     `unroll` has no effect: the rule is always written out in full.
     """

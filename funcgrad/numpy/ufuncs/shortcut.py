@@ -1,7 +1,7 @@
 """The short way for eager arrays: float32 or float64 in, no tracer about, NumPy's ufunc at once.
 
-Everything else takes the general way: promotion, broadcasting, `bind`. Both ways give the same numbers, for a
-shortcut is only declared where the general way ends in that same ufunc.
+Everything else takes the general way: promotion, broadcasting, `bind`. Both ways give the same
+numbers, for a shortcut is only declared where the general way ends in that same ufunc.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def test(ufunc: Function) -> Callable[[Function], Function]:
 
 
 def binary(ufunc: Function, weak: bool = True) -> Callable[[Function], Function]:
-    """Gives a function of two arrays the shortcut through `ufunc`: floats of one dtype, or a float array and a number."""
+    """Gives a function of two arrays the shortcut through `ufunc`: floats of one dtype, or a
+    float array and a number.
+    """
 
     def decorate(general: Function) -> Function:
         @functools.wraps(general)
@@ -54,7 +56,9 @@ def binary(ufunc: Function, weak: bool = True) -> Callable[[Function], Function]
                         if other is ConcreteArray:
                             b = y._buffer
                             if a.dtype is b.dtype and broadcasts(a, b):
-                                return ConcreteArray(quiet.run(ufunc, a, b), weak and x._weak and y._weak)
+                                return ConcreteArray(
+                                    quiet.run(ufunc, a, b), weak and x._weak and y._weak
+                                )
                         elif other is float or other is int:
                             return ConcreteArray(quiet.run(ufunc, a, y), weak and x._weak)
                 elif type(y) is ConcreteArray and (type(x) is float or type(x) is int):
@@ -63,7 +67,7 @@ def binary(ufunc: Function, weak: bool = True) -> Callable[[Function], Function]
                         return ConcreteArray(quiet.run(ufunc, x, b), weak and y._weak)
             return general(x, y)
 
-        function.ufunc = ufunc      # type: ignore[attr-defined]
+        function.ufunc = ufunc  # type: ignore[attr-defined]
         return function
 
     return decorate

@@ -1,6 +1,8 @@
-"""Operations on each element, by meaning: arithmetic, powers, exponentials, trigonometry, rounding, complex numbers.
+"""Operations on each element, by meaning: arithmetic, powers, exponentials, trigonometry, rounding,
+complex numbers.
 
-Start with `exponential`, the plainest of the files; arithmetic that rules themselves are written in is in `basis`.
+Start with `exponential`, the plainest of the files; arithmetic that rules themselves are written in
+is in `basis`.
 """
 
 from funcgrad.primitives.elementwise.arithmetic import (
@@ -103,13 +105,14 @@ from funcgrad.primitives.elementwise.trigonometry import (
 )
 
 __all__ = [
-    "RoundingMethod", "abs", "abs_p", "acos", "acos_p", "acosh", "acosh_p", "as_number", "asin", "asin_p",
-    "asinh", "asinh_p", "atan", "atan2", "atan2_p", "atan_p", "atanh", "atanh_p", "cbrt", "cbrt_p", "ceil",
-    "ceil_p", "clamp", "clamp_p", "complex", "complex_dtype", "complex_p", "conj", "conj_p", "cos", "cos_p",
-    "cosh", "cosh_p", "exp", "exp2", "exp2_p", "exp_p", "expm1", "expm1_p", "floor", "floor_p", "imag",
-    "imag_p", "integer_pow", "integer_pow_p", "is_complex", "is_finite", "is_finite_p", "like", "log",
-    "log1p", "log1p_p", "log_p", "logistic", "logistic_p", "max", "max_p", "min", "min_p", "nextafter",
-    "nextafter_p", "nonzero_or_one", "pow", "pow_p", "real", "real_p", "rem", "rem_p", "round", "round_p",
-    "rsqrt", "rsqrt_p", "sign", "sign_p", "sin", "sin_p", "sinh", "sinh_p", "sqrt", "sqrt_p", "square",
-    "square_p", "tan", "tan_p", "tanh", "tanh_p",
+    "RoundingMethod", "abs", "abs_p", "acos", "acos_p", "acosh", "acosh_p", "as_number", "asin",
+    "asin_p", "asinh", "asinh_p", "atan", "atan2", "atan2_p", "atan_p", "atanh", "atanh_p", "cbrt",
+    "cbrt_p", "ceil", "ceil_p", "clamp", "clamp_p", "complex", "complex_dtype", "complex_p", "conj",
+    "conj_p", "cos", "cos_p", "cosh", "cosh_p", "exp", "exp2", "exp2_p", "exp_p", "expm1",
+    "expm1_p", "floor", "floor_p", "imag", "imag_p", "integer_pow", "integer_pow_p", "is_complex",
+    "is_finite", "is_finite_p", "like", "log", "log1p", "log1p_p", "log_p", "logistic",
+    "logistic_p", "max", "max_p", "min", "min_p", "nextafter", "nextafter_p", "nonzero_or_one",
+    "pow", "pow_p", "real", "real_p", "rem", "rem_p", "round", "round_p", "rsqrt", "rsqrt_p",
+    "sign", "sign_p", "sin", "sin_p", "sinh", "sinh_p", "sqrt", "sqrt_p", "square", "square_p",
+    "tan", "tan_p", "tanh", "tanh_p",
 ]  # fmt: skip

@@ -29,17 +29,21 @@ def as_number(condition: Any, like: Any) -> Any:
 def _rem_value(xp, x, y):
     remainder = xp.fmod(x, y)
     if dtypes.is_integer(x.dtype):
-        return xp.where(y == 0, x, remainder)       # nothing was divided, all of x remains
+        return xp.where(y == 0, x, remainder)  # nothing was divided, all of x remains
     return remainder
 
 
 def _rem_divisor_slope(out, x, y):
-    """Minus the quotient rounded toward zero, that is (out - x) / y; rounding makes it exact and constant."""
+    """Minus the quotient rounded toward zero, that is (out - x) / y; rounding makes it exact and
+    constant.
+    """
     return round(div(sub(out, x), y), RoundingMethod.TO_NEAREST_EVEN)
 
 
 rem_p = elementwise(
-    "rem", accepts=REALS, value=_rem_value,
+    "rem",
+    accepts=REALS,
+    value=_rem_value,
     partials=[one, _rem_divisor_slope],
     scalar=lambda k, x, y: k.rem(x, y),
 )
@@ -60,31 +64,41 @@ def _share(beats, out, chosen, other):
 
 
 max_p = elementwise(
-    "max", accepts=ANY, ufunc="maximum",
+    "max",
+    accepts=ANY,
+    ufunc="maximum",
     partials=[lambda out, x, y: _share(gt, out, x, y), lambda out, x, y: _share(gt, out, y, x)],
     scalar=lambda k, x, y: k.max(x, y),
 )
 
 
 def max(x, y):
-    """Larger of two values, NaN if either is; complex numbers compare by real, then imaginary part."""
+    """Larger of two values, NaN if either is; complex numbers compare by real, then imaginary
+    part.
+    """
     return max_p.bind(*operands(x, y))
 
 
 min_p = elementwise(
-    "min", accepts=ANY, ufunc="minimum",
+    "min",
+    accepts=ANY,
+    ufunc="minimum",
     partials=[lambda out, x, y: _share(lt, out, x, y), lambda out, x, y: _share(lt, out, y, x)],
     scalar=lambda k, x, y: k.min(x, y),
 )
 
 
 def min(x, y):
-    """Smaller of two values, NaN if either is; complex numbers compare by real, then imaginary part."""
+    """Smaller of two values, NaN if either is; complex numbers compare by real, then imaginary
+    part.
+    """
     return min_p.bind(*operands(x, y))
 
 
 clamp_p = elementwise(
-    "clamp", accepts=ORDERED, value=lambda xp, low, x, high: xp.minimum(xp.maximum(low, x), high),
+    "clamp",
+    accepts=ORDERED,
+    value=lambda xp, low, x, high: xp.minimum(xp.maximum(low, x), high),
     partials=[
         lambda out, low, x, high: as_number(bitwise_and(gt(low, x), lt(low, high)), out),
         lambda out, low, x, high: as_number(bitwise_and(gt(x, low), lt(x, high)), out),
@@ -112,7 +126,10 @@ def _abs_jvp(primals, tangents):
 
 
 abs_p = elementwise(
-    "abs", accepts=NUMBERS, ufunc="absolute", result=dtypes.real_part,
+    "abs",
+    accepts=NUMBERS,
+    ufunc="absolute",
+    result=dtypes.real_part,
     jvp=_abs_jvp,
     scalar=lambda k, x: k.abs(x),
 )
@@ -124,7 +141,8 @@ def abs(x):
 
 
 sign_p = elementwise(
-    "sign", accepts=NUMBERS, ufunc="sign", constant=True, scalar=lambda k, x: k.sign(x))
+    "sign", accepts=NUMBERS, ufunc="sign", constant=True, scalar=lambda k, x: k.sign(x)
+)
 
 
 def sign(x):

@@ -30,7 +30,9 @@ def _zeros_like(x):
 
 
 real_p = elementwise(
-    "real", accepts=COMPLEX, result=dtypes.real_part,
+    "real",
+    accepts=COMPLEX,
+    result=dtypes.real_part,
     value=lambda xp, x: xp.real(x),
     linear=(0,),
     transpose=lambda ct, x: [complex(ct, _zeros_like(ct))],
@@ -44,7 +46,9 @@ def real(x):
 
 
 imag_p = elementwise(
-    "imag", accepts=COMPLEX, result=dtypes.real_part,
+    "imag",
+    accepts=COMPLEX,
+    result=dtypes.real_part,
     value=lambda xp, x: xp.imag(x),
     linear=(0,),
     transpose=lambda ct, x: [complex(_zeros_like(ct), neg(ct))],
@@ -59,7 +63,7 @@ def imag(x):
 
 def _complex_value(xp, re, im):
     out = xp.empty(re.shape or im.shape, complex_dtype(re.dtype))
-    out.real = re      # two strided stores; re + 1j * im would turn an infinity into NaN
+    out.real = re  # two strided stores; re + 1j * im would turn an infinity into NaN
     out.imag = im
     return out
 
@@ -69,7 +73,9 @@ def _complex_transpose(ct, re, im):
 
 
 complex_p = elementwise(
-    "complex", accepts=FLOATS, result=complex_dtype,
+    "complex",
+    accepts=FLOATS,
+    result=complex_dtype,
     value=_complex_value,
     linear=(0, 1),
     transpose=_complex_transpose,
@@ -93,7 +99,9 @@ def _conj_scalar(k, x, *, input_dtype):
 
 
 conj_p = elementwise(
-    "conj", accepts=INEXACT, result=complex_dtype,
+    "conj",
+    accepts=INEXACT,
+    result=complex_dtype,
     value=lambda xp, x, *, input_dtype: xp.conj(x).astype(complex_dtype(x.dtype), copy=False),
     linear=(0,),
     transpose=_conj_transpose,

@@ -10,7 +10,9 @@ from funcgrad.primitives.elementwise.narrow import in_float32
 from funcgrad.primitives.kinds import INEXACT, elementwise
 
 exp_p = elementwise(
-    "exp", accepts=INEXACT, ufunc="exp",
+    "exp",
+    accepts=INEXACT,
+    ufunc="exp",
     partials=[lambda y, x: y],
     scalar=lambda k, x: k.exp(x),
 )
@@ -22,7 +24,9 @@ def exp(x):
 
 
 exp2_p = elementwise(
-    "exp2", accepts=INEXACT, ufunc="exp2",
+    "exp2",
+    accepts=INEXACT,
+    ufunc="exp2",
     partials=[lambda y, x: mul(y, math.log(2))],
     scalar=lambda k, x: k.exp2(x),
 )
@@ -34,7 +38,9 @@ def exp2(x):
 
 
 expm1_p = elementwise(
-    "expm1", accepts=INEXACT, ufunc="expm1",
+    "expm1",
+    accepts=INEXACT,
+    ufunc="expm1",
     partials=[lambda y, x: add(y, 1)],
     scalar=lambda k, x: k.expm1(x),
 )
@@ -46,7 +52,9 @@ def expm1(x):
 
 
 log_p = elementwise(
-    "log", accepts=INEXACT, ufunc="log",
+    "log",
+    accepts=INEXACT,
+    ufunc="log",
     partials=[lambda y, x: div(1, x)],
     scalar=lambda k, x: k.log(x),
 )
@@ -58,7 +66,9 @@ def log(x):
 
 
 log1p_p = elementwise(
-    "log1p", accepts=INEXACT, ufunc="log1p",
+    "log1p",
+    accepts=INEXACT,
+    ufunc="log1p",
     partials=[lambda y, x: div(1, add(x, 1))],
     scalar=lambda k, x: k.log1p(x),
 )
@@ -72,16 +82,18 @@ def log1p(x):
 @in_float32
 def _logistic_value(xp, x):
     if dtypes.is_complex(x.dtype):
-        return 0.5 * xp.tanh(0.5 * x) + 0.5     # exp of a large complex number is NaN
-    out = xp.empty_like(x)                      # one buffer for the whole chain
+        return 0.5 * xp.tanh(0.5 * x) + 0.5  # exp of a large complex number is NaN
+    out = xp.empty_like(x)  # one buffer for the whole chain
     xp.negative(x, out=out)
     xp.exp(out, out=out)
     xp.add(out, 1, out=out)
-    return xp.reciprocal(out, out=out)          # exp may overflow: 1 / inf is the right 0
+    return xp.reciprocal(out, out=out)  # exp may overflow: 1 / inf is the right 0
 
 
 logistic_p = elementwise(
-    "logistic", accepts=INEXACT, value=_logistic_value,
+    "logistic",
+    accepts=INEXACT,
+    value=_logistic_value,
     partials=[lambda y, x: mul(y, sub(1, y))],
     scalar=lambda k, x: k.logistic(x),
 )

@@ -32,12 +32,16 @@ def like(x: Any, value: Any) -> Any:
 
 
 def nonzero_or_one(x: Any) -> Any:
-    """x with its zeros replaced by ones: for a divisor or a logarithm whose result is not used there."""
+    """x with its zeros replaced by ones: for a divisor or a logarithm whose result is not used
+    there.
+    """
     return select_n(eq(x, 0), x, 1)
 
 
 square_p = elementwise(
-    "square", accepts=NUMBERS, ufunc="square",
+    "square",
+    accepts=NUMBERS,
+    ufunc="square",
     partials=[lambda y, x: mul(x, 2)],
     scalar=lambda k, x: k.mul(x, x),
 )
@@ -81,19 +85,23 @@ def _integer_pow_scalar(k, x, *, y):
 
 def _integer_pow_slope(out, x, *, y):
     if y in (0, 1):
-        return like(x, y)       # without x**(y - 1), which is not finite at 0
+        return like(x, y)  # without x**(y - 1), which is not finite at 0
     return mul(x if y == 2 else integer_pow(x, y - 1), y)
 
 
 integer_pow_p = elementwise(
-    "integer_pow", accepts=NUMBERS, value=_integer_pow_value,
+    "integer_pow",
+    accepts=NUMBERS,
+    value=_integer_pow_value,
     partials=[_integer_pow_slope],
     scalar=_integer_pow_scalar,
 )
 
 
 def integer_pow(x, y: int):
-    """x to a static integer power, by repeated multiplication; a negative y takes the reciprocal."""
+    """x to a static integer power, by repeated multiplication; a negative y takes the
+    reciprocal.
+    """
     y, dtype = operator.index(y), typeof(x).dtype
     if y < 0 and not dtypes.is_inexact(dtype):
         raise TypeError(
@@ -109,7 +117,8 @@ def integer_pow(x, y: int):
 def _pow_abstract(x: ShapedArray, y: ShapedArray) -> ShapedArray:
     if x.dtype != y.dtype and not dtypes.is_integer(y.dtype):
         raise TypeError(
-            f"pow: the exponent must have the dtype of the base or an integer one, but got {x} to the "
+            f"pow: the exponent must have the dtype of the base or an integer one, but got {x} to "
+            "the "
             f"power {y}. Convert one of them with astype."
         )
     return elementwise_abstract("pow", INEXACT)(x, ShapedArray(y.shape, x.dtype))
@@ -127,15 +136,17 @@ def _pow_base_slope(out, x, y):
 
 
 def _pow_exponent_slope(out, x, y):
-    return mul(log(nonzero_or_one(x)), out)     # a base of 0 has the power 0, whatever y > 0 is
+    return mul(log(nonzero_or_one(x)), out)  # a base of 0 has the power 0, whatever y > 0 is
 
 
 pow_p = elementwise(
-    "pow", accepts=INEXACT, value=_pow_value,
+    "pow",
+    accepts=INEXACT,
+    value=_pow_value,
     partials=[_pow_base_slope, _pow_exponent_slope],
     scalar=lambda k, x, y: k.pow(x, k.convert(y, k.dtype(x))),
 )
-pow_p.abstract = _pow_abstract      # the one elementwise operation whose operands may differ in dtype
+pow_p.abstract = _pow_abstract  # the one elementwise operation whose operands may differ in dtype
 
 
 def pow(x, y):
@@ -146,7 +157,9 @@ def pow(x, y):
 # ---- roots -------------------------------------------------------------------------------------
 
 sqrt_p = elementwise(
-    "sqrt", accepts=INEXACT, ufunc="sqrt",
+    "sqrt",
+    accepts=INEXACT,
+    ufunc="sqrt",
     partials=[lambda y, x: div(0.5, y)],
     scalar=lambda k, x: k.sqrt(x),
 )
@@ -163,7 +176,9 @@ def _rsqrt_value(xp, x):
 
 
 rsqrt_p = elementwise(
-    "rsqrt", accepts=INEXACT, value=_rsqrt_value,
+    "rsqrt",
+    accepts=INEXACT,
+    value=_rsqrt_value,
     partials=[lambda y, x: mul(div(y, x), -0.5)],
     scalar=lambda k, x: k.rsqrt(x),
 )
@@ -175,7 +190,9 @@ def rsqrt(x):
 
 
 cbrt_p = elementwise(
-    "cbrt", accepts=FLOATS, ufunc="cbrt",
+    "cbrt",
+    accepts=FLOATS,
+    ufunc="cbrt",
     partials=[lambda y, x: mul(integer_pow(y, -2), 1 / 3)],
     scalar=lambda k, x: k.cbrt(x),
 )

@@ -20,7 +20,8 @@ class RoundingMethod(IntEnum):
 
 
 floor_p = elementwise(
-    "floor", accepts=FLOATS, ufunc="floor", constant=True, scalar=lambda k, x: k.floor(x))
+    "floor", accepts=FLOATS, ufunc="floor", constant=True, scalar=lambda k, x: k.floor(x)
+)
 
 
 def floor(x):
@@ -29,7 +30,8 @@ def floor(x):
 
 
 ceil_p = elementwise(
-    "ceil", accepts=FLOATS, ufunc="ceil", constant=True, scalar=lambda k, x: k.ceil(x))
+    "ceil", accepts=FLOATS, ufunc="ceil", constant=True, scalar=lambda k, x: k.ceil(x)
+)
 
 
 def ceil(x):
@@ -59,7 +61,8 @@ def _round_scalar(k, x, *, rounding_method):
 
 
 round_p = elementwise(
-    "round", accepts=FLOATS, value=_round_value, constant=True, scalar=_round_scalar)
+    "round", accepts=FLOATS, value=_round_value, constant=True, scalar=_round_scalar
+)
 
 
 def round(x, rounding_method=RoundingMethod.AWAY_FROM_ZERO):
@@ -68,8 +71,14 @@ def round(x, rounding_method=RoundingMethod.AWAY_FROM_ZERO):
 
 
 is_finite_p = elementwise(
-    "is_finite", accepts=FLOATS, ufunc="isfinite", result=dtypes.bool_, constant=True,
-    scalar=lambda k, x: k.is_finite(x), weak=lambda flags, params: False)
+    "is_finite",
+    accepts=FLOATS,
+    ufunc="isfinite",
+    result=dtypes.bool_,
+    constant=True,
+    scalar=lambda k, x: k.is_finite(x),
+    weak=lambda flags, params: False,
+)
 
 
 def is_finite(x):
@@ -78,8 +87,12 @@ def is_finite(x):
 
 
 nextafter_p = elementwise(
-    "nextafter", accepts=FLOATS, ufunc="nextafter", constant=True,
-    scalar=lambda k, x, y: k.nextafter(x, y))
+    "nextafter",
+    accepts=FLOATS,
+    ufunc="nextafter",
+    constant=True,
+    scalar=lambda k, x, y: k.nextafter(x, y),
+)
 
 
 def nextafter(x, y):

@@ -1,4 +1,5 @@
-"""Values of the modified Bessel functions I0 and I1, scaled by exp(-|x|), computed in float64 for all dtypes.
+"""Values of the modified Bessel functions I0 and I1, scaled by exp(-|x|), computed in float64 for
+all dtypes.
 
 The power series (DLMF 10.25.2), whose terms are all positive, up to 8; beyond, a polynomial in 1/x.
 """
@@ -12,7 +13,7 @@ from funcgrad.primitives.special import tables
 from funcgrad.primitives.special.numerics import FLOAT64, fill, in_blocks, polynomial
 
 _LIMIT = 8
-_TERMS = 25                      # at 8 the next one is below 1e-19 of the sum
+_TERMS = 25  # at 8 the next one is below 1e-19 of the sum
 _I0_SERIES = tuple(1 / math.factorial(k) ** 2 for k in range(_TERMS))
 _I1_SERIES = tuple(0.5 / (math.factorial(k) * math.factorial(k + 1)) for k in range(_TERMS))
 
@@ -21,7 +22,9 @@ def _scaled(xp, x, series, large):
     """Of |x|: exp(-x) times the series, and a polynomial over sqrt(x) beyond the limit."""
     near = xp.minimum(x, _LIMIT)
     out = xp.exp(-near) * polynomial(xp, series, 0.25 * near * near)
-    fill(xp, out, x > _LIMIT, lambda xp, x: polynomial(xp, large, 2 * _LIMIT / x - 1) / xp.sqrt(x), x)
+    fill(
+        xp, out, x > _LIMIT, lambda xp, x: polynomial(xp, large, 2 * _LIMIT / x - 1) / xp.sqrt(x), x
+    )
     return out
 
 
@@ -31,9 +34,20 @@ def _i0e_block(xp, x, large):
 
 def _i1e_block(xp, x, large):
     size = xp.abs(x)
-    out = xp.exp(-xp.minimum(size, _LIMIT)) * x * polynomial(xp, _I1_SERIES, 0.25 * xp.minimum(size, _LIMIT) ** 2)
-    fill(xp, out, size > _LIMIT,
-         lambda xp, x: xp.copysign(polynomial(xp, large, 2 * _LIMIT / xp.abs(x) - 1) / xp.sqrt(xp.abs(x)), x), x)
+    out = (
+        xp.exp(-xp.minimum(size, _LIMIT))
+        * x
+        * polynomial(xp, _I1_SERIES, 0.25 * xp.minimum(size, _LIMIT) ** 2)
+    )
+    fill(
+        xp,
+        out,
+        size > _LIMIT,
+        lambda xp, x: xp.copysign(
+            polynomial(xp, large, 2 * _LIMIT / xp.abs(x) - 1) / xp.sqrt(xp.abs(x)), x
+        ),
+        x,
+    )
     return out
 
 

@@ -1,8 +1,9 @@
 """Values of erf, erfc and erf_inv.
 
-erf in float32 is 1 - exp(-q) with a polynomial q, one branch for all x. In float64, and for erfc, it is x times a
-polynomial in x**2 near 0, and beyond that erfc(x) = exp(-x**2) P(t) / (1 + 2 x) with t = (x - 3) / (x + 3), after
-Schonfelder, "Chebyshev expansions for the error and related functions" (1978). The tables say how they were made.
+erf in float32 is 1 - exp(-q) with a polynomial q, one branch for all x. In float64, and for erfc,
+it is x times a polynomial in x**2 near 0, and beyond that erfc(x) = exp(-x**2) P(t) / (1 + 2 x)
+with t = (x - 3) / (x + 3), after Schonfelder, "Chebyshev expansions for the error and related
+functions" (1978). The tables say how they were made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from funcgrad.primitives.special import tables
 from funcgrad.primitives.special.numerics import FLOAT64, fill, in_blocks, polynomial
 
-_ONE_IN_FLOAT32 = np.float32(3.92)       # from here on erf rounds to 1
+_ONE_IN_FLOAT32 = np.float32(3.92)  # from here on erf rounds to 1
 
 
 def _erf_block(xp, x):
@@ -46,7 +47,7 @@ def _exp_minus_square(xp, x):
 
 
 def _erfc_positive(xp, x, coefficients=tables.ERFCX):
-    x = xp.minimum(x, 30)                # beyond, the result is 0 in any case
+    x = xp.minimum(x, 30)  # beyond, the result is 0 in any case
     ratio = polynomial(xp, coefficients, (x - 3) / (x + 3)) / (1 + 2 * x)
     return ratio * _exp_minus_square(xp, x)
 
@@ -71,7 +72,9 @@ def _erf_inv_block(xp, x):
 
 
 def _minus_log(xp, x):
-    """log(1 - x**2). The square is rounded, as it is for everyone who draws normal numbers in this way."""
+    """log(1 - x**2). The square is rounded, as it is for everyone who draws normal numbers in
+    this way.
+    """
     w = x * x
     xp.negative(w, out=w)
     return xp.log1p(w, out=w)
@@ -85,16 +88,36 @@ def _erf_inv_tail(xp, x, log, coefficients, middle):
 def _erf_inv_float32(xp, x):
     log = _minus_log(xp, x)
     out = x * polynomial(xp, tables.ERF_INV_FLOAT32, np.float32(-2.5) - log)
-    fill(xp, out, log <= -5, lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT32_TAIL, 3), x, log)
+    fill(
+        xp,
+        out,
+        log <= -5,
+        lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT32_TAIL, 3),
+        x,
+        log,
+    )
     return out
 
 
 def _erf_inv_float64(xp, x):
     log = _minus_log(xp, x)
     out = x * polynomial(xp, tables.ERF_INV_FLOAT64, -3.125 - log)
-    fill(xp, out, (log <= -6.25) & (log > -16),
-         lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT64_MIDDLE, 3.25), x, log)
-    fill(xp, out, log <= -16, lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT64_TAIL, 5), x, log)
+    fill(
+        xp,
+        out,
+        (log <= -6.25) & (log > -16),
+        lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT64_MIDDLE, 3.25),
+        x,
+        log,
+    )
+    fill(
+        xp,
+        out,
+        log <= -16,
+        lambda xp, x, log: _erf_inv_tail(xp, x, log, tables.ERF_INV_FLOAT64_TAIL, 5),
+        x,
+        log,
+    )
     return out
 
 

@@ -31,6 +31,7 @@ def _library(name: str, value: Any, partials: Any) -> Primitive:
 def _refuse(message: str) -> Any:
     def partial(*args):
         raise ValueError(message)
+
     return partial
 
 
@@ -38,12 +39,15 @@ def _like(x: Any, value: float) -> Any:
     return full(typeof(x).shape, value, typeof(x).dtype)
 
 
-# ---- error functions --------------------------------------------------------------------------------
+# ---- error functions
+# --------------------------------------------------------------------------------
 
 _SLOPE = 2 / math.sqrt(math.pi)
 
 erf_p = elementwise(
-    "erf", accepts=FLOATS, value=error_functions.erf_value,
+    "erf",
+    accepts=FLOATS,
+    value=error_functions.erf_value,
     partials=[lambda y, x: mul(exp(neg(mul(x, x))), _SLOPE)],
     scalar=lambda k, x: k.erf(x),
 )
@@ -55,7 +59,9 @@ def erf(x):
 
 
 erfc_p = elementwise(
-    "erfc", accepts=FLOATS, value=error_functions.erfc_value,
+    "erfc",
+    accepts=FLOATS,
+    value=error_functions.erfc_value,
     partials=[lambda y, x: mul(exp(neg(mul(x, x))), -_SLOPE)],
     scalar=lambda k, x: k.erfc(x),
 )
@@ -67,7 +73,9 @@ def erfc(x):
 
 
 erf_inv_p = elementwise(
-    "erf_inv", accepts=FLOATS, value=error_functions.erf_inv_value,
+    "erf_inv",
+    accepts=FLOATS,
+    value=error_functions.erf_inv_value,
     partials=[lambda y, x: mul(exp(mul(y, y)), 1 / _SLOPE)],
     scalar=lambda k, x: k.erf_inv(x),
 )
@@ -81,10 +89,13 @@ def erf_inv(x):
     return erf_inv_p.bind(x)
 
 
-# ---- gamma and its relatives ------------------------------------------------------------------------
+# ---- gamma and its relatives
+# ------------------------------------------------------------------------
 
 lgamma_p = elementwise(
-    "lgamma", accepts=FLOATS, value=gamma_functions.lgamma_value,
+    "lgamma",
+    accepts=FLOATS,
+    value=gamma_functions.lgamma_value,
     partials=[lambda y, x: digamma(x)],
     scalar=lambda k, x: k.lgamma(x),
 )
@@ -96,7 +107,9 @@ def lgamma(x):
 
 
 digamma_p = elementwise(
-    "digamma", accepts=FLOATS, value=gamma_functions.digamma_value,
+    "digamma",
+    accepts=FLOATS,
+    value=gamma_functions.digamma_value,
     partials=[lambda y, x: polygamma(_like(x, 1), x)],
     scalar=lambda k, x: k.digamma(x),
 )
@@ -108,9 +121,12 @@ def digamma(x):
 
 
 polygamma_p = _library(
-    "polygamma", gamma_functions.polygamma_value,
-    [_refuse("polygamma: not differentiable in its order m. Use stop_gradient on it."),
-     lambda y, m, x: polygamma(add(m, 1), x)],
+    "polygamma",
+    gamma_functions.polygamma_value,
+    [
+        _refuse("polygamma: not differentiable in its order m. Use stop_gradient on it."),
+        lambda y, m, x: polygamma(add(m, 1), x),
+    ],
 )
 
 
@@ -120,9 +136,12 @@ def polygamma(m, x):
 
 
 zeta_p = _library(
-    "zeta", gamma_functions.zeta_value,
-    [_refuse("zeta: not differentiable in its exponent. Use stop_gradient on it."),
-     lambda y, s, q: mul(neg(s), zeta(add(s, 1), q))],
+    "zeta",
+    gamma_functions.zeta_value,
+    [
+        _refuse("zeta: not differentiable in its exponent. Use stop_gradient on it."),
+        lambda y, s, q: mul(neg(s), zeta(add(s, 1), q)),
+    ],
 )
 
 
@@ -131,7 +150,8 @@ def zeta(x, q):
     return zeta_p.bind(x, q)
 
 
-# ---- incomplete gamma and beta ----------------------------------------------------------------------
+# ---- incomplete gamma and beta
+# ----------------------------------------------------------------------
 
 
 def _gamma_density(a, x):
@@ -140,7 +160,8 @@ def _gamma_density(a, x):
 
 
 igamma_p = _library(
-    "igamma", incomplete_functions.igamma_value,
+    "igamma",
+    incomplete_functions.igamma_value,
     [lambda y, a, x: igamma_grad_a(a, x), lambda y, a, x: _gamma_density(a, x)],
 )
 
@@ -151,7 +172,8 @@ def igamma(a, x):
 
 
 igammac_p = _library(
-    "igammac", incomplete_functions.igammac_value,
+    "igammac",
+    incomplete_functions.igammac_value,
     [lambda y, a, x: neg(igamma_grad_a(a, x)), lambda y, a, x: neg(_gamma_density(a, x))],
 )
 
@@ -162,11 +184,17 @@ def igammac(a, x):
 
 
 def _no_second_derivative(name: str) -> Any:
-    return _refuse(f"{name}: has no derivative of its own. Second derivatives in the parameter a are not available.")
+    return _refuse(
+        f"{name}: has no derivative of its own. Second derivatives in the parameter a are not "
+        "available."
+    )
 
 
 igamma_grad_a_p = _library(
-    "igamma_grad_a", incomplete_functions.igamma_grad_a_value, [_no_second_derivative("igamma_grad_a")] * 2)
+    "igamma_grad_a",
+    incomplete_functions.igamma_grad_a_value,
+    [_no_second_derivative("igamma_grad_a")] * 2,
+)
 
 
 def igamma_grad_a(a, x):
@@ -175,7 +203,10 @@ def igamma_grad_a(a, x):
 
 
 random_gamma_grad_p = _library(
-    "random_gamma_grad", incomplete_functions.random_gamma_grad_value, [_no_second_derivative("random_gamma_grad")] * 2)
+    "random_gamma_grad",
+    incomplete_functions.random_gamma_grad_value,
+    [_no_second_derivative("random_gamma_grad")] * 2,
+)
 
 
 def random_gamma_grad(a, x):
@@ -189,10 +220,13 @@ def _beta_density(a, b, x):
     return exp(sub(add(mul(sub(b, 1), log1p(neg(x))), mul(sub(a, 1), log(x))), normalizer))
 
 
-_BETA_PARAMETER = _refuse("regularized_incomplete_beta: not differentiable in a and b. Use stop_gradient on them.")
+_BETA_PARAMETER = _refuse(
+    "regularized_incomplete_beta: not differentiable in a and b. Use stop_gradient on them."
+)
 
 regularized_incomplete_beta_p = _library(
-    "regularized_incomplete_beta", incomplete_functions.regularized_incomplete_beta_value,
+    "regularized_incomplete_beta",
+    incomplete_functions.regularized_incomplete_beta_value,
     [_BETA_PARAMETER, _BETA_PARAMETER, lambda y, a, b, x: _beta_density(a, b, x)],
 )
 
@@ -205,7 +239,8 @@ def regularized_incomplete_beta(a, b, x):
 betainc = regularized_incomplete_beta
 
 
-# ---- Bessel functions -------------------------------------------------------------------------------
+# ---- Bessel functions
+# -------------------------------------------------------------------------------
 
 
 def _i1e_slope(y, x):
@@ -217,7 +252,8 @@ def _i1e_slope(y, x):
 
 
 bessel_i0e_p = _library(
-    "bessel_i0e", bessel_functions.bessel_i0e_value,
+    "bessel_i0e",
+    bessel_functions.bessel_i0e_value,
     [lambda y, x: sub(bessel_i1e(x), mul(sign(x), y))],
 )
 

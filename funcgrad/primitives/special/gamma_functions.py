@@ -1,9 +1,9 @@
 """Values of lgamma, digamma, zeta and polygamma, computed in float64 for all dtypes.
 
-Near its zeros lgamma is a polynomial with these zeros as factors; beyond, both it and digamma are Stirling's leading
-terms (DLMF 5.11.1, 5.11.2) with a polynomial in 1/x in place of the divergent series. The recurrence (5.5.1) reaches
-small arguments, reflection (5.5.3, 5.5.4) the negative axis. zeta is summed by Euler and Maclaurin (25.11.28 with its
-first terms summed as they are).
+Near its zeros lgamma is a polynomial with these zeros as factors; beyond, both it and digamma are
+Stirling's leading terms (DLMF 5.11.1, 5.11.2) with a polynomial in 1/x in place of the divergent
+series. The recurrence (5.5.1) reaches small arguments, reflection (5.5.3, 5.5.4) the negative axis.
+zeta is summed by Euler and Maclaurin (25.11.28 with its first terms summed as they are).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from funcgrad.primitives.special.numerics import FLOAT64, fill, in_blocks, poles
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
-# ---- lgamma -----------------------------------------------------------------------------------------
+# ---- lgamma
+# -----------------------------------------------------------------------------------------
 
 
 def _lgamma_near_2(xp, distance):
@@ -43,7 +44,7 @@ def lgamma_positive(xp, x):
 
 
 def _lgamma_reflected(xp, x):
-    sine = xp.sin(math.pi * (x - xp.rint(x)))            # of pi x, but for its sign
+    sine = xp.sin(math.pi * (x - xp.rint(x)))  # of pi x, but for its sign
     return math.log(math.pi) - xp.log(xp.abs(sine)) - lgamma_positive(xp, 1 - x)
 
 
@@ -54,7 +55,8 @@ def _lgamma_block(xp, x):
     return out
 
 
-# ---- digamma ----------------------------------------------------------------------------------------
+# ---- digamma
+# ----------------------------------------------------------------------------------------
 
 
 def _digamma_large(xp, x):
@@ -81,27 +83,41 @@ def _digamma_block(xp, x):
     return out
 
 
-# ---- zeta and polygamma -----------------------------------------------------------------------------
+# ---- zeta and polygamma
+# -----------------------------------------------------------------------------
 
 # Bernoulli numbers B2, B4, ..., B26
-BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330,
-             854513 / 138, -236364091 / 2730, 8553103 / 6)
-_TERMS = 10                      # summed as they are; at q + 10 the rest converges fast for every s
+BERNOULLI = (
+    1 / 6,
+    -1 / 30,
+    1 / 42,
+    -1 / 30,
+    5 / 66,
+    -691 / 2730,
+    7 / 6,
+    -3617 / 510,
+    43867 / 798,
+    -174611 / 330,
+    854513 / 138,
+    -236364091 / 2730,
+    8553103 / 6,
+)
+_TERMS = 10  # summed as they are; at q + 10 the rest converges fast for every s
 
 
 def _zeta_regular(xp, s, q):
     """For s > 1 and q > 0, or q negative and not an integer while s is one."""
     total = xp.zeros_like(q)
-    while True:                                         # negative q: as many terms as lead to q > 0
+    while True:  # negative q: as many terms as lead to q > 0
         below = q < 0
         if not below.any():
             break
-        total += xp.where(below, q ** -s, 0)
+        total += xp.where(below, q**-s, 0)
         q = q + below
     for _ in range(_TERMS):
-        total += q ** -s
+        total += q**-s
         q = q + 1
-    power = q ** -s
+    power = q**-s
     total += power * q / (s - 1) + 0.5 * power
     factor, power = s, power / q
     for k, b in enumerate(BERNOULLI, 1):
@@ -112,7 +128,9 @@ def _zeta_regular(xp, s, q):
 
 def _zeta_block(xp, s, q):
     out = xp.full_like(s, xp.nan)
-    good = (s > 1) & xp.isfinite(s) & xp.isfinite(q) & ~poles(xp, q) & ((q > 0) | (s == xp.floor(s)))
+    good = (
+        (s > 1) & xp.isfinite(s) & xp.isfinite(q) & ~poles(xp, q) & ((q > 0) | (s == xp.floor(s)))
+    )
     fill(xp, out, good & (q > -10000), _zeta_regular, s, q)
     out[(s >= 1) & xp.isfinite(s) & poles(xp, q)] = xp.inf
     out[(s == 1) & ~xp.isnan(q)] = xp.inf
@@ -133,7 +151,7 @@ def _polygamma_regular(xp, m, x):
     return sign * gamma_positive(xp, m + 1) * _zeta_block(xp, m + 1, x)
 
 
-_STEPS = 20                      # of the recurrence: arguments up to 22.5 are brought to [1.5, 2.5)
+_STEPS = 20  # of the recurrence: arguments up to 22.5 are brought to [1.5, 2.5)
 
 
 def gamma_positive(xp, x):

@@ -1,8 +1,9 @@
-"""Values of the incomplete gamma and beta functions and of their derivatives, computed in float64 for all dtypes.
+"""Values of the incomplete gamma and beta functions and of their derivatives, computed in float64
+for all dtypes.
 
-P(a, x) is summed as a series (DLMF 8.11.4) where x <= a, and comes from the continued fraction of Q = 1 - P (8.9.2)
-elsewhere; both are differentiated in `a` term by term. The regularized incomplete beta function is the continued
-fraction 8.17.22.
+P(a, x) is summed as a series (DLMF 8.11.4) where x <= a, and comes from the continued fraction of Q
+= 1 - P (8.9.2) elsewhere; both are differentiated in `a` term by term. The regularized incomplete
+beta function is the continued fraction 8.17.22.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ from funcgrad.primitives.special.gamma_functions import (
 )
 from funcgrad.primitives.special.numerics import FLOAT64, fill, in_blocks, until_converged
 
-_LIMIT = 10000                   # terms; about 6 sqrt(a) are needed where x is near a
-_EPSILON = 4e-16                 # one step later the change is below rounding
-_LARGE = 10                      # parameters from which Stirling's series is used
-_RESCALE = 2.0 ** 52
-_NEAR = 0.3                      # a ratio is near 1
+_LIMIT = 10000  # terms; about 6 sqrt(a) are needed where x is near a
+_EPSILON = 4e-16  # one step later the change is below rounding
+_LARGE = 10  # parameters from which Stirling's series is used
+_RESCALE = 2.0**52
+_NEAR = 0.3  # a ratio is near 1
 
 
-# ---- factors in front -------------------------------------------------------------------------------
+# ---- factors in front
+# -------------------------------------------------------------------------------
 
 
 def _log_minus(xp, ratio, u):
-    """log(ratio) - u for ratio = 1 + u. Near 1 it is a difference of equals: there the series of log, in u."""
+    """log(ratio) - u for ratio = 1 + u. Near 1 it is a difference of equals: there the series of
+    log, in u.
+    """
     small = xp.abs(u) < _NEAR
-    s = xp.where(small, u / (2 + u), 0)                 # log(1 + u) = 2 atanh(s)
+    s = xp.where(small, u / (2 + u), 0)  # log(1 + u) = 2 atanh(s)
     z = s * s
     total = xp.zeros_like(s)
     for k in range(13, 0, -1):
@@ -42,7 +46,7 @@ def _log_minus(xp, ratio, u):
 def _gamma_factor(xp, a, x):
     """x**a exp(-x) / gamma(a + 1)."""
     out = xp.empty_like(x)
-    fill(xp, out, a < _LARGE, lambda xp, a, x: x ** a * xp.exp(-x) / gamma_positive(xp, a + 1), a, x)
+    fill(xp, out, a < _LARGE, lambda xp, a, x: x**a * xp.exp(-x) / gamma_positive(xp, a + 1), a, x)
     fill(xp, out, ~(a < _LARGE), _gamma_factor_large, a, x)
     return out
 
@@ -51,15 +55,20 @@ def _gamma_factor_large(xp, a, x):
     """The large exponents a log(x / a) and a - x cancel before anything is rounded."""
     ratio, u = x / a, (x - a) / a
     power = xp.exp(a * _log_minus(xp, ratio, u))
-    far = xp.abs(u) >= _NEAR                            # here an exponent would be rounded more than its power
+    far = xp.abs(u) >= _NEAR  # here an exponent would be rounded more than its power
     power = xp.where(far, (ratio * xp.exp(-u)) ** a, power)
     return power * xp.exp(-stirling_rest(xp, a)) / xp.sqrt(2 * math.pi * a)
 
 
 def _beta_factor(xp, a, b, x):
     """x**a (1 - x)**b / beta(a, b)."""
-    out = xp.exp(a * xp.log(x) + b * xp.log1p(-x)
-                 + lgamma_any(xp, a + b) - lgamma_any(xp, a) - lgamma_any(xp, b))
+    out = xp.exp(
+        a * xp.log(x)
+        + b * xp.log1p(-x)
+        + lgamma_any(xp, a + b)
+        - lgamma_any(xp, a)
+        - lgamma_any(xp, b)
+    )
     fill(xp, out, (a >= _LARGE) & (b >= _LARGE), _beta_factor_large, a, b, x)
     fill(xp, out, (a < _LARGE) & (b < _LARGE), _beta_factor_small, a, b, x)
     return out
@@ -68,28 +77,36 @@ def _beta_factor(xp, a, b, x):
 def _beta_factor_small(xp, a, b, x):
     """Powers are rounded less than the exponential of a sum of logarithms."""
     gammas = gamma_positive(xp, a + b + 1) / (gamma_positive(xp, a + 1) * gamma_positive(xp, b + 1))
-    return x ** a * xp.exp(b * xp.log1p(-x)) * gammas * (a * b / (a + b))
+    return x**a * xp.exp(b * xp.log1p(-x)) * gammas * (a * b / (a + b))
 
 
 def _beta_factor_large(xp, a, b, x):
     mean = a / (a + b)
     rest = b / (a + b)
-    exponent = (a * _log_minus(xp, x / mean, (x - mean) / mean)
-                + b * _log_minus(xp, (1 - x) / rest, (mean - x) / rest)
-                + stirling_rest(xp, a + b) - stirling_rest(xp, a) - stirling_rest(xp, b))
+    exponent = (
+        a * _log_minus(xp, x / mean, (x - mean) / mean)
+        + b * _log_minus(xp, (1 - x) / rest, (mean - x) / rest)
+        + stirling_rest(xp, a + b)
+        - stirling_rest(xp, a)
+        - stirling_rest(xp, b)
+    )
     return xp.exp(exponent) * xp.sqrt(a * b / (2 * math.pi * (a + b)))
 
 
 def lgamma_any(xp, x):
     """log(gamma(x)) for x > 0."""
-    return xp.where(x < 0.5, lgamma_positive(xp, x + 1) - xp.log(x), lgamma_positive(xp, xp.maximum(x, 0.5)))
+    return xp.where(
+        x < 0.5, lgamma_positive(xp, x + 1) - xp.log(x), lgamma_positive(xp, xp.maximum(x, 0.5))
+    )
 
 
-# ---- incomplete gamma -------------------------------------------------------------------------------
+# ---- incomplete gamma
+# -------------------------------------------------------------------------------
 
 
 def _series(xp, a, x):
     """The sum of x**n / ((a + 1) ... (a + n)) over n, and its derivative in a."""
+
     def step(xp, n, total, slope, term, harmonic, a, x):
         term = term * (x / (a + n))
         harmonic = harmonic + 1 / (a + n)
@@ -103,10 +120,12 @@ def _series(xp, a, x):
 
 
 def _fraction(xp, a, x):
-    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / ...)) and its derivative in a, for x > a and x > 1.
+    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / ...)) and its derivative in a, for x >
+    a and x > 1.
 
     Numerators p and denominators q of successive approximants, each with its derivative.
     """
+
     def step(xp, n, value, slope, p, q, p_before, q_before, dp, dq, dp_before, dq_before, a, x):
         partial, denominator = n * (n - a), x + (2 * n + 1) - a
         new_p, new_q = p * denominator - p_before * partial, q * denominator - q_before * partial
@@ -114,8 +133,9 @@ def _fraction(xp, a, x):
         new_dq = dq * denominator - q - dq_before * partial + q_before * n
         new_value = new_p / new_q
         new_slope = (new_dp - new_value * new_dq) / new_q
-        unfinished = ((xp.abs(new_value - value) > _EPSILON * xp.abs(new_value))
-                      | (xp.abs(new_slope - slope) > _EPSILON * xp.abs(new_slope)))
+        unfinished = (xp.abs(new_value - value) > _EPSILON * xp.abs(new_value)) | (
+            xp.abs(new_slope - slope) > _EPSILON * xp.abs(new_slope)
+        )
         scale = xp.where(xp.abs(new_q) > _RESCALE, 1 / _RESCALE, 1.0)
         rows = [part * scale for part in (new_p, new_q, p, q, new_dp, new_dq, dp, dq)]
         return [new_value, new_slope, *rows, a, x], unfinished
@@ -197,13 +217,15 @@ def _random_gamma_grad_block(xp, a, x):
     return out
 
 
-# ---- incomplete beta --------------------------------------------------------------------------------
+# ---- incomplete beta
+# --------------------------------------------------------------------------------
 
 _TINY = 1e-300
 
 
 def _beta_fraction(xp, a, b, x):
     """The continued fraction, by Lentz's method in two half-steps."""
+
     def half(coefficient, c, d, value):
         d = 1 + coefficient * d
         c = 1 + coefficient / c

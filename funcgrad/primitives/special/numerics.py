@@ -1,4 +1,6 @@
-"""What the formulas of special functions are evaluated with: polynomials, cache-sized blocks, and parts of arrays."""
+"""What the formulas of special functions are evaluated with: polynomials, cache-sized blocks,
+and parts of arrays.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import numpy as np
 
 from funcgrad.core import dtypes
 
-BLOCK = 1 << 14          # elements at a time: the handful of intermediates stay in a core's second-level cache
+BLOCK = (
+    1 << 14
+)  # elements at a time: the handful of intermediates stay in a core's second-level cache
 
 
 def polynomial(xp: Any, coefficients: Sequence[float], x: Any) -> Any:
@@ -23,11 +27,13 @@ def polynomial(xp: Any, coefficients: Sequence[float], x: Any) -> Any:
 
 
 def in_blocks(function: Callable[..., Any], dtype: Any = None) -> Callable[..., Any]:
-    """A `value` rule from a function of vectors: operands of equal shape or rank 0, taken a block at a time.
+    """A `value` rule from a function of vectors: operands of equal shape or rank 0, taken a block
+    at a time.
 
-    The function is given arrays of rank 1 in `dtype` (default: their own, bfloat16 and float16 as float32), and its
-    result is rounded to the operands' dtype.
+    The function is given arrays of rank 1 in `dtype` (default: their own, bfloat16 and float16 as
+    float32), and its result is rounded to the operands' dtype.
     """
+
     def value(xp, *xs, **params):
         shape = max((x.shape for x in xs), key=len)
         own = xs[0].dtype
@@ -38,11 +44,14 @@ def in_blocks(function: Callable[..., Any], dtype: Any = None) -> Callable[..., 
             here = slice(start, start + BLOCK)
             out[here] = function(xp, *(x[here].astype(working, copy=False) for x in flat), **params)
         return out.reshape(shape)
+
     return value
 
 
 def fill(xp: Any, out: Any, where: Any, function: Callable[..., Any], *xs: Any) -> None:
-    """out[where] = function(xp, *xs[where]): a formula is evaluated where it is needed, and nowhere else."""
+    """out[where] = function(xp, *xs[where]): a formula is evaluated where it is needed, and
+    nowhere else.
+    """
     positions = xp.flatnonzero(where)
     if positions.size == out.size:
         out[...] = function(xp, *xs)
@@ -50,10 +59,14 @@ def fill(xp: Any, out: Any, where: Any, function: Callable[..., Any], *xs: Any) 
         out[positions] = function(xp, *(x[positions] for x in xs))
 
 
-def until_converged(xp: Any, state: Sequence[Any], step: Callable[..., Any], limit: int) -> Sequence[Any]:
-    """Repeats `step(xp, count, *state) -> (state, unfinished)` on those elements that are not finished.
+def until_converged(
+    xp: Any, state: Sequence[Any], step: Callable[..., Any], limit: int
+) -> Sequence[Any]:
+    """Repeats `step(xp, count, *state) -> (state, unfinished)` on those elements that are not
+    finished.
 
-    A state is a list of vectors. At most `limit` steps are made; what has not converged then stays as it is.
+    A state is a list of vectors. At most `limit` steps are made; what has not converged then stays
+    as it is.
     """
     result, positions = [part.copy() for part in state], None
     for count in range(1, limit + 1):

@@ -1,7 +1,8 @@
 """Coefficients of polynomials, lowest power first, in a variable t between -1 and 1.
 
-Each interpolates its function at the Chebyshev points (A&S 22.7; computed with 50 digits) and is cut off where the
-remaining Chebyshev coefficients are below the error stated. The ones called SHORT serve float32.
+Each interpolates its function at the Chebyshev points (A&S 22.7; computed with 50 digits) and is
+cut off where the remaining Chebyshev coefficients are below the error stated. The ones called SHORT
+serve float32.
 """
 
 # fmt: off
@@ -97,7 +98,8 @@ ERF_FLOAT32 = (
     0.00020584951341368063, 0.0012516530991889263, -0.0003809684622567422, 4.0703645262873955e-05,
 )
 
-# Giles, "Approximating the erfinv function" (GPU Computing Gems, 2010): erf_inv(x) / x, in w = -log(1 - x**2)
+# Giles, "Approximating the erfinv function" (GPU Computing Gems, 2010): erf_inv(x) / x, in w =
+# -log(1 - x**2)
 ERF_INV_FLOAT32 = (              # w < 5, in w - 2.5
     1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.00021858087,
     -4.39150654e-06, -3.5233877e-06, 3.43273939e-07, 2.81022636e-08,
