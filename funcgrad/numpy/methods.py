@@ -1,6 +1,6 @@
 """Operators and methods of arrays: the functions of this package, under the names that arrays have in JAX.
 
-A method is the function itself, with the array as first argument. Importing this module installs them.
+A method is the function itself, with the array as first argument.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from funcgrad.api.devices import device_put
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray, install_operators, to_host
 from funcgrad.core.backend import Device, device_of
 from funcgrad.core.dtypes import short_name
 from funcgrad.numpy import (
     averages,
+    contractions,
     diagonals,
     index_grids,
     indexing,
@@ -24,6 +26,7 @@ from funcgrad.numpy import (
     running,
     selection,
     shaping,
+    sorting,
     ufuncs,
 )
 from funcgrad.numpy.arrays import astype
@@ -154,6 +157,13 @@ def devices(x: ConcreteArray) -> set[Device]:
     return {device_of(x._buffer)}
 
 
+def to_device(x: ConcreteArray, device: Device, *, stream: None = None) -> Array:
+    """The same values on another device. `stream` must be None: copies are ordered by themselves."""
+    if stream is not None:
+        raise ValueError("to_device: stream must be None; copies are ordered by themselves.")
+    return device_put(x, device)
+
+
 def is_ready(x: ConcreteArray) -> bool:
     """Are the values computed?"""
     x.block_until_ready()
@@ -177,6 +187,8 @@ METHODS: dict[str, Any] = {
     "any": reductions.any,
     "argmax": reductions.argmax,
     "argmin": reductions.argmin,
+    "argpartition": sorting.argpartition,
+    "argsort": sorting.argsort,
     "astype": astype,
     "choose": selection.choose,
     "clip": clip,
@@ -187,6 +199,7 @@ METHODS: dict[str, Any] = {
     "cumprod": running.cumprod,
     "cumsum": running.cumsum,
     "diagonal": diagonals.diagonal,
+    "dot": contractions.dot,
     "flatten": flatten,
     "max": reductions.max,
     "mean": averages.mean,
@@ -198,6 +211,8 @@ METHODS: dict[str, Any] = {
     "repeat": joining.repeat,
     "reshape": reshape,
     "round": ufuncs.round,
+    "searchsorted": sorting.searchsorted,
+    "sort": sorting.sort,
     "squeeze": shaping.squeeze,
     "std": averages.std,
     "sum": reductions.sum,
@@ -215,6 +230,7 @@ OF_VALUES: dict[str, Function] = {
     "device": property(device),     # type: ignore[dict-item]
     "devices": devices,
     "is_ready": is_ready,
+    "to_device": to_device,
 }
 
 
@@ -223,5 +239,3 @@ def install() -> None:
     general, concrete = operators()
     install_operators(general | METHODS, concrete | OF_VALUES)
 
-
-install()

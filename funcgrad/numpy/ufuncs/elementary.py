@@ -12,6 +12,7 @@ from funcgrad.numpy.ufuncs import shortcut
 from funcgrad.primitives import elementwise as P
 from funcgrad.primitives import logic
 from funcgrad.primitives.basis import add, div, mul, neg, sub
+from funcgrad.primitives.special import bessel_i0e
 
 
 @shortcut.unary(np.sqrt)
@@ -212,6 +213,15 @@ def _sinc_series(angle):
     for n in (8, 6, 4, 2):
         total = sub(1, mul(mul(squared, 1 / (n * (n + 1))), total))
     return total
+
+
+def i0(x):
+    """Modified Bessel function of the first kind, of order 0, for real x."""
+    (x,) = promote_args_inexact("i0", x)
+    if dtypes.is_complex(x.dtype):
+        raise TypeError("i0: needs real numbers, but got complex ones.")
+    magnitude = P.abs(x)
+    return mul(P.exp(magnitude), bessel_i0e(magnitude))
 
 
 # ---- hyperbolic functions -------------------------------------------------------------------------------
