@@ -287,7 +287,8 @@ def vjp(
     Example:
         >>> import funcgrad as fg
         >>> import funcgrad.numpy as jnp
-        >>> out, pull_back = fg.vjp(lambda x, y: x * y, jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0]))
+        >>> x, y = jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0])
+        >>> out, pull_back = fg.vjp(lambda x, y: x * y, x, y)
         >>> pull_back(jnp.ones(2))
         (Array([4., 5.], dtype=float32), Array([1., 2.], dtype=float32))
     """

@@ -17,12 +17,13 @@ from funcgrad.core.loops import Map
 WIDE_FLOATS = (dtypes.float32, dtypes.float64)
 
 UFUNCS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "rem": "fmod", "neg": "negative",
-    "abs": "absolute", "min": "minimum", "max": "maximum", "sqrt": "sqrt", "cbrt": "cbrt", "floor": "floor",
-    "ceil": "ceil", "round": "rint", "exp": "exp", "exp2": "exp2", "expm1": "expm1", "log": "log", "log1p": "log1p",
-    "sin": "sin", "cos": "cos", "tan": "tan", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "sinh": "sinh",
-    "cosh": "cosh", "tanh": "tanh", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "pow": "power",
-    "atan2": "arctan2", "nextafter": "nextafter", "is_finite": "isfinite", "eq": "equal", "ne": "not_equal",
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "rem": "fmod", "neg":
+    "negative", "abs": "absolute", "min": "minimum", "max": "maximum", "sqrt": "sqrt", "cbrt":
+    "cbrt", "floor": "floor", "ceil": "ceil", "round": "rint", "exp": "exp", "exp2": "exp2",
+    "expm1": "expm1", "log": "log", "log1p": "log1p", "sin": "sin", "cos": "cos", "tan": "tan",
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "sinh": "sinh", "cosh": "cosh", "tanh":
+    "tanh", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "pow": "power", "atan2":
+    "arctan2", "nextafter": "nextafter", "is_finite": "isfinite", "eq": "equal", "ne": "not_equal",
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
 }  # fmt: skip
 LOGIC = {"and_": "logical_and", "or_": "logical_or", "xor": "logical_xor", "not_": "logical_not"}

@@ -18,10 +18,11 @@ from funcgrad.core import dtypes
 COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 TESTS = frozenset(("is_finite",))
 OPERATIONS = frozenset((
-    "add", "sub", "mul", "div", "rem", "neg", "abs", "min", "max", "sqrt", "rsqrt", "cbrt", "floor", "ceil", "round",
-    "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
-    "asinh", "acosh", "atanh", "pow", "atan2", "logistic", "erf", "erfc", "erf_inv", "lgamma", "digamma", "sign",
-    "nextafter", "and_", "or_", "xor", "not_", "shl", "shr_logical", "shr_arithmetic", "popcount", "clz", "conj",
+    "add", "sub", "mul", "div", "rem", "neg", "abs", "min", "max", "sqrt", "rsqrt", "cbrt", "floor",
+    "ceil", "round", "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos",
+    "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "pow", "atan2", "logistic", "erf",
+    "erfc", "erf_inv", "lgamma", "digamma", "sign", "nextafter", "and_", "or_", "xor", "not_",
+    "shl", "shr_logical", "shr_arithmetic", "popcount", "clz", "conj",
 ))  # fmt: skip
 
 

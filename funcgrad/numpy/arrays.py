@@ -28,7 +28,7 @@ def array(
     ndmin: int = 0,
     *,
     device: Any = None,
-) -> Array:  # noqa: E501
+) -> Array:
     """An array of numbers, nested sequences of numbers or arrays, a NumPy array, or anything with
     `__array__`.
 

@@ -175,7 +175,10 @@ def _check_ranks(name: str, shapes: tuple[tuple[Any, ...], ...]) -> None:
     setting = config.current().numpy_rank_promotion
     if setting == "allow" or len({len(s) for s in shapes if s}) < 2:
         return
-    text = f"{name}: broadcasts over ranks, from shapes {_listed(shapes)}, and numpy_rank_promotion is '{setting}'."
+    text = (
+        f"{name}: broadcasts over ranks, from shapes {_listed(shapes)}, and "
+        f"numpy_rank_promotion is '{setting}'."
+    )
     if setting == "raise":
         raise ValueError(f"{text} Insert the missing dimensions with x[None].")
     warnings.warn(text, UserWarning, stacklevel=6)
