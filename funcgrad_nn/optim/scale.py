@@ -125,7 +125,8 @@ def scale_by_adam(
 
         def direction(m, v):
             mean, square = m * mean_scale.astype(m.dtype), v * square_scale.astype(v.dtype)
-            return mean / (jnp.sqrt(square + eps_root) + eps)
+            square = square + eps_root if eps_root else square  # adding 0.0 would cost a pass
+            return mean / (jnp.sqrt(square) + eps)
 
         return fg.tree.map(direction, mu, nu), ScaleByAdamState(t, mu, nu)
 

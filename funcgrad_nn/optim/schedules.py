@@ -86,7 +86,8 @@ def cosine_decay_schedule(
     def schedule(t):
         passed = jnp.minimum(t, decay_steps) / decay_steps
         cosine = 0.5 * (1 + jnp.cos(math.pi * passed))
-        return init_value * ((1 - alpha) * cosine**exponent + alpha)
+        cosine = cosine if exponent == 1 else cosine**exponent
+        return init_value * ((1 - alpha) * cosine + alpha)
 
     return schedule
 

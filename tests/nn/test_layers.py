@@ -32,34 +32,34 @@ TABLE = {
     ),
     "Linear of rank 1": (nn.Linear(5, 3), lambda n: n.Linear(5, 3), image(5)),
     "Linear of rank 4": (nn.Linear(5, 3), lambda n: n.Linear(5, 3), image(2, 1, 4, 5)),
-    "Conv2d": (nn.Conv2d(2, 4, 3), lambda n: n.Conv2d(2, 4, 3), image(2, 2, 7, 9)),
-    "Conv2d, all options": (
+    "D3 Conv2d": (nn.Conv2d(2, 4, 3), lambda n: n.Conv2d(2, 4, 3), image(2, 2, 7, 9)),
+    "D3 Conv2d, all options": (
         nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
         lambda n: n.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), (1, 2), 2),
         image(2, 4, 8, 7),
     ),
-    "Conv2d, same": (
+    "D3 Conv2d, same": (
         nn.Conv2d(2, 3, (4, 3), padding="same", bias=False),
         lambda n: n.Conv2d(2, 3, (4, 3), padding="same", bias=False),
         image(1, 2, 6, 5),
     ),
-    "Conv2d, a stride that does not divide": (
+    "D3 Conv2d, a stride that does not divide": (
         nn.Conv2d(1, 2, 3, stride=3),
         lambda n: n.Conv2d(1, 2, 3, 3),
         image(1, 1, 10, 9),
     ),
-    "LayerNorm": (nn.LayerNorm(5), lambda n: n.LayerNorm(5), image(4, 5)),
-    "LayerNorm over two axes": (
+    "D6 LayerNorm": (nn.LayerNorm(5), lambda n: n.LayerNorm(5), image(4, 5)),
+    "D6 LayerNorm over two axes": (
         nn.LayerNorm((3, 5)),
         lambda n: n.LayerNorm((3, 5)),
         image(2, 4, 3, 5),
     ),
-    "LayerNorm, plain": (
+    "D6 LayerNorm, plain": (
         nn.LayerNorm(5, affine=False),
         lambda n: n.LayerNorm(5, elementwise_affine=False),
         image(2, 3, 5),
     ),
-    "LayerNorm, no bias": (
+    "D6 LayerNorm, no bias": (
         nn.LayerNorm(5, bias=False),
         lambda n: n.LayerNorm(5, bias=False),
         image(2, 3, 5),
@@ -112,6 +112,7 @@ def randomised(tree):
 
 
 @pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", TABLE)
 def test_same_as_torch(name):
     """Values, all gradients and the state after training, to 1e-5 of the largest."""

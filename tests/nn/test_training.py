@@ -1,7 +1,9 @@
 """Training: the compiled step, the loop, what it shows, and real data learned."""
 
+import gc
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +235,29 @@ def test_an_ensemble_trains_in_one_program():
         losses.append(np.asarray(values))
     assert (losses[-1] < losses[0]).all()
     np.testing.assert_allclose(losses[-1][0], value, rtol=1e-3)
+
+
+def test_D31_D32_memory_stays_constant_while_training_and_evaluating():
+    """A thousand steps and evaluations: no graph, statistics or caches pile up."""
+    model, optimizer = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)), nn.optim.adam(0.01)
+    step = nn.make_train_step(model, lambda out, _: nn.mse(out, jnp.zeros_like(out)), optimizer)
+    now = nn.training.start(model, optimizer, KEY)
+
+    def work(now, count):
+        for _ in range(count):
+            now, _ = step(now, X, Y)
+            model.apply(now.params, now.state, X)
+        return now
+
+    now = work(now, 50)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    work(now, 1000)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 1 << 20
 
 
 # -- what is shown ---------------------------------------------------------------------------------
