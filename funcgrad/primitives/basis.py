@@ -379,6 +379,8 @@ convert_element_type_p.batch = elementwise_batch(convert_element_type_p)
 
 def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False) -> Any:
     """The operand in another dtype. Floats become integers toward zero, clamped; complex numbers lose their imaginary part."""
+    if isinstance(new_dtype, (type, str)):
+        new_dtype = dtypes.as_dtype(new_dtype)
     aval = typeof(operand)
     if aval.dtype == new_dtype and aval.weak_type == weak_type and type(operand) not in _NUMBERS:
         return operand
