@@ -24,6 +24,7 @@ from funcgrad.core.array import ConcreteArray, KeyArray
 from funcgrad.core.dtypes import is_key
 from funcgrad.core.jaxpr import Eqn, Jaxpr
 from funcgrad.core.primitive import result_buffer
+from funcgrad.core.stage import collector_paused
 from funcgrad.core.trace import EVAL, running
 
 Run = Callable[[Sequence[Any]], list[Any]]
@@ -70,8 +71,9 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
 
 def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
     """The generated code of a program."""
-    program = program_of(jaxpr, donated)
-    source, names, hosted = write(program, plan_buffers(program), inner_call)
+    with collector_paused():
+        program = program_of(jaxpr, donated)
+        source, names, hosted = write(program, plan_buffers(program), inner_call)
     scope = {**names, "xp": backend.NUMPY, "own": own}
     exec(builtins.compile(source, "<funcgrad numpy>", "exec"), scope)
     return Executable(scope["program"], not hosted, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ REDUCTIONS = {"add": "add.reduce", "mul": "multiply.reduce", "max": "maximum.red
 
 def write_steps(writer: Writer, calls: Callable[[Step], Any], write_kernel: Callable[[Writer, Step], None]) -> bool:
     """Statements of all steps. True if some of them run programs or callbacks, outside of the quiet state."""
-    hosted = [step.kind == "host" for step in writer.program.steps]
     inner = {id(s): calls(s) for s in writer.program.steps if s.kind in ("call", "host")}
     hosted = [not inner[id(s)].leaf if id(s) in inner else False for s in writer.program.steps]
     quiet = False
@@ -124,8 +124,14 @@ def write_repeated(writer: Writer, source: str, out: Var) -> None:
 
 
 def write_library(writer: Writer, step: Step) -> None:
-    """One call of the primitive's `value`; plain reductions call NumPy directly."""
+    """One call of the primitive's `value`; plain reductions and products call NumPy directly."""
     e, form = step.eqn, step.forms[0]
+    if isinstance(form, loops.Contract) and _is_plain_product(e, form):
+        lhs, rhs = map(writer.atom, e.args)
+        lhs = f"{lhs}.T" if form.lhs_contract == (0,) else lhs
+        rhs = f"{rhs}.T" if form.rhs_contract == (1,) else rhs
+        writer.line(f"{writer.name(e.outs[0])} = {writer.numpy('dot')}({lhs}, {rhs})")
+        return
     if isinstance(form, loops.Reduce) and form.op in REDUCTIONS and e.args[0].aval.dtype in WIDE_FLOATS:
         function = writer.numpy(REDUCTIONS[form.op])
         axes = form.axes[0] if len(form.axes) == 1 else form.axes
@@ -135,6 +141,13 @@ def write_library(writer: Writer, step: Step) -> None:
     params = [f"{k}={_plain(writer, v)}" for k, v in e.params.items()]
     args = ["xp", *map(writer.atom, e.args), *params]
     writer.line(f"{results(writer, e)} = {value}({', '.join(args)})")
+
+
+def _is_plain_product(e: Eqn, form: loops.Contract) -> bool:
+    """Is it the product of two matrices, in the type of its operands?"""
+    dtype = e.outs[0].aval.dtype
+    matrices = all(a.aval.ndim == 2 and a.aval.dtype == dtype for a in e.args)
+    return matrices and dtype in WIDE_FLOATS and len(form.lhs_contract) == 1 and not form.lhs_batch
 
 
 def _plain(writer: Writer, param: Any) -> str:
@@ -156,14 +169,18 @@ def write_call(writer: Writer, e: Eqn, function: Callable[..., Any]) -> None:
 
 def outputs(writer: Writer) -> Iterator[str]:
     """Expressions for the results, which belong to the caller: they share memory with nothing."""
+    before: dict[Var, list[Var]] = {}
     found = writer.program.jaxpr.outputs
     roots = [None if type(o) is Literal else writer.plan.aliases.find(o) for o in found]  # type: ignore[arg-type]
-    for k, (o, root) in enumerate(zip(found, roots)):
-        if type(o) is Literal:
+    count = Counter(roots)
+    for o, root in zip(found, roots):
+        if root is None:
             yield f"{writer.atom(o)}[()]"
-        else:
-            others = [*writer.plan.held(root), *(found[j] for j in range(k) if roots[j] is root)]
-            yield _own(writer, o, others, roots.count(root) > 1)
+            continue
+        earlier = before.setdefault(root, [])
+        others = [*writer.plan.held(root), *earlier]
+        yield _own(writer, o, others, count[root] > 1)  # type: ignore[arg-type]
+        earlier.append(o)  # type: ignore[arg-type]
 
 
 def _own(writer: Writer, o: Var, others: list[Var], shared: bool) -> str:
