@@ -25,8 +25,7 @@ def _inexact(x: Any) -> Any:
     return x if dtypes.is_inexact(x.dtype) else x.astype(dtypes.to_inexact(x.dtype))
 
 
-# ---- piecewise linear and quadratic
-# -------------------------------------------------------------------
+# ---- piecewise linear and quadratic --------------------------------------------------------------
 
 
 def identity(x: Any) -> Any:
@@ -87,8 +86,7 @@ def sparse_sigmoid(x: Any) -> Any:
     return 0.5 * jnp.clip(x + 1.0, 0.0, 2.0)
 
 
-# ---- smooth
-# ---------------------------------------------------------------------------------------------
+# ---- smooth --------------------------------------------------------------------------------------
 
 
 def sigmoid(x: Any) -> Any:
@@ -179,8 +177,7 @@ def log1mexp(x: Any) -> Any:
     return jnp.where(near, small, jnp.log1p(-jnp.exp(-jnp.where(near, 1.0, x))))
 
 
-# ---- sums of exponentials
-# -------------------------------------------------------------------------------
+# ---- sums of exponentials ------------------------------------------------------------------------
 
 
 def logsumexp(
@@ -260,8 +257,7 @@ def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
     return result if where is None else jnp.where(where, result, -math.inf)
 
 
-# ---- others
-# ---------------------------------------------------------------------------------------------
+# ---- others --------------------------------------------------------------------------------------
 
 
 def standardize(

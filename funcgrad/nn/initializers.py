@@ -81,8 +81,7 @@ def truncated_normal(
     return init
 
 
-# ---- variance scaling
-# ---------------------------------------------------------------------------------
+# ---- variance scaling ----------------------------------------------------------------------------
 
 
 def _size(shape: Sequence[int], axes: Axes) -> int:
@@ -251,8 +250,7 @@ xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
 
 
-# ---- orthogonal
-# -----------------------------------------------------------------------------------------
+# ---- orthogonal ----------------------------------------------------------------------------------
 
 
 def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:

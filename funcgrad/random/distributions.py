@@ -1,7 +1,7 @@
 """Continuous and discrete distributions that are made of the basic samplers in one or two formulas.
 
-Parameters broadcast against `shape`, or give the shape where there is none; samples are differentiable in
-continuous parameters. Those that need rejection are in `rejection`.
+Parameters broadcast against `shape`, or give the shape where there is none; samples are
+differentiable in continuous parameters. Those that need rejection are in `rejection`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad import lax
-from funcgrad import numpy as jnp
+from funcgrad import lax, numpy as jnp
 from funcgrad.core import dtypes
 from funcgrad.primitives.bits import random_split
-from funcgrad.random.arguments import as_shape, float_dtype, integer_dtype, parameter, sample_shape
+from funcgrad.random.arguments import (
+    as_shape,
+    broadcast_to_shape,
+    float_dtype,
+    integer_dtype,
+    parameter,
+    sample_shape,
+)
 from funcgrad.random.keys import typed_key
 from funcgrad.random.rejection import gamma, loggamma
 from funcgrad.random.samplers import bernoulli, normal, uniform
@@ -27,7 +33,7 @@ def _two_keys(name: str, key: Any) -> tuple[Any, Any]:
     return first, second
 
 
-# ---- without parameters -----------------------------------------------------------------------------
+# ---- without parameters --------------------------------------------------------------------------
 
 
 def exponential(key: Any, shape: Any = (), dtype: Any = None) -> Any:
@@ -70,11 +76,13 @@ def maxwell(key: Any, shape: Any = (), dtype: Any = None) -> Any:
     return jnp.linalg.norm(vectors, axis=-1)
 
 
-# ---- with scale and shape parameters ----------------------------------------------------------------
+# ---- with scale and shape parameters -------------------------------------------------------------
 
 
 def double_sided_maxwell(key: Any, loc: Any, scale: Any, shape: Any = (), dtype: Any = None) -> Any:
-    """`loc + scale * s * m` with a random sign s and a Maxwell number m, of shape `shape` + the parameters' shape."""
+    """`loc + scale * s * m` with a random sign s and a Maxwell number m, of shape `shape` + the
+    parameters' shape.
+    """
     dtype = float_dtype("double_sided_maxwell", dtype)
     parameters = jnp.broadcast_shapes(np.shape(loc), np.shape(scale))
     shape = (as_shape("double_sided_maxwell", shape) or parameters) + parameters
@@ -82,8 +90,12 @@ def double_sided_maxwell(key: Any, loc: Any, scale: Any, shape: Any = (), dtype:
     return rademacher(sign_key, shape, dtype) * maxwell(length_key, shape, dtype) * scale + loc
 
 
-def weibull_min(key: Any, scale: Any, concentration: Any, shape: Any = (), dtype: Any = None) -> Any:
-    """Weibull numbers: density c/s (x/s)**(c-1) exp(-(x/s)**c) for x >= 0, scale s, concentration c."""
+def weibull_min(
+    key: Any, scale: Any, concentration: Any, shape: Any = (), dtype: Any = None
+) -> Any:
+    """Weibull numbers: density c/s (x/s)**(c-1) exp(-(x/s)**c) for x >= 0, scale s, concentration
+    c.
+    """
     u = uniform(key, as_shape("weibull_min", shape), float_dtype("weibull_min", dtype))
     return jnp.power(-jnp.log1p(-u), 1.0 / concentration) * scale
 
@@ -107,9 +119,14 @@ def lognormal(key: Any, sigma: Any = 1.0, shape: Any = None, dtype: Any = None) 
     return jnp.exp(normal(key, shape, dtype) * parameter("lognormal", sigma, dtype))
 
 
-def triangular(key: Any, left: Any, mode: Any, right: Any, shape: Any = None, dtype: Any = None) -> Any:
+def triangular(
+    key: Any, left: Any, mode: Any, right: Any, shape: Any = None, dtype: Any = None
+) -> Any:
     """Numbers in [left, right] whose density is a triangle with its top at `mode`."""
-    dtype, shape = float_dtype("triangular", dtype), sample_shape("triangular", shape, left, mode, right)
+    dtype, shape = (
+        float_dtype("triangular", dtype),
+        sample_shape("triangular", shape, left, mode, right),
+    )
     left, mode, right = (parameter("triangular", p, dtype) for p in (left, mode, right))
     u = uniform(key, shape, dtype)
     rising = left + jnp.sqrt(u * (right - left) * (mode - left))
@@ -120,8 +137,8 @@ def triangular(key: Any, left: Any, mode: Any, right: Any, shape: Any = None, dt
 def wald(key: Any, mean: Any, shape: Any = None, dtype: Any = None) -> Any:
     """Wald (inverse Gaussian) numbers of scale 1.
 
-    The method of Michael, Schucany and Haas (1976): the smaller root of the equation for the chi-square variable
-    is taken with probability mean / (mean + x), else the larger one.
+    The method of Michael, Schucany and Haas (1976): the smaller root of the equation for the chi-
+    square variable is taken with probability mean / (mean + x), else the larger one.
     """
     dtype, shape = float_dtype("wald", dtype), sample_shape("wald", shape, mean)
     mean = jnp.broadcast_to(parameter("wald", mean, dtype), shape)
@@ -143,7 +160,7 @@ def geometric(key: Any, p: Any, shape: Any = None, dtype: Any = None) -> Any:
     return (jnp.floor(jnp.log(u) / jnp.log1p(-p)) + 1).astype(dtype)
 
 
-# ---- made of gamma numbers ------------------------------------------------------------------------
+# ---- made of gamma numbers -----------------------------------------------------------------------
 
 
 def chisquare(key: Any, df: Any, shape: Any = None, dtype: Any = None) -> Any:
@@ -173,8 +190,11 @@ def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> Any:
     """Beta numbers: density proportional to x**(a-1) (1-x)**(b-1) on (0, 1)."""
     dtype, shape = float_dtype("beta", dtype), sample_shape("beta", shape, a, b)
     keys = _two_keys("beta", key)
-    first, second = (loggamma(k, parameter("beta", p, dtype), shape, dtype) for k, p in zip(keys, (a, b), strict=True))
-    top = jnp.maximum(first, second)                    # small a and b underflow without it
+    first, second = (
+        loggamma(k, parameter("beta", p, dtype), shape, dtype)
+        for k, p in zip(keys, (a, b), strict=True)
+    )
+    top = jnp.maximum(first, second)  # small a and b underflow without it
     first, second = jnp.exp(first - top), jnp.exp(second - top)
     return first / (first + second)
 
@@ -185,8 +205,11 @@ def dirichlet(key: Any, alpha: Any, shape: Any = None, dtype: Any = None) -> Any
     if not sizes:
         raise ValueError("dirichlet: alpha needs at least one dimension, but is a scalar.")
     shape = sizes[:-1] if shape is None else as_shape("dirichlet", shape)
-    if jnp.broadcast_shapes(shape, sizes[:-1]) != shape:
-        raise ValueError(f"dirichlet: alpha of shape {sizes} must broadcast to shape {shape} and a last dimension.")
+    if not broadcast_to_shape(shape, sizes[:-1]):
+        raise ValueError(
+            f"dirichlet: alpha of shape {sizes} must broadcast to shape {shape} and a last "
+            "dimension."
+        )
     logs = loggamma(key, parameter("dirichlet", alpha, dtype), (*shape, sizes[-1]), dtype)
     weights = jnp.exp(logs - lax.stop_gradient(jnp.max(logs, axis=-1, keepdims=True)))
     return weights / jnp.sum(weights, axis=-1, keepdims=True)
@@ -203,7 +226,8 @@ def generalized_normal(key: Any, p: float, shape: Any = (), dtype: Any = None) -
 def ball(key: Any, d: int, p: float = 2, shape: Any = (), dtype: Any = None) -> Any:
     """Uniform points of the unit ball of the p-norm in `d` dimensions, shape (*shape, d).
 
-    Barthe, Guedon, Mendelson, Naor, "A probabilistic approach to the geometry of the p-ball" (2005), theorem 1.
+    Barthe, Guedon, Mendelson, Naor, "A probabilistic approach to the geometry of the p-ball"
+    (2005), theorem 1.
     """
     dtype, shape = float_dtype("ball", dtype), as_shape("ball", shape)
     direction_key, radius_key = _two_keys("ball", key)
@@ -212,14 +236,14 @@ def ball(key: Any, d: int, p: float = 2, shape: Any = (), dtype: Any = None) -> 
     return g / ((jnp.sum(jnp.abs(g) ** p, axis=-1) + e) ** (1 / p))[..., None]
 
 
-# ---- vectors and matrices ---------------------------------------------------------------------------
+# ---- vectors and matrices ------------------------------------------------------------------------
 
 
 def orthogonal(key: Any, n: int, shape: Any = (), dtype: Any = None, m: int | None = None) -> Any:
     """Uniformly distributed orthogonal matrices, shape (*shape, n, m) with m = n unless given.
 
-    The columns (rows, if n < m) are orthonormal: the Q of a normal matrix, with the signs that make R's diagonal
-    positive (Mezzadri 2007).
+    The columns (rows, if n < m) are orthonormal: the Q of a normal matrix, with the signs that make
+    R's diagonal positive (Mezzadri 2007).
     """
     n, m = operator.index(n), operator.index(n if m is None else m)
     shape, dtype = as_shape("orthogonal", shape), float_dtype("orthogonal", dtype, or_complex=True)
@@ -242,26 +266,34 @@ def _square_root(cov: Any, method: str) -> Any:
     return vectors * jnp.sqrt(values[..., None, :])
 
 
-def multivariate_normal(key: Any, mean: Any, cov: Any, shape: Any = None, dtype: Any = None,
-                        method: str = "cholesky") -> Any:
+def multivariate_normal(
+    key: Any, mean: Any, cov: Any, shape: Any = None, dtype: Any = None, method: str = "cholesky"
+) -> Any:
     """Normal vectors with mean (..., n) and covariance (..., n, n), shape (*shape, n).
 
-    `method` is how the covariance is factored: "cholesky", which is fastest, "eigh" or "svd", which also take
-    matrices that are singular.
+    `method` is how the covariance is factored: "cholesky", which is fastest, "eigh" or "svd", which
+    also take matrices that are singular.
     """
     if method not in _FACTORS:
-        raise ValueError(f"multivariate_normal: method is one of {', '.join(_FACTORS)}, but got {method!r}.")
+        raise ValueError(
+            f"multivariate_normal: method is one of {', '.join(_FACTORS)}, but got {method!r}."
+        )
     mean, cov = _inexact_pair(mean, cov)
     dtype = mean.dtype if dtype is None else float_dtype("multivariate_normal", dtype)
     n = mean.shape[-1] if mean.ndim else None
     if mean.ndim < 1 or cov.shape[-2:] != (n, n):
-        raise ValueError("multivariate_normal: needs a mean of shape (..., n) and a covariance of shape (..., n, n), "
-                         f"but got {mean.shape} and {cov.shape}.")
+        raise ValueError(
+            "multivariate_normal: needs a mean of shape (..., n) and a covariance of shape (..., "
+            "n, n), "
+            f"but got {mean.shape} and {cov.shape}."
+        )
     batch = jnp.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
     shape = batch if shape is None else as_shape("multivariate_normal", shape)
-    if jnp.broadcast_shapes(shape, batch) != shape:
-        raise ValueError(f"multivariate_normal: mean of shape {mean.shape} and covariance of shape {cov.shape} "
-                         f"must broadcast to the shape argument {shape}.")
+    if not broadcast_to_shape(shape, batch):
+        raise ValueError(
+            f"multivariate_normal: mean of shape {mean.shape} and covariance of shape {cov.shape} "
+            f"must broadcast to the shape argument {shape}."
+        )
     samples = normal(key, (*shape, n), dtype)
     return mean + jnp.einsum("...ij,...j->...i", _square_root(cov, method), samples)
 

@@ -18,8 +18,7 @@ from funcgrad.random.arguments import as_shape, float_dtype, integer_dtype, samp
 from funcgrad.random.keys import typed_key
 from funcgrad.random.samplers import uniform
 
-# ---- gamma
-# ------------------------------------------------------------------------------------------
+# ---- gamma ---------------------------------------------------------------------------------------
 
 
 def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None) -> Any:
@@ -49,8 +48,7 @@ def _gamma(name: str, key: Any, a: Any, shape: Any, dtype: Any, log_space: bool)
     return random_gamma(typed, alpha, log_space=log_space)
 
 
-# ---- Poisson
-# ----------------------------------------------------------------------------------------
+# ---- Poisson -------------------------------------------------------------------------------------
 
 _KNUTH_BELOW = 10.0
 
@@ -116,8 +114,7 @@ def _poisson_by_rejection(key: Any, lam: Any, shape: tuple, dtype: np.dtype) -> 
     return lax.while_loop(unfinished, draw, start)[1].astype(dtype)
 
 
-# ---- binomial
-# ---------------------------------------------------------------------------------------
+# ---- binomial ------------------------------------------------------------------------------------
 
 
 def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = None) -> Any:

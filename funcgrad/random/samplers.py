@@ -1,7 +1,8 @@
-"""The samplers that everything else is built from: bits, uniform, normal, integers, permutations, choices.
+"""The samplers that everything else is built from: bits, uniform, normal, integers, permutations,
+choices.
 
-Each turns a key, a shape and a dtype into an array, by JAX's formulas, so that the same key gives the same
-numbers. `distributions` has the others.
+Each turns a key, a shape and a dtype into an array, by JAX's formulas, so that the same key gives
+the same numbers. `distributions` has the others.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad import lax
-from funcgrad import numpy as jnp
+from funcgrad import lax, numpy as jnp
 from funcgrad.core import dtypes
 from funcgrad.primitives.bits import random_bits, random_split
-from funcgrad.random.arguments import as_shape, float_dtype, integer_dtype, sample_shape
+from funcgrad.random.arguments import (
+    as_shape,
+    broadcast_to_shape,
+    float_dtype,
+    integer_dtype,
+    sample_shape,
+)
 from funcgrad.random.keys import typed_key
 
 UNSIGNED = {8 * t.itemsize: t for t in dtypes.UNSIGNED}
@@ -25,7 +31,9 @@ _MODES = ("highest", "high", "low")
 
 
 def bits(key: Any, shape: Any = (), dtype: Any = None) -> Any:
-    """Uniform random bits as unsigned integers, of 32 bits (64 with `enable_x64`) unless `dtype` says otherwise."""
+    """Uniform random bits as unsigned integers, of 32 bits (64 with `enable_x64`) unless `dtype`
+    says otherwise.
+    """
     typed, _ = typed_key("bits", key)
     dtype = dtypes.narrowed(dtypes.uint64) if dtype is None else dtypes.as_dtype(dtype)
     if dtype not in dtypes.UNSIGNED:
@@ -33,13 +41,15 @@ def bits(key: Any, shape: Any = (), dtype: Any = None) -> Any:
     return random_bits(typed, bit_width=8 * dtype.itemsize, shape=as_shape("bits", shape))
 
 
-# ---- floats -----------------------------------------------------------------------------------------
+# ---- floats --------------------------------------------------------------------------------------
 
 
 def _unit_interval(key: Any, shape: tuple, dtype: np.dtype) -> Any:
-    """Uniform on [0, 1): random bits become the mantissa of a number in [1, 2), and 1 is taken away."""
+    """Uniform on [0, 1): random bits become the mantissa of a number in [1, 2), and 1 is taken
+    away.
+    """
     info = jnp.finfo(dtype)
-    width = 8 if info.nmant < 8 else info.bits          # bfloat16 needs 7 bits only
+    width = 8 if info.nmant < 8 else info.bits  # bfloat16 needs 7 bits only
     words = random_bits(key, bit_width=width, shape=shape)
     if width != info.bits:
         words = lax.convert_element_type(words, UNSIGNED[info.bits])
@@ -52,7 +62,9 @@ def _is_number(value: Any, number: float) -> bool:
     return type(value) in (int, float) and value == number
 
 
-def uniform(key: Any, shape: Any = (), dtype: Any = None, minval: Any = 0.0, maxval: Any = 1.0) -> Any:
+def uniform(
+    key: Any, shape: Any = (), dtype: Any = None, minval: Any = 0.0, maxval: Any = 1.0
+) -> Any:
     """Uniform on [minval, maxval), which broadcast against `shape`. Differentiable in both.
 
     >>> from funcgrad import random
@@ -63,12 +75,15 @@ def uniform(key: Any, shape: Any = (), dtype: Any = None, minval: Any = 0.0, max
     dtype, shape = float_dtype("uniform", dtype), as_shape("uniform", shape)
     unit = _unit_interval(typed, shape, dtype)
     if _is_number(minval, 0) and _is_number(maxval, 1):
-        return unit                                     # the same bits, without three passes over them
+        return unit  # the same bits, without three passes over them
     low, high = jnp.asarray(minval, dtype=dtype), jnp.asarray(maxval, dtype=dtype)
-    if jnp.broadcast_shapes(shape, low.shape, high.shape) != shape:
-        raise ValueError(f"uniform: minval of shape {low.shape} and maxval of shape {high.shape} must broadcast to "
-                         f"the shape argument {shape}. Give the larger shape.")
-    # rounding can carry the product below minval; it never reaches maxval except by rounding of the sum
+    if not broadcast_to_shape(shape, low.shape, high.shape):
+        raise ValueError(
+            f"uniform: minval of shape {low.shape} and maxval of shape {high.shape} must "
+            f"broadcast to the shape argument {shape}. Give the larger shape."
+        )
+    # rounding can carry the product below minval; it never reaches maxval except by rounding of the
+    # sum
     return jnp.maximum(low, unit * (high - low) + low)
 
 
@@ -79,7 +94,8 @@ def _standard_normal(key: Any, shape: tuple, dtype: np.dtype) -> Any:
 
 
 def normal(key: Any, shape: Any = (), dtype: Any = None) -> Any:
-    """Standard normal numbers: mean 0, variance 1. Complex ones have the variance split between their parts.
+    """Standard normal numbers: mean 0, variance 1. Complex ones have the variance split between
+    their parts.
 
     >>> from funcgrad import random
     >>> random.normal(random.key(0), (2, 3)).dtype
@@ -91,14 +107,19 @@ def normal(key: Any, shape: Any = (), dtype: Any = None) -> Any:
         return _standard_normal(typed, shape, dtype)
     real_key, imaginary_key = random_split(typed, shape=(2,))
     part = dtypes.real_part(dtype)
-    both = lax.complex(_standard_normal(real_key, shape, part), _standard_normal(imaginary_key, shape, part))
+    both = lax.complex(
+        _standard_normal(real_key, shape, part), _standard_normal(imaginary_key, shape, part)
+    )
     return lax.div(both, math.sqrt(2))
 
 
 def truncated_normal(key: Any, lower: Any, upper: Any, shape: Any = None, dtype: Any = None) -> Any:
     """Standard normal numbers, given that they lie in (lower, upper): every draw does."""
     typed, _ = typed_key("truncated_normal", key)
-    dtype, shape = float_dtype("truncated_normal", dtype), sample_shape("truncated_normal", shape, lower, upper)
+    dtype, shape = (
+        float_dtype("truncated_normal", dtype),
+        sample_shape("truncated_normal", shape, lower, upper),
+    )
     lower, upper = jnp.asarray(lower, dtype=dtype), jnp.asarray(upper, dtype=dtype)
     root = math.sqrt(2)
     u = uniform(typed, shape, dtype, lax.erf(lower / root), lax.erf(upper / root))
@@ -125,7 +146,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Any = None, mode: str = "low") -> A
     return second * 2.0 ** -jnp.finfo(p.dtype).nmant < p - first
 
 
-# ---- integers ---------------------------------------------------------------------------------------
+# ---- integers ------------------------------------------------------------------------------------
 
 
 def _bound(value: Any, dtype: np.dtype) -> tuple[Any, Any]:
@@ -144,7 +165,8 @@ def _bound(value: Any, dtype: np.dtype) -> tuple[Any, Any]:
 def randint(key: Any, shape: Any, minval: Any, maxval: Any, dtype: Any = None) -> Any:
     """Integers in [minval, maxval), which broadcast against `shape`.
 
-    The bias toward small values is below (maxval - minval) / 2**64 for 32-bit types and narrower ones.
+    The bias toward small values is below (maxval - minval) / 2**64 for 32-bit types and narrower
+    ones.
 
     >>> from funcgrad import random
     >>> bool((random.randint(random.key(0), (100,), 3, 6) < 6).all())
@@ -154,7 +176,7 @@ def randint(key: Any, shape: Any, minval: Any, maxval: Any, dtype: Any = None) -
     dtype, shape = integer_dtype("randint", dtype), sample_shape("randint", shape, minval, maxval)
     if dtype.itemsize >= 4:
         return _integers(typed, shape, _bound(minval, dtype), _bound(maxval, dtype), dtype)
-    info = jnp.iinfo(dtype)                              # narrow types draw 32 bits, which keeps the bias small
+    info = jnp.iinfo(dtype)  # narrow types draw 32 bits, which keeps the bias small
     low, _ = _bound(minval, dtypes.int32)
     high, _ = _bound(maxval, dtypes.int32)
     low, high = jnp.clip(low, info.min, info.max), jnp.clip(high, info.min, info.max + 1)
@@ -162,22 +184,30 @@ def randint(key: Any, shape: Any, minval: Any, maxval: Any, dtype: Any = None) -
 
 
 def _integers(key: Any, shape: tuple, low: tuple, high: tuple, dtype: np.dtype) -> Any:
-    """(2**n * high bits + low bits) modulo the span, for n-bit words: two words keep the bias small."""
+    """(2**n * high bits + low bits) modulo the span, for n-bit words: two words keep the bias
+    small.
+    """
     (minval, _), (maxval, beyond) = low, high
     width = 8 * dtype.itemsize
     unsigned = UNSIGNED[width]
     first, second = random_split(key, shape=(2,))
     high_bits, low_bits = (random_bits(k, bit_width=width, shape=shape) for k in (first, second))
-    empty = maxval <= minval                             # then all results are minval
+    empty = maxval <= minval  # then all results are minval
     span = jnp.where(empty, 1, (maxval - minval).astype(unsigned)).astype(unsigned)
-    span = jnp.where(jnp.logical_and(beyond, ~empty), span + 1, span)   # maxval was clipped to one less
-    multiplier = jnp.asarray(1 << width // 2, dtype=unsigned) % span
-    multiplier = multiplier * multiplier % span          # 2**n modulo the span
-    offset = (high_bits % span * multiplier + low_bits % span) % span
-    return minval + offset.astype(dtype)
+    span = jnp.where(
+        jnp.logical_and(beyond, ~empty), span + 1, span
+    )  # maxval was clipped to one less
+    if span.ndim:
+        span = jnp.broadcast_to(span, shape)
+    # all words are allowed if the span has wrapped to 0: by lax.rem, x modulo 0 is x
+    half = jnp.broadcast_to(jnp.asarray(1 << width // 2, dtype=unsigned), span.shape)
+    multiplier = lax.rem(half, span)
+    multiplier = lax.rem(multiplier * multiplier, span)  # 2**n modulo the span
+    offset = lax.rem(high_bits, span) * multiplier + lax.rem(low_bits, span)
+    return minval + lax.rem(offset, span).astype(dtype)
 
 
-# ---- permutations and choices ---------------------------------------------------------------------
+# ---- permutations and choices --------------------------------------------------------------------
 
 
 def _shuffle(key: Any, x: Any, axis: int) -> Any:
@@ -188,8 +218,6 @@ def _shuffle(key: Any, x: Any, axis: int) -> Any:
         words = random_bits(subkey, bit_width=32, shape=x.shape)
         _, x = lax.sort((words, x), dimension=axis, num_keys=1, is_stable=True)
     return x
-
-
 
 
 def permutation(key: Any, x: Any, axis: int = 0, independent: bool = False) -> Any:
@@ -208,7 +236,9 @@ def permutation(key: Any, x: Any, axis: int = 0, independent: bool = False) -> A
     axis %= rank
     if not np.ndim(x):
         if not jnp.issubdtype(jnp.asarray(x).dtype, np.integer):
-            raise TypeError(f"permutation: needs an integer or an array of rank 1 or more, but got {x!r}.")
+            raise TypeError(
+                f"permutation: needs an integer or an array of rank 1 or more, but got {x!r}."
+            )
         return _shuffle(typed, jnp.arange(operator.index(x)), axis)
     x = jnp.asarray(x)
     if independent or x.ndim == 1:
@@ -216,8 +246,15 @@ def permutation(key: Any, x: Any, axis: int = 0, independent: bool = False) -> A
     return jnp.take(x, _shuffle(typed, jnp.arange(x.shape[axis]), 0), axis=axis)
 
 
-def choice(key: Any, a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: int = 0,
-           mode: str | None = None) -> Any:
+def choice(
+    key: Any,
+    a: Any,
+    shape: Any = (),
+    replace: bool = True,
+    p: Any = None,
+    axis: int = 0,
+    mode: str | None = None,
+) -> Any:
     """A random sample from `arange(a)`, or of the slices of the array `a` along `axis`.
 
     Args:
@@ -234,7 +271,7 @@ def choice(key: Any, a: Any, shape: Any = (), replace: bool = True, p: Any = Non
         return _chosen_indices(typed, operator.index(a), shape, replace, p, mode)
     a = jnp.asarray(a)
     axis = operator.index(axis) % a.ndim
-    result_shape = (*a.shape[:axis], *shape, *a.shape[axis + 1:])
+    result_shape = (*a.shape[:axis], *shape, *a.shape[axis + 1 :])
     if 0 in shape:
         return jnp.zeros(result_shape, a.dtype)
     if p is None and not replace:
@@ -246,22 +283,36 @@ def choice(key: Any, a: Any, shape: Any = (), replace: bool = True, p: Any = Non
 
 def _check_population(size: int, draws: int, replace: bool) -> None:
     if size <= 0:
-        raise ValueError("choice: there is nothing to choose from: a must be greater than 0, or not empty.")
+        raise ValueError(
+            "choice: there is nothing to choose from: a must be greater than 0, or not empty."
+        )
     if not replace and draws > size:
-        raise ValueError(f"choice: cannot draw {draws} of {size} without replacement. Draw fewer, or use replace=True.")
+        raise ValueError(
+            f"choice: cannot draw {draws} of {size} without replacement. Draw fewer, or use "
+            "replace=True."
+        )
 
 
-def _chosen_indices(key: Any, size: int, shape: tuple, replace: bool, p: Any, mode: str | None) -> Any:
+def _chosen_indices(
+    key: Any, size: int, shape: tuple, replace: bool, p: Any, mode: str | None
+) -> Any:
     draws, index = math.prod(shape), dtypes.default_int()
     if draws == 0:
         return jnp.zeros(shape, index)
     _check_population(size, draws, replace)
     if p is None:
-        return randint(key, shape, 0, size) if replace else permutation(key, size)[:draws].reshape(shape)
+        return (
+            randint(key, shape, 0, size)
+            if replace
+            else permutation(key, size)[:draws].reshape(shape)
+        )
     p = jnp.asarray(p)
     p = p.astype(dtypes.to_inexact(p.dtype))
     if p.shape != (size,):
-        raise ValueError(f"choice: p needs one probability for each of the {size} choices, but has shape {p.shape}.")
+        raise ValueError(
+            f"choice: p needs one probability for each of the {size} choices, but has shape "
+            f"{p.shape}."
+        )
     if replace:
         cumulative = jnp.cumsum(p)
         level = cumulative[-1] * (1 - uniform(key, shape, p.dtype))
@@ -270,14 +321,14 @@ def _chosen_indices(key: Any, size: int, shape: tuple, replace: bool, p: Any, mo
     return lax.top_k(scores, draws)[1].astype(index).reshape(shape)
 
 
-# ---- Gumbel numbers and categories -------------------------------------------------------------------
+# ---- Gumbel numbers and categories ---------------------------------------------------------------
 
 
 def gumbel(key: Any, shape: Any = (), dtype: Any = None, mode: str | None = None) -> Any:
     """Gumbel numbers, with density exp(-(x + exp(-x))).
 
-    `mode` is "low", which is the default, "high" or "highest": how far the upper tail reaches, for probabilities
-    below 1e-7.
+    `mode` is "low", which is the default, "high" or "highest": how far the upper tail reaches, for
+    probabilities below 1e-7.
     """
     typed, _ = typed_key("gumbel", key)
     dtype, shape, mode = float_dtype("gumbel", dtype), as_shape("gumbel", shape), mode or "low"
@@ -294,12 +345,16 @@ def gumbel(key: Any, shape: Any = (), dtype: Any = None, mode: str | None = None
 
 
 def _gumbel_of_64_bits(key: Any, shape: tuple) -> Any:
-    """Both tails to 2**-64: the smaller of u and 1 - u is taken from 64 bits and fits float32 exactly enough."""
+    """Both tails to 2**-64: the smaller of u and 1 - u is taken from 64 bits and fits float32
+    exactly enough.
+    """
     high, low = random_bits(key, bit_width=32, shape=(2, *shape))
     below_half = high < np.uint32(1 << 31)
-    flipped_low = ~low + np.uint32(1)                    # 1 - u is the two's complement of the 64 bits
+    flipped_low = ~low + np.uint32(1)  # 1 - u is the two's complement of the 64 bits
     flipped_high = ~high + (low == 0).astype(dtypes.uint32)
-    x = _fraction(jnp.where(below_half, high, flipped_high), jnp.where(below_half, low, flipped_low))
+    x = _fraction(
+        jnp.where(below_half, high, flipped_high), jnp.where(below_half, low, flipped_low)
+    )
     return jnp.where(below_half, -jnp.log(-jnp.log1p(-x)), -jnp.log(-jnp.log(x)))
 
 
@@ -314,13 +369,20 @@ def _fraction(high: Any, low: Any) -> Any:
     return lax.bitcast_convert_type(exponent | mantissa, dtypes.float32)
 
 
-def categorical(key: Any, logits: Any, axis: int = -1, shape: Any = None, replace: bool = True,
-                mode: str | None = None) -> Any:
+def categorical(
+    key: Any,
+    logits: Any,
+    axis: int = -1,
+    shape: Any = None,
+    replace: bool = True,
+    mode: str | None = None,
+) -> Any:
     """Indices along `axis`, drawn with probabilities softmax(logits).
 
     Args:
         logits: unnormalised log probabilities.
-        shape: the result's; it ends in the shape of `logits` without `axis`, which is also the default.
+        shape: the result's; it ends in the shape of `logits` without `axis`, which is also the
+            default.
         replace: if False, the draws along the leading dimensions of `shape` are distinct.
         mode: as in `gumbel`.
 
@@ -331,28 +393,38 @@ def categorical(key: Any, logits: Any, axis: int = -1, shape: Any = None, replac
     typed, _ = typed_key("categorical", key)
     logits = jnp.asarray(logits)
     if not dtypes.is_float(logits.dtype):
-        raise TypeError(f"categorical: logits must be floating, but got {logits.dtype}. Convert them with astype.")
+        raise TypeError(
+            f"categorical: logits must be floating, but got {logits.dtype}. Convert them with "
+            "astype."
+        )
     axis = axis % logits.ndim - logits.ndim
     batch = tuple(np.delete(logits.shape, axis).tolist())
     shape = _categorical_shape(shape, batch)
-    prefix = shape[:len(shape) - len(batch)]
+    prefix = shape[: len(shape) - len(batch)]
     if replace:
-        drawn = list(shape[len(prefix):])
+        drawn = list(shape[len(prefix) :])
         drawn.insert(axis % logits.ndim, logits.shape[axis])
         return jnp.argmax(gumbel(typed, (*prefix, *drawn), logits.dtype, mode) + logits, axis=axis)
-    return _distinct_categories(logits + gumbel(typed, logits.shape, logits.dtype, mode), axis, prefix, shape)
+    return _distinct_categories(
+        logits + gumbel(typed, logits.shape, logits.dtype, mode), axis, prefix, shape
+    )
 
 
 def _categorical_shape(shape: Any, batch: tuple) -> tuple:
     shape = batch if shape is None else as_shape("categorical", shape)
-    if jnp.broadcast_shapes(shape, batch) != shape:
-        raise ValueError(f"categorical: shape must end in {batch}, the shape of logits without axis, but got {shape}.")
+    if not broadcast_to_shape(shape, batch):
+        raise ValueError(
+            f"categorical: shape must end in {batch}, the shape of logits without axis, but got "
+            f"{shape}."
+        )
     return shape
 
 
 def _distinct_categories(scores: Any, axis: int, prefix: tuple, shape: tuple) -> Any:
     draws, categories = math.prod(prefix), scores.shape[axis]
     if draws > categories:
-        raise ValueError(f"categorical: cannot draw {draws} of {categories} categories without replacement.")
+        raise ValueError(
+            f"categorical: cannot draw {draws} of {categories} categories without replacement."
+        )
     indices = lax.top_k(jnp.moveaxis(scores, axis, -1), draws)[1]
     return jnp.moveaxis(indices, -1, 0).reshape(shape)

@@ -23,7 +23,8 @@ from funcgrad.primitives.special import (
 
 def _library(name: str, value: Any, partials: Any) -> Primitive:
     """A function without a scalar form: kernels call its `value`."""
-    primitive = elementwise(name, accepts=FLOATS, value=value, partials=partials, scalar=None)  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    primitive = elementwise(name, accepts=FLOATS, value=value, partials=partials, scalar=None)
     primitive.loops = lambda *avals: loops.Opaque("special function")
     return primitive
 
@@ -39,8 +40,7 @@ def _like(x: Any, value: float) -> Any:
     return full(typeof(x).shape, value, typeof(x).dtype)
 
 
-# ---- error functions
-# --------------------------------------------------------------------------------
+# ---- error functions -----------------------------------------------------------------------------
 
 _SLOPE = 2 / math.sqrt(math.pi)
 
@@ -89,8 +89,7 @@ def erf_inv(x):
     return erf_inv_p.bind(x)
 
 
-# ---- gamma and its relatives
-# ------------------------------------------------------------------------
+# ---- gamma and its relatives ---------------------------------------------------------------------
 
 lgamma_p = elementwise(
     "lgamma",
@@ -150,8 +149,7 @@ def zeta(x, q):
     return zeta_p.bind(x, q)
 
 
-# ---- incomplete gamma and beta
-# ----------------------------------------------------------------------
+# ---- incomplete gamma and beta -------------------------------------------------------------------
 
 
 def _gamma_density(a, x):
@@ -239,8 +237,7 @@ def regularized_incomplete_beta(a, b, x):
 betainc = regularized_incomplete_beta
 
 
-# ---- Bessel functions
-# -------------------------------------------------------------------------------
+# ---- Bessel functions ----------------------------------------------------------------------------
 
 
 def _i1e_slope(y, x):
