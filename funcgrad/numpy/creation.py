@@ -82,17 +82,17 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Array:
 
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None) -> Array:
     """Zeros with the shape and dtype of `a`, or those given."""
-    return full_like(a, 0, dtype, shape)
+    return _constant_like("zeros_like", a, 0, dtype, shape)
 
 
 def ones_like(a: Any, dtype: Any = None, shape: Any = None) -> Array:
     """Ones with the shape and dtype of `a`, or those given."""
-    return full_like(a, 1, dtype, shape)
+    return _constant_like("ones_like", a, 1, dtype, shape)
 
 
 def empty_like(prototype: Any, dtype: Any = None, shape: Any = None) -> Array:
     """Zeros with the shape and dtype of `prototype`, or those given."""
-    return full_like(prototype, 0, dtype, shape)
+    return _constant_like("empty_like", prototype, 0, dtype, shape)
 
 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None) -> Array:
@@ -100,17 +100,26 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None) -> 
 
     `a` may be an array, a number, or anything with a shape and a dtype.
     """
-    described = hasattr(a, "shape") and hasattr(a, "dtype")
-    like = a if described else as_array("full_like", a)
-    weak = dtype is None and getattr(like, "weak_type", False)
-    if dtype is None:
-        dtype = (
-            dtypes.as_dtype(like.dtype) if isinstance(like, Array) else dtypes.narrowed(like.dtype)
-        )
-    value = convert_element_type(as_array("full_like", fill_value), dtypes.as_dtype(dtype), weak)
-    target = tuple(like.shape) if shape is None else shape_tuple("full_like", shape)
+    target, dtype, weak = _described("full_like", a, dtype, shape)
+    value = convert_element_type(as_array("full_like", fill_value), dtype, weak)
     broadcast_shapes("full_like", value.shape, target)
     return broadcast_to_shape(value, target)
+
+
+def _constant_like(name: str, a: Any, value: int, dtype: Any, shape: Any) -> Array:
+    target, dtype, weak = _described(name, a, dtype, shape)
+    return broadcast_to_shape(ConcreteArray(dtype.type(value), weak), target)
+
+
+def _described(name: str, a: Any, dtype: Any, shape: Any) -> tuple[tuple[Any, ...], Any, bool]:
+    """The shape, dtype and weakness of an array like `a`, with what is given instead."""
+    like = a if hasattr(a, "shape") and hasattr(a, "dtype") else as_array(name, a)
+    target = tuple(like.shape) if shape is None else shape_tuple(name, shape)
+    if dtype is not None:
+        return target, dtypes.as_dtype(dtype), False
+    if isinstance(like, Array):
+        return target, like.dtype, like.weak_type
+    return target, dtypes.narrowed(dtypes.as_dtype(like.dtype)), getattr(like, "weak_type", False)
 
 
 # ---- ranges ------------------------------------------------------------------------------------

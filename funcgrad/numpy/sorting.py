@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray
+from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.numpy.axes import axis_index, integer, refuse
 from funcgrad.numpy.joining import taken
 from funcgrad.numpy.promote import as_array, promote_dtypes
@@ -37,6 +40,7 @@ from funcgrad.primitives.logic import (
     ne,
     shift_right_logical,
 )
+from funcgrad.primitives.ordering import comparable
 from funcgrad.primitives.shape import broadcasted_iota, concatenate, index_in_dim, rev, slice_in_dim
 
 
@@ -164,8 +168,20 @@ def searchsorted(
         line = taken(line, convert_element_type(as_array("searchsorted", sorter), dtypes.int32), 0)
     if line.shape[0] == 0 or values.size == 0:
         return _zeros(values.shape)
-    found = _SEARCHES[method](line, reshape(values, (values.size,)), side == "left")
+    search = _in_numpy if _is_known(line) and _is_known(values) else _SEARCHES[method]
+    found = search(line, reshape(values, (values.size,)), side == "left")
     return reshape(convert_element_type(found, dtypes.default_int()), values.shape)
+
+
+def _is_known(x: Array) -> bool:
+    """Are these values that NumPy may look at now, and can compare?"""
+    on_host = type(x) is ConcreteArray and isinstance(x._buffer, (np.ndarray, np.generic))
+    return on_host and not dtypes.is_complex(x.dtype) and current_trace() is EVAL
+
+
+def _in_numpy(line: Array, values: Array, left: bool) -> Array:
+    (line,), (values,) = (comparable(np, x._buffer) for x in (line, values))
+    return as_array("searchsorted", np.searchsorted(line, values, "left" if left else "right"))
 
 
 def _zeros(shape: tuple[Any, ...]) -> Array:

@@ -7,6 +7,7 @@ values, several times faster than NumPy's, and its low half is the permutation. 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,13 @@ def _stable_order_of_one(xp, key, axis):
 
 def take(xp: Any, x: Buffer, order: Buffer, axis: int) -> Buffer:
     """The elements of `x` at the positions `order` along `axis`."""
-    return x[order] if x.ndim == 1 else xp.take_along_axis(x, order, axis)
+    if x.ndim == 1:
+        return x[order]
+    rows, order = xp.moveaxis(x, axis, -1), xp.moveaxis(order, axis, -1)
+    size, lead = rows.shape[-1], rows.shape[:-1]
+    first = xp.arange(math.prod(lead)).reshape((*lead, 1)) * size
+    # one flat index is several times faster than take_along_axis, which makes one for each axis
+    return xp.moveaxis(xp.take(rows.reshape(-1), order + first), -1, axis)
 
 
 def sorted_values(xp: Any, x: Buffer, axis: int, is_stable: bool) -> Buffer:
