@@ -24,7 +24,7 @@ def main(request: str, path: str) -> None:
     timing.pin(setting)
     names, libraries, rounds = wanted["names"], wanted["libraries"], wanted["rounds"]
     statistic = wanted["statistic"]
-    results: dict[str, Any] = {"title": setting.title, "rows": []}
+    results: dict[str, Any] = {"title": setting.title, "rows": [], "statistic": statistic}
     if COLD in names:
         results["rows"].append(cold_row(libraries, rounds, statistic))
     if IMPORTS in names:

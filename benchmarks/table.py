@@ -19,9 +19,9 @@ def lines(results: dict[str, Any]) -> list[str]:
         if measured["rows"]:
             out += [header(), *(row(r) for r in measured["rows"])]
         if "imports" in measured:
-            out += ["", *imports.lines(measured["imports"])]
+            out += ["", *imports.lines(measured["imports"], measured["statistic"])]
         if "tracing" in measured:
-            out += ["", *tracing.lines(measured["tracing"])]
+            out += ["", *tracing.lines(measured["tracing"], measured["statistic"])]
     return out
 
 
