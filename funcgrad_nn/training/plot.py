@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from funcgrad.util import optional
 
+LABELS = {"train": "training", "val": "validation"}
+
 
 def plot(history: Mapping[str, Sequence[float]], path: str | os.PathLike | None = None):
     """Draw a history of `fit`: one panel a quantity, training beside validation.
@@ -25,6 +27,7 @@ def plot(history: Mapping[str, Sequence[float]], path: str | os.PathLike | None 
         for name, values in curves.items():
             axes.plot(range(1, len(values) + 1), values, marker=".", label=name)
         axes.set(xlabel="epoch", ylabel=quantity)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     if path is not None:
@@ -39,5 +42,5 @@ def _panels(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Seque
         split, _, quantity = name.partition("_")
         if split not in ("train", "val"):
             split, quantity = name, name
-        panels.setdefault(quantity, {})[split] = values
+        panels.setdefault(quantity, {})[LABELS.get(split, split)] = values
     return panels

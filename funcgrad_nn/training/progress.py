@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -36,12 +37,16 @@ class Display:
     def watch(self, batches: Iterable, total: int | None, epoch: int) -> Iterator:
         """The same batches, counted on a bar if there is one."""
         if self.how == "bar":
+            # Terminals that do not know their size say 0, and tqdm would draw nothing.
+            columns, lines = shutil.get_terminal_size((100, 24))
             self.bar = optional("tqdm").tqdm(
                 total=total,
                 desc=f"epoch {epoch}/{self.epochs}",
                 unit="step",
+                bar_format="{desc} {bar:8} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
                 file=sys.stderr,
-                dynamic_ncols=True,
+                ncols=columns,
+                nrows=lines,
                 mininterval=REFRESH_SECONDS,
             )
         for batch in batches:
@@ -60,7 +65,7 @@ class Display:
     def epoch(self, epoch: int, values: dict[str, float], steps: int, seconds: float) -> None:
         """Show the values of a whole epoch."""
         if self.bar is not None:
-            self.bar.set_postfix_str(summary(values))
+            self.bar.set_postfix_str(summary(without_train(values)))
             self.bar.close()
             self.bar = None
         elif self.how == "lines":
@@ -76,6 +81,11 @@ class Display:
 def loss_first(names: Iterable[str]) -> list[str]:
     """The names in alphabetical order, with the loss before the metrics."""
     return sorted(names, key=lambda name: (name != "loss", name))
+
+
+def without_train(values: dict[str, float]) -> dict[str, float]:
+    """Shorter names for a line that must fit a terminal."""
+    return {name.removeprefix("train_"): value for name, value in values.items()}
 
 
 def summary(values: dict[str, float]) -> str:
