@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad import numpy as fnp
-from funcgrad import random
+from funcgrad import numpy as fnp, random
+from funcgrad.core import dtypes
 
 jax = pytest.importorskip("jax")
 jnp, jr = jax.numpy, jax.random
@@ -49,15 +49,20 @@ def assert_close(draw, units=4):
     actual, expected = both(draw)
     assert_same_type(actual, expected)
     eps = float(fnp.finfo(actual.dtype).eps)
-    a, e = (np.asarray(x).astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (actual, expected))
+    a, e = (
+        np.asarray(x).astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+        for x in (actual, expected)
+    )
     finite = np.isfinite(e)
     np.testing.assert_array_equal(np.isfinite(a), finite)
     bound = units * eps * np.maximum(np.abs(e), 1)
-    assert (np.abs(a - e)[finite] <= bound[finite]).all(), np.nanmax((np.abs(a - e) / bound)[finite])
+    error = np.abs(a[finite] - e[finite]) / bound[finite]
+    assert error.max(initial=0) <= 1
     np.testing.assert_array_equal(a[~finite], e[~finite])
 
 
-# ---- keys ------------------------------------------------------------------------------------------
+# ---- keys
+# ------------------------------------------------------------------------------------------
 
 SEEDS = [0, 1, -1, 2**31 - 1, 2**31, 2**40 + 3, True, np.int64(5), np.uint8(200), np.int8(-3)]
 
@@ -92,19 +97,26 @@ def test_fold_in(data, raw):
 
 def test_key_arrays_are_arrays():
     keys = random.split(random.key(0), 4)
-    assert keys.shape == (4,) and str(keys.dtype) == "key<fry>" and fnp.issubdtype(keys.dtype, fg.dtypes.prng_key)
+    assert (
+        keys.shape == (4,)
+        and str(keys.dtype) == "key<fry>"
+        and dtypes.issubdtype(keys.dtype, dtypes.prng_key)
+    )
     assert random.key_impl(keys) == jr.key_impl(jr.key(0))
     words = np.asarray(random.key_data(keys))
     np.testing.assert_array_equal(random.key_data(keys[1:3]), words[1:3])
     np.testing.assert_array_equal(random.key_data(keys.reshape(2, 2)), words.reshape(2, 2, 2))
     np.testing.assert_array_equal(random.key_data(fnp.stack([keys[0], keys[3]])), words[[0, 3]])
     np.testing.assert_array_equal(random.key_data(random.clone(keys)), words)
-    np.testing.assert_array_equal(random.key_data(random.wrap_key_data(random.key_data(keys))), words)
+    np.testing.assert_array_equal(
+        random.key_data(random.wrap_key_data(random.key_data(keys))), words
+    )
     first, *_ = keys
     np.testing.assert_array_equal(random.key_data(first), words[0])
 
 
-# ---- what is exact ------------------------------------------------------------------------------------
+# ---- what is exact
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -153,16 +165,24 @@ EXACT = {
     "permutation, two rounds": lambda r, n, key: r.permutation(key, 3000),
     "permutation of rows": lambda r, n, key: r.permutation(key, n.arange(12.0).reshape(3, 4)),
     "permutation of columns": lambda r, n, key: r.permutation(key, n.arange(12).reshape(3, 4), -1),
-    "permutation independent": lambda r, n, key: r.permutation(key, n.arange(12).reshape(3, 4), 1, True),
+    "permutation independent": lambda r, n, key: r.permutation(
+        key, n.arange(12).reshape(3, 4), 1, True
+    ),
     "choice": lambda r, n, key: r.choice(key, 7, SHAPE),
     "choice one": lambda r, n, key: r.choice(key, 7),
     "choice distinct": lambda r, n, key: r.choice(key, 300, SHAPE, replace=False),
     "choice p": lambda r, n, key: r.choice(key, 3, SHAPE, p=n.array([0.1, 0.7, 0.2])),
     "choice int p": lambda r, n, key: r.choice(key, 3, SHAPE, p=n.array([1, 1, 1])),
-    "choice distinct p": lambda r, n, key: r.choice(key, 30, (5,), replace=False, p=n.arange(30) + 1.0),
+    "choice distinct p": lambda r, n, key: r.choice(
+        key, 30, (5,), replace=False, p=n.arange(30) + 1.0
+    ),
     "choice of rows": lambda r, n, key: r.choice(key, n.arange(60).reshape(2, 30), (2, 3), axis=1),
-    "choice of distinct rows": lambda r, n, key: r.choice(key, n.arange(60).reshape(2, 30), (2, 3), False, axis=1),
-    "choice of rows p": lambda r, n, key: r.choice(key, n.arange(60).reshape(2, 30), (4,), p=n.arange(30.0), axis=1),
+    "choice of distinct rows": lambda r, n, key: r.choice(
+        key, n.arange(60).reshape(2, 30), (2, 3), False, axis=1
+    ),
+    "choice of rows p": lambda r, n, key: r.choice(
+        key, n.arange(60).reshape(2, 30), (4,), p=n.arange(30.0), axis=1
+    ),
     "choice of none": lambda r, n, key: r.choice(key, n.arange(5), (0,)),
     "geometric": lambda r, n, key: r.geometric(key, 0.3, SHAPE),
     "geometric int8": lambda r, n, key: r.geometric(key, n.array([0.1, 0.5, 1.0]), None, "int8"),
@@ -170,11 +190,15 @@ EXACT = {
     "poisson uint8": lambda r, n, key: r.poisson(key, 3.0, (8,), "uint8"),
     "binomial": lambda r, n, key: r.binomial(key, 10.0, 0.3, (8,)),
     "binomial mixed": lambda r, n, key: r.binomial(
-        key, n.array([5, -1, n.nan, n.inf, 50, 1000.0]), n.array([n.nan, 0.5, 0.3, 0.3, -0.1, 0.999])),
+        key,
+        n.array([5, -1, n.nan, n.inf, 50, 1000.0]),
+        n.array([n.nan, 0.5, 0.3, 0.3, -0.1, 0.999]),
+    ),
     "multinomial": lambda r, n, key: r.multinomial(key, 20, n.array([0.2, 0.3, 0.5])),
     "multinomial rows": lambda r, n, key: r.multinomial(
-        key, n.array([20.0, 100.0]), n.array([0.2, 0.3, 0.5]), shape=(2, 3)),
-}  # fmt: skip
+        key, n.array([20.0, 100.0]), n.array([0.2, 0.3, 0.5]), shape=(2, 3)
+    ),
+}
 
 
 @pytest.mark.parametrize("draw", EXACT.values(), ids=EXACT)
@@ -186,7 +210,9 @@ LOGITS = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1])
-@pytest.mark.parametrize("prefix, replace", [(None, True), ((), True), ((3, 2), True), ((3,), False)])
+@pytest.mark.parametrize(
+    "prefix, replace", [(None, True), ((), True), ((3, 2), True), ((3,), False)]
+)
 def test_categorical(axis, prefix, replace):
     batch = tuple(np.delete(LOGITS.shape, axis).tolist())
     shape = None if prefix is None else (*prefix, *batch)
@@ -198,7 +224,8 @@ def test_categorical_broadcasts_and_lists():
     assert_exact(lambda r, n, key: r.categorical(key, n.zeros((2, 3)), mode="high"))
 
 
-# ---- what passes through functions --------------------------------------------------------------------
+# ---- what passes through functions
+# --------------------------------------------------------------------
 
 CLOSE = {
     "uniform": (lambda r, n, key, d: r.uniform(key, SHAPE, d, -3, 5), 4),
@@ -213,7 +240,10 @@ CLOSE = {
     "gumbel high": (lambda r, n, key, d: r.gumbel(key, SHAPE, d, mode="high"), 4),
     "gumbel highest": (lambda r, n, key, d: r.gumbel(key, SHAPE, d, mode="highest"), 4),
     "maxwell": (lambda r, n, key, d: r.maxwell(key, SHAPE, d), 4),
-    "double_sided_maxwell": (lambda r, n, key, d: r.double_sided_maxwell(key, 2.0, 3.0, SHAPE, d), 8),
+    "double_sided_maxwell": (
+        lambda r, n, key, d: r.double_sided_maxwell(key, 2.0, 3.0, SHAPE, d),
+        8,
+    ),
     "weibull_min": (lambda r, n, key, d: r.weibull_min(key, 2.0, 3.0, SHAPE, d), 8),
     "pareto": (lambda r, n, key, d: r.pareto(key, 3.0, SHAPE, d), 4),
     "rayleigh": (lambda r, n, key, d: r.rayleigh(key, n.asarray(2.0, d), SHAPE, d), 4),
@@ -236,7 +266,9 @@ CLOSE = {
 def test_close(name, dtype):
     draw, units = CLOSE[name]
     # in 16 bits jax may keep float32 between the steps of a formula, where ours round at each
-    assert_close(lambda r, n, key: draw(r, n, key, dtype), units if dtype == "float32" else 3 * units)
+    assert_close(
+        lambda r, n, key: draw(r, n, key, dtype), units if dtype == "float32" else 3 * units
+    )
 
 
 WIDE = {
@@ -267,8 +299,14 @@ ONCE = {
     "orthogonal": (lambda r, n, key: r.orthogonal(key, 4, (2,)), 32),
     "orthogonal tall": (lambda r, n, key: r.orthogonal(key, 4, m=2), 32),
     "orthogonal wide": (lambda r, n, key: r.orthogonal(key, 2, m=4), 32),
-    "multivariate_normal": (lambda r, n, key: r.multivariate_normal(key, n.zeros(2), n.array([[2, 0.5], [0.5, 1]])), 16),
-    "multivariate_normal shape": (lambda r, n, key: r.multivariate_normal(key, n.ones((3, 2)), n.eye(2), (4, 3)), 16),
+    "multivariate_normal": (
+        lambda r, n, key: r.multivariate_normal(key, n.zeros(2), n.array([[2, 0.5], [0.5, 1]])),
+        16,
+    ),
+    "multivariate_normal shape": (
+        lambda r, n, key: r.multivariate_normal(key, n.ones((3, 2)), n.eye(2), (4, 3)),
+        16,
+    ),
     "parameters' shape": (lambda r, n, key: r.gamma(key, n.array([0.3, 1, 5])), 8),
     "integer parameters": (lambda r, n, key: r.chisquare(key, n.array([1, 2, 5])), 16),
 }
@@ -282,8 +320,12 @@ def test_close_once(name):
 @pytest.mark.parametrize("method", ["cholesky", "eigh", "svd"])
 def test_multivariate_normal_has_its_covariance(method):
     cov = np.array([[2.0, 0.5], [0.5, 1.0]], np.float32)
-    draws = np.asarray(random.multivariate_normal(random.key(0), np.zeros(2, np.float32), cov, (100_000,), method=method))
-    np.testing.assert_allclose(np.cov(draws.T), cov, atol=0.03)      # four standard errors
+    draws = np.asarray(
+        random.multivariate_normal(
+            random.key(0), np.zeros(2, np.float32), cov, (100_000,), method=method
+        )
+    )
+    np.testing.assert_allclose(np.cov(draws.T), cov, atol=0.03)  # four standard errors
 
 
 def test_truncated_normal_is_inside_its_bounds():
@@ -293,7 +335,8 @@ def test_truncated_normal_is_inside_its_bounds():
     np.testing.assert_allclose(draws.std(), 0.8796256610342398, rtol=3e-3)
 
 
-# ---- under transformations ----------------------------------------------------------------------------
+# ---- under transformations
+# ----------------------------------------------------------------------------
 
 PROGRAMS = {
     "normal": lambda r, key: r.normal(key, (3,)),
@@ -317,7 +360,9 @@ def test_jit_and_vmap(program):
         assert_same_type(actual, expected)
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
     one, rows = transformed(fg, random)
-    np.testing.assert_array_equal(fg.jit(fg.vmap(lambda k: program(random, k)))(random.split(random.key(SEED), 4)), rows)
+    np.testing.assert_array_equal(
+        fg.jit(fg.vmap(lambda k: program(random, k)))(random.split(random.key(SEED), 4)), rows
+    )
 
 
 def test_keys_are_carried_by_loops():
@@ -339,7 +384,9 @@ GRADIENTS = {
     "t": lambda r, n, key, a: r.t(key, 2 + a, (4,)).sum(),
     "dirichlet": lambda r, n, key, a: r.dirichlet(key, a * n.ones(3))[0],
     "truncated_normal": lambda r, n, key, a: r.truncated_normal(key, -a, 2.0),
-    "multivariate_normal": lambda r, n, key, a: r.multivariate_normal(key, n.zeros(2), a * n.eye(2)).sum(),
+    "multivariate_normal": lambda r, n, key, a: r.multivariate_normal(
+        key, n.zeros(2), a * n.eye(2)
+    ).sum(),
     "lognormal": lambda r, n, key, a: r.lognormal(key, a, (4,)).sum(),
 }
 
@@ -352,7 +399,8 @@ def test_gradients(name):
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-6)
 
 
-# ---- errors ---------------------------------------------------------------------------------------------
+# ---- errors
+# ---------------------------------------------------------------------------------------------
 
 KEY = random.key(0)
 ERRORS = [
@@ -382,10 +430,14 @@ ERRORS = [
     (lambda: random.choice(KEY, 0, (5,)), ValueError, "nothing to choose"),
     (lambda: random.choice(KEY, 3, p=fnp.ones(2)), ValueError, "probability for each"),
     (lambda: random.categorical(KEY, fnp.arange(3)), TypeError, "logits must be floating"),
-    (lambda: random.categorical(KEY, fnp.ones((2, 3)), shape=(4,)), ValueError, r"end in \(2,\)|broadcast"),
+    (lambda: random.categorical(KEY, fnp.ones((2, 3)), shape=(4,)), ValueError, r"end in \(2,\)"),
     (lambda: random.categorical(KEY, fnp.ones(3), shape=(4,), replace=False), ValueError, "4 of 3"),
     (lambda: random.multivariate_normal(KEY, fnp.ones(3), fnp.eye(2)), ValueError, "covariance"),
-    (lambda: random.multivariate_normal(KEY, fnp.ones(2), fnp.eye(2), method="x"), ValueError, "method"),
+    (
+        lambda: random.multivariate_normal(KEY, fnp.ones(2), fnp.eye(2), method="x"),
+        ValueError,
+        "method",
+    ),
     (lambda: random.dirichlet(KEY, 1.0), ValueError, "scalar"),
     (lambda: random.poisson(KEY, 1.0, (), "float32"), TypeError, "integer type"),
 ]
@@ -402,7 +454,11 @@ def test_every_sampler_is_in_a_table():
     import inspect
 
     text = inspect.getsource(__import__(__name__, fromlist=["_"]))
-    missing = [name for name in random.__all__ if f"r.{name}(" not in text and f"random.{name}(" not in text]
+    missing = [
+        name
+        for name in random.__all__
+        if f"r.{name}(" not in text and f"random.{name}(" not in text
+    ]
     assert not missing
 
 

@@ -17,22 +17,87 @@ EDGES = {
     f.erf: [(INF, 1), (-INF, -1), (NAN, NAN), (0.0, 0.0), (-0.0, -0.0), (30, 1)],
     f.erfc: [(INF, 0), (-INF, 2), (NAN, NAN), (0, 1), (40, 0)],
     f.erf_inv: [(1, INF), (-1, -INF), (1.5, NAN), (NAN, NAN), (0.0, 0.0), (-0.0, -0.0)],
-    f.lgamma: [(0, INF), (-1, INF), (-30, INF), (INF, INF), (-INF, INF), (NAN, NAN), (1, 0), (2, 0)],
+    f.lgamma: [
+        (0, INF),
+        (-1, INF),
+        (-30, INF),
+        (INF, INF),
+        (-INF, INF),
+        (NAN, NAN),
+        (1, 0),
+        (2, 0),
+    ],
     f.digamma: [(0, NAN), (-1, NAN), (INF, INF), (-INF, NAN), (NAN, NAN)],
     f.bessel_i0e: [(0, 1), (INF, 0), (-INF, 0), (NAN, NAN)],
     f.bessel_i1e: [(0.0, 0.0), (-0.0, -0.0), (INF, 0), (-INF, -0.0), (NAN, NAN)],
-    f.zeta: [(1, 2, INF), (0.5, 2, NAN), (2, 0, INF), (2, -3, INF), (2.5, -0.5, NAN), (NAN, 1, NAN),
-             (2, 1, np.pi**2 / 6), (2, -0.5, 8.934802)],
-    f.polygamma: [(0, 1, -0.5772157), (1.5, 3, NAN), (-1, 2, NAN), (1, 0, INF), (1, 1, np.pi**2 / 6)],
-    f.igamma: [(1, 0, 0), (1, INF, 1), (0, 1, 1), (0, 0, NAN), (-1, 1, NAN), (1, -1, NAN), (INF, 0, 0),
-               (0, INF, 1), (INF, INF, NAN), (NAN, 1, NAN), (1, NAN, NAN), (1, 1, 1 - np.exp(-1))],
-    f.igammac: [(1, 0, 1), (1, INF, 0), (0, 1, 0), (0, 0, NAN), (-1, 1, NAN), (1, -1, NAN), (1, 1, np.exp(-1))],
-    f.igamma_grad_a: [(1, 0, 0), (0, 1, NAN), (-1, 1, NAN), (1, 1, -0.43172977), (2, 2, -0.29400467)],
-    f.random_gamma_grad: [(1, 0, 0), (0, 1, NAN), (1, -1, NAN), (1, 1, 1.1735632), (2, 1, 0.7507787)],
+    f.zeta: [
+        (1, 2, INF),
+        (0.5, 2, NAN),
+        (2, 0, INF),
+        (2, -3, INF),
+        (2.5, -0.5, NAN),
+        (NAN, 1, NAN),
+        (2, 1, np.pi**2 / 6),
+        (2, -0.5, 8.934802),
+    ],
+    f.polygamma: [
+        (0, 1, -0.5772157),
+        (1.5, 3, NAN),
+        (-1, 2, NAN),
+        (1, 0, INF),
+        (1, 1, np.pi**2 / 6),
+    ],
+    f.igamma: [
+        (1, 0, 0),
+        (1, INF, 1),
+        (0, 1, 1),
+        (0, 0, NAN),
+        (-1, 1, NAN),
+        (1, -1, NAN),
+        (INF, 0, 0),
+        (0, INF, 1),
+        (INF, INF, NAN),
+        (NAN, 1, NAN),
+        (1, NAN, NAN),
+        (1, 1, 1 - np.exp(-1)),
+    ],
+    f.igammac: [
+        (1, 0, 1),
+        (1, INF, 0),
+        (0, 1, 0),
+        (0, 0, NAN),
+        (-1, 1, NAN),
+        (1, -1, NAN),
+        (1, 1, np.exp(-1)),
+    ],
+    f.igamma_grad_a: [
+        (1, 0, 0),
+        (0, 1, NAN),
+        (-1, 1, NAN),
+        (1, 1, -0.43172977),
+        (2, 2, -0.29400467),
+    ],
+    f.random_gamma_grad: [
+        (1, 0, 0),
+        (0, 1, NAN),
+        (1, -1, NAN),
+        (1, 1, 1.1735632),
+        (2, 1, 0.7507787),
+    ],
     f.regularized_incomplete_beta: [
-        (1, 1, 0, 0), (1, 1, 1, 1), (0, 1, 0.5, 1), (1, 0, 0.5, 0), (0, 0, 0.5, NAN), (-1, 1, 0.5, NAN),
-        (2, 3, -0.1, NAN), (2, 3, 1.1, NAN), (2, 3, 0.3, 0.3483), (INF, 1, 0.5, 0), (1, INF, 0.5, 1)],
-}  # fmt: skip
+        (1, 1, 0, 0),
+        (1, 1, 1, 1),
+        (0, 1, 0.5, 1),
+        (1, 0, 0.5, 0),
+        (0, 0, 0.5, NAN),
+        (-1, 1, 0.5, NAN),
+        (2, 3, -0.1, NAN),
+        (2, 3, 1.1, NAN),
+        (2, 3, 0.3, 0.3483),
+        (INF, 1, 0.5, 0),
+        (1, INF, 0.5, 1),
+    ],
+}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -64,8 +129,11 @@ ONE_OPERAND = {
 def test_derivative_in_the_operand_that_has_one(name):
     function = ONE_OPERAND[name]
     x = fg.numpy.asarray(0.4, dtype="float64")
-    np.testing.assert_allclose(fg.grad(function)(x), slope(lambda v: function(fg.numpy.asarray(v, dtype="float64")), 0.4),
-                               rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        fg.grad(function)(x),
+        slope(lambda v: function(fg.numpy.asarray(v, dtype="float64")), 0.4),
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize(
