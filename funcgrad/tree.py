@@ -52,41 +52,68 @@ _MISSING: Any = object()
 # Keys of paths
 
 
-@dataclasses.dataclass(frozen=True)
-class DictKey:
+class _Key:
+    """One step of a path. Keys are equal if they are of one kind and hold the same."""
+
+    __slots__ = ()
+    __match_args__: tuple[str, ...] = ()
+
+    def _value(self) -> Any:
+        return getattr(self, self.__match_args__[0])
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._value() == self._value()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._value()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.__match_args__[0]}={self._value()!r})"
+
+
+class DictKey(_Key):
     """The key of a dictionary entry, as it stands in a path."""
 
-    key: Hashable
+    __slots__ = __match_args__ = ("key",)
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
 
     def __str__(self) -> str:
         return f"[{self.key!r}]"
 
 
-@dataclasses.dataclass(frozen=True)
-class SequenceKey:
+class SequenceKey(_Key):
     """The position of an element of a list or tuple, as it stands in a path."""
 
-    idx: int
+    __slots__ = __match_args__ = ("idx",)
+
+    def __init__(self, idx: int) -> None:
+        self.idx = idx
 
     def __str__(self) -> str:
         return f"[{self.idx}]"
 
 
-@dataclasses.dataclass(frozen=True)
-class GetAttrKey:
+class GetAttrKey(_Key):
     """The name of an attribute (a field of a namedtuple or dataclass), as it stands in a path."""
 
-    name: str
+    __slots__ = __match_args__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __str__(self) -> str:
         return f".{self.name}"
 
 
-@dataclasses.dataclass(frozen=True)
-class FlattenedIndexKey:
+class FlattenedIndexKey(_Key):
     """The position of a child of a node type that was registered without keys."""
 
-    key: int
+    __slots__ = __match_args__ = ("key",)
+
+    def __init__(self, key: int) -> None:
+        self.key = key
 
     def __str__(self) -> str:
         return f"[<flat index {self.key}>]"
