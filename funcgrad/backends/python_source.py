@@ -25,7 +25,7 @@ SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
 TAKEN = (
     frozenset(keyword.kwlist)
     | frozenset(dir(builtins))
-    | frozenset(dir(np))
+    | (frozenset(dir(np)) - {"e"})
     | {"xp", "own", "lo", "hi"}
 )
 

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from funcgrad.backends.python_source import Writer
 
 SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
-FILLED = 1 << 16  # elements; up to here a repeated array is written out: NumPy's views of that kind are slow to make
+FILLED = (
+    1 << 16
+)  # elements; up to here a repeated array is written out: NumPy's views of that kind are slow to make
 
-REDUCTIONS = {"add": "add.reduce", "mul": "multiply.reduce", "max": "maximum.reduce", "min": "minimum.reduce"}
+REDUCTIONS = {
+    "add": "add.reduce",
+    "mul": "multiply.reduce",
+    "max": "maximum.reduce",
+    "min": "minimum.reduce",
+}
 
 
-def write_steps(writer: Writer, calls: Callable[[Step], Any], write_kernel: Callable[[Writer, Step], None]) -> bool:
+def write_steps(
+    writer: Writer, calls: Callable[[Step], Any], write_kernel: Callable[[Writer, Step], None]
+) -> bool:
     """Statements of all steps. True if some of them run programs or callbacks, outside of the quiet state."""
     inner = {id(s): calls(s) for s in writer.program.steps if s.kind in ("call", "host")}
     hosted = [not inner[id(s)].leaf if id(s) in inner else False for s in writer.program.steps]
@@ -49,7 +58,11 @@ def write_steps(writer: Writer, calls: Callable[[Step], Any], write_kernel: Call
 
 def write_frees(writer: Writer, step: Step) -> None:
     """Forgets large arrays that nobody needs any more."""
-    large = [v for v in step.frees if math.prod(v.aval.shape) * v.aval.dtype.itemsize >= SMALL and v in writer.names]
+    large = [
+        v
+        for v in step.frees
+        if math.prod(v.aval.shape) * v.aval.dtype.itemsize >= SMALL and v in writer.names
+    ]
     # A view of a constant has the constant's name, which is a global.
     names = dict.fromkeys(name for v in large if (name := writer.name(v)) not in writer.globals)
     if names:
@@ -81,7 +94,9 @@ def write_view(writer: Writer, step: Step) -> None:
             write_strided(writer, source, e.args[0].aval.shape, out, form)
 
 
-def write_strided(writer: Writer, source: str, shape: tuple[int, ...], out: Var, form: loops.View) -> None:
+def write_strided(
+    writer: Writer, source: str, shape: tuple[int, ...], out: Var, form: loops.View
+) -> None:
     """An index, a transpose and a broadcast, as far as they are needed."""
     new = out.aval.shape
     index = [_index(affine, size, new) for affine, size in zip(form.dims, shape)]
@@ -132,12 +147,16 @@ def write_library(writer: Writer, step: Step) -> None:
         rhs = f"{rhs}.T" if form.rhs_contract == (1,) else rhs
         writer.line(f"{writer.name(e.outs[0])} = {writer.numpy('dot')}({lhs}, {rhs})")
         return
-    if isinstance(form, loops.Reduce) and form.op in REDUCTIONS and e.args[0].aval.dtype in WIDE_FLOATS:
+    if (
+        isinstance(form, loops.Reduce)
+        and form.op in REDUCTIONS
+        and e.args[0].aval.dtype in WIDE_FLOATS
+    ):
         function = writer.numpy(REDUCTIONS[form.op])
         axes = form.axes[0] if len(form.axes) == 1 else form.axes
         writer.line(f"{writer.name(e.outs[0])} = {function}({writer.atom(e.args[0])}, {axes})")
         return
-    value = writer.bind(f"{e.primitive.name}_", e.primitive.value)
+    value = writer.bind(f"{e.primitive.name}_", e.primitive.rule("value", "evaluation"))
     params = [f"{k}={_plain(writer, v)}" for k, v in e.params.items()]
     args = ["xp", *map(writer.atom, e.args), *params]
     writer.line(f"{results(writer, e)} = {value}({', '.join(args)})")

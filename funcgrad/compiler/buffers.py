@@ -8,6 +8,8 @@ memory that the program allocated itself, or was given, is ever written to.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from funcgrad.compiler.program import Program, Step
@@ -22,11 +24,13 @@ class Plan:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.aliases = Aliases()
-        self.owned: set[Var] = (
-            set()
-        )  # arrays of our own that fill their memory: they may be written to
-        self.compact: set[Var] = set()  # arrays in C order
+        # Arrays of our own that fill their memory, so that they may be written to, and arrays in C order.
+        self.owned: set[Var] = set()
+        self.compact: set[Var] = set()
+        # The last step that reads a piece of memory (by its representative), and a variable.
         self.last: dict[Var, int] = {}
+        self.last_read: dict[Var, int] = {}
+        self.sharers: Counter[Var] = Counter()
         self._held: dict[Var, list[Var]] = {}
         self._inspect()
         self._find_last_uses()
@@ -60,15 +64,22 @@ class Plan:
     # ---- how long memory lives
 
     def _find_last_uses(self) -> None:
+        inputs = self.program.jaxpr.inputs
+        self.sharers.update(map(self.aliases.find, inputs))
         for i, step in enumerate(self.program.steps):
-            for v in step.reads():
-                self.last[self.aliases.find(v)] = i
-            for e in step.eqns:
-                for v in e.outs:
-                    self.last.setdefault(self.aliases.find(v), i)
+            outs = [o for e in step.eqns for o in e.outs]
+            self.sharers.update(map(self.aliases.find, outs))
+            for v in [*step.reads(), *outs]:
+                self._read(v, i)
         for o in self.program.jaxpr.outputs:
             if type(o) is Var:
-                self.last[self.aliases.find(o)] = len(self.program.steps)
+                self._read(o, len(self.program.steps))
+
+    def _read(self, v: Var, i: int) -> None:
+        self.last[self.aliases.find(v)] = self.last_read[v] = i
+        source = self.program.expanded_from.get(v)
+        if source is not None:  # they have one name
+            self._read(source, i)
 
     def held(self, root: Var) -> list[Var]:
         """Inputs over this piece of memory that are not ours to give away: constants, and
@@ -90,23 +101,24 @@ def plan_buffers(program: Program) -> Plan:
     """Decides, for each step, whose memory its results take, and what is freed after it."""
     plan = Plan(program)
     pool = _Pool()
-    members = _members(plan)
     arguments = set(program.jaxpr.inputs)
     for i, step in enumerate(program.steps):
         taken: set[Var] = set()
         if step.kind == "kernel":
-            step.stored = [
-                o for e in step.eqns for o in e.outs if plan.last[plan.aliases.find(o)] > i
-            ]
-            for out in step.stored if step.eqns[0].outs[0].aval.shape else ():
+            outs = [o for e in step.eqns for o in e.outs]
+            step.stored = [o for o in outs if plan.last_read[o] > i]
+            for out in step.stored if outs[0].aval.shape else ():
                 found = _dying_operand(plan, step, out, i, taken) or pool.take(out)
                 if found is not None:
                     step.into[out] = found
-                    taken.add(plan.aliases.find(found))
-        for root in _dead_roots(plan, step, i):
-            if root in taken:
+                    taken.add(found)
+        for v in _dead_variables(plan, step, i):
+            if v in taken or v in program.expanded_from:
                 continue
-            _retire(plan, step, root, members.get(root, [root]), pool, arguments)
+            if v in plan.owned and plan.sharers[plan.aliases.find(v)] == 1:
+                pool.put(v, step)
+            elif v not in arguments:
+                step.frees.append(v)
     pool.forget()
     return plan
 
@@ -115,7 +127,7 @@ def _dying_operand(plan: Plan, step: Step, out: Var, i: int, taken: set[Var]) ->
     """An operand whose memory the result may take."""
     for v in step.reads():
         root = plan.aliases.find(v)
-        if root in taken or v not in plan.owned or v in plan.program.expanded:
+        if v in taken or v not in plan.owned or v in plan.program.expanded:
             continue
         fits = v.aval.shape == out.aval.shape and v.aval.dtype == out.aval.dtype
         alone = all(plan.aliases.find(w) is not root for w in step.reads() if w is not v)
@@ -124,37 +136,10 @@ def _dying_operand(plan: Plan, step: Step, out: Var, i: int, taken: set[Var]) ->
     return None
 
 
-def _members(plan: Plan) -> dict[Var, list[Var]]:
-    """All variables over each piece of memory."""
-    members: dict[Var, list[Var]] = {}
-    for step in plan.program.steps:
-        for e in step.eqns:
-            for v in e.outs:
-                members.setdefault(plan.aliases.find(v), []).append(v)
-    for v in plan.program.jaxpr.inputs:
-        members.setdefault(plan.aliases.find(v), []).append(v)
-    return members
-
-
-def _dead_roots(plan: Plan, step: Step, i: int) -> list[Var]:
-    """The pieces of memory that nobody reads after this step."""
-    touched = [*step.reads(), *(o for e in step.eqns for o in e.outs)]
-    roots = dict.fromkeys(plan.aliases.find(v) for v in touched)
-    return [r for r in roots if plan.last[r] == i]
-
-
-def _retire(
-    plan: Plan, step: Step, root: Var, members: list[Var], pool: _Pool, arguments: set[Var]
-) -> None:
-    """Dead memory: kept for a later result of its size, or freed."""
-    inside = {o for e in step.eqns for o in e.outs}
-    named = [
-        v for v in members if v not in arguments and not (step.kind == "kernel" and v in inside)
-    ]
-    if len(members) == 1 and members[0] in plan.owned and (named or members[0] in arguments):
-        pool.put(members[0], step)
-    elif named:
-        step.frees += named
+def _dead_variables(plan: Plan, step: Step, i: int) -> Iterator[Var]:
+    """The variables, other than temporaries inside a kernel, that nobody reads after this step."""
+    outs = [] if step.kind == "kernel" else [o for e in step.eqns for o in e.outs]
+    return (v for v in dict.fromkeys([*step.reads(), *outs]) if plan.last_read[v] == i)
 
 
 class _Pool:

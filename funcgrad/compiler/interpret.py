@@ -23,7 +23,10 @@ MONOIDS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[np.dtype], Any]]] 
     "mul": (np.multiply, lambda t: 1),
     "max": (np.maximum, lambda t: _limits(t)[0]),
     "min": (np.minimum, lambda t: _limits(t)[1]),
-    "and": (np.bitwise_and, lambda t: True if t == dtypes.bool_ else -1 if t.kind == "i" else np.iinfo(t).max),
+    "and": (
+        np.bitwise_and,
+        lambda t: True if t == dtypes.bool_ else -1 if t.kind == "i" else np.iinfo(t).max,
+    ),
     "or": (np.bitwise_or, lambda t: 0),
     "xor": (np.bitwise_xor, lambda t: 0),
     "logaddexp": (np.logaddexp, lambda t: -np.inf),
@@ -48,7 +51,9 @@ def _run(form: Any, operands: list[np.ndarray], avals: list[ShapedArray]) -> lis
         return [_run(f, operands, [aval])[0] for f, aval in zip(form, avals, strict=True)]
     if isinstance(form, loops.Map):
         results = computed(form.scalar, operands)
-        return [np.broadcast_to(r, a.shape).astype(a.dtype) for r, a in zip(results, avals, strict=True)]
+        return [
+            np.broadcast_to(r, a.shape).astype(a.dtype) for r, a in zip(results, avals, strict=True)
+        ]
     (aval,) = avals
     return [np.asarray(RUN[type(form)](form, operands, aval), aval.dtype).reshape(aval.shape)]
 
@@ -133,7 +138,11 @@ def _exact(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The operand of a product, so wide that only the result is rounded."""
     if dtypes.is_complex(x.dtype):
         return x.astype(np.complex128)
-    return x.astype(np.float64) if dtypes.is_inexact(x.dtype) or dtypes.is_inexact(dtype) else x.astype(object)
+    return (
+        x.astype(np.float64)
+        if dtypes.is_inexact(x.dtype) or dtypes.is_inexact(dtype)
+        else x.astype(object)
+    )
 
 
 def _narrowed(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -154,7 +163,9 @@ def _contract(form: loops.Contract, operands: list[np.ndarray], aval: ShapedArra
     lhs = lhs.transpose(*form.lhs_batch, *free, *form.lhs_contract)
     rhs = rhs.transpose(*form.rhs_batch, *columns, *form.rhs_contract)
     batch, summed = len(form.lhs_batch), tuple(range(-len(form.lhs_contract), 0))
-    left = lhs.reshape(*lhs.shape[: batch + len(free)], *[1] * len(columns), *lhs.shape[batch + len(free) :])
+    left = lhs.reshape(
+        *lhs.shape[: batch + len(free)], *[1] * len(columns), *lhs.shape[batch + len(free) :]
+    )
     right = rhs.reshape(*rhs.shape[:batch], *[1] * len(free), *rhs.shape[batch:])
     return _narrowed(np.asarray((left * right).sum(summed)), aval.dtype)
 
@@ -162,7 +173,9 @@ def _contract(form: loops.Contract, operands: list[np.ndarray], aval: ShapedArra
 # ---- windows -------------------------------------------------------------------------------------------
 
 
-def _taps(o: int, size: int, count: int, stride: int, low: int, base: int, dilation: int) -> Iterator[tuple[int, int]]:
+def _taps(
+    o: int, size: int, count: int, stride: int, low: int, base: int, dilation: int
+) -> Iterator[tuple[int, int]]:
     """(position in the window, position in the operand) for window `o` of one dimension."""
     for k in range(count):
         place = o * stride - low + k * dilation
@@ -175,7 +188,9 @@ def _window(form: loops.Window, operands: list[np.ndarray], aval: ShapedArray) -
     combine, identity = MONOIDS[form.op]
     out = np.full(aval.shape, identity(x.dtype), x.dtype)
     lows = [low for low, _ in form.padding]
-    geometry = list(zip(x.shape, form.dimensions, form.strides, lows, form.base_dilation, form.window_dilation))
+    geometry = list(
+        zip(x.shape, form.dimensions, form.strides, lows, form.base_dilation, form.window_dilation)
+    )
     for o in _positions(aval.shape):
         for taps in itertools.product(*(_taps(p, *g) for p, g in zip(o, geometry))):
             out[o] = combine(out[o], x[tuple(i for _, i in taps)])
@@ -185,12 +200,21 @@ def _window(form: loops.Window, operands: list[np.ndarray], aval: ShapedArray) -
 def _convolve(form: loops.Convolve, operands: list[np.ndarray], aval: ShapedArray) -> Any:
     p = dict(form.params)
     numbers = p["dimension_numbers"]
-    x, kernel = (_exact(operand, aval.dtype).transpose(spec) for operand, spec in zip(operands, numbers))
+    x, kernel = (
+        _exact(operand, aval.dtype).transpose(spec) for operand, spec in zip(operands, numbers)
+    )
     shape = [aval.shape[d] for d in numbers.out_spec]
     out = np.zeros(shape, x.dtype)
     lows = [low for low, _ in p["padding"]]
     geometry = list(
-        zip(x.shape[2:], kernel.shape[2:], p["window_strides"], lows, p["lhs_dilation"], p["rhs_dilation"])
+        zip(
+            x.shape[2:],
+            kernel.shape[2:],
+            p["window_strides"],
+            lows,
+            p["lhs_dilation"],
+            p["rhs_dilation"],
+        )
     )
     groups, batches = p["feature_group_count"], p["batch_group_count"]
     per_group, inputs = shape[1] // (groups * batches), kernel.shape[1]
@@ -211,7 +235,14 @@ def _convolve(form: loops.Convolve, operands: list[np.ndarray], aval: ShapedArra
 class _Windows:
     """Where the windows of a gather or scatter begin, one for each index vector."""
 
-    def __init__(self, shape: Sequence[int], indices: np.ndarray, numbers: Any, sizes: Sequence[int], mode: Any) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        indices: np.ndarray,
+        numbers: Any,
+        sizes: Sequence[int],
+        mode: Any,
+    ) -> None:
         self.shape, self.indices, self.sizes, self.mode = shape, indices, sizes, mode
         (_, self.dropped, self.columns, self.batching, self.index_batching) = numbers
         self.window = [d for d in range(len(shape)) if d not in (*self.dropped, *self.batching)]
@@ -225,7 +256,9 @@ class _Windows:
             start[d] = batch[i]
         limits = [size - window for size, window in zip(self.shape, self.sizes)]
         inside = all(0 <= s <= limit for s, limit in zip(start, limits))
-        if self.mode.name == "CLIP" or (self.mode.name == "PROMISE_IN_BOUNDS" and self.clips_promised):
+        if self.mode.name == "CLIP" or (
+            self.mode.name == "PROMISE_IN_BOUNDS" and self.clips_promised
+        ):
             return tuple(min(max(s, 0), limit) for s, limit in zip(start, limits))
         return tuple(start) if inside else None
 
@@ -240,10 +273,14 @@ class _Windows:
             yield offset, tuple(at)
 
 
-def _placed(batch: Sequence[int], offset: Sequence[int], window_dims: Sequence[int]) -> tuple[int, ...]:
+def _placed(
+    batch: Sequence[int], offset: Sequence[int], window_dims: Sequence[int]
+) -> tuple[int, ...]:
     """The position in the result: window dimensions where they are said to be, the others in order."""
     rest, inside = iter(batch), iter(offset)
-    return tuple(next(inside) if d in window_dims else next(rest) for d in range(len(batch) + len(offset)))
+    return tuple(
+        next(inside) if d in window_dims else next(rest) for d in range(len(batch) + len(offset))
+    )
 
 
 def _gather(form: loops.Gather, operands: list[np.ndarray], aval: ShapedArray) -> Any:
@@ -293,7 +330,9 @@ def _scatter(form: loops.Scatter, operands: list[np.ndarray], aval: ShapedArray)
     return out
 
 
-def _clamped(shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int]) -> tuple[slice, ...]:
+def _clamped(
+    shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int]
+) -> tuple[slice, ...]:
     begins = [min(max(int(s), 0), size - window) for s, size, window in zip(starts, shape, sizes)]
     return tuple(slice(b, b + window) for b, window in zip(begins, sizes))
 
@@ -302,7 +341,9 @@ RUN: dict[type, Callable[..., Any]] = {
     loops.View: _view,
     loops.Reshape: lambda form, operands, aval: operands[0].reshape(aval.shape),
     loops.Guarded: _guarded,
-    loops.Index: lambda form, operands, aval: np.indices(aval.shape)[form.dim] if math.prod(aval.shape) else np.empty(aval.shape),
+    loops.Index: lambda form, operands, aval: (
+        np.indices(aval.shape)[form.dim] if math.prod(aval.shape) else np.empty(aval.shape)
+    ),
     loops.Reduce: _reduce,
     loops.ArgReduce: _arg_reduce,
     loops.Cumulate: _cumulate,

@@ -64,6 +64,7 @@ class Program:
     steps: list[Step]
     uses: dict[Var, int]
     expanded: dict[Var, tuple[int, ...]] = field(default_factory=dict)
+    expanded_from: dict[Var, Var] = field(default_factory=dict)
 
     def __str__(self) -> str:
         names = _Names(_used(self.jaxpr))
@@ -145,6 +146,8 @@ def build(jaxpr: Jaxpr, donated: tuple[bool, ...], fuses: Callable[[Eqn, Any], b
         steps.append(Step(kind, unit, [forms[id(e)] for e in unit]))
     program = Program(jaxpr, donated, steps, count_uses(jaxpr))
     program.expanded = expanded(program)
+    views = [step.eqn for step in steps if step.kind == "view"]
+    program.expanded_from = {o: e.args[0] for e in views for o in e.outs if o in program.expanded}
     return program
 
 

@@ -58,7 +58,10 @@ class ScalarValues:
         if not (dtypes.is_inexact(x.dtype) and dtypes.is_integer(dtype)):
             return x.astype(dtype)
         info = np.iinfo(dtype)
-        numbers = [0 if math.isnan(v) else min(max(v, info.min), info.max) for v in x.astype(np.float64).ravel().tolist()]
+        numbers = [
+            0 if math.isnan(v) else min(max(v, info.min), info.max)
+            for v in x.astype(np.float64).ravel().tolist()
+        ]
         return np.array([int(v) for v in numbers], dtype).reshape(x.shape)
 
     # ---- division, whose edges NumPy draws elsewhere
@@ -82,7 +85,9 @@ class ScalarValues:
         return _on_bits(lambda a, n, width: a >> n if n < width else 0, x, y)
 
     def shr_arithmetic(self, x: Any, y: Any) -> Any:
-        return _on_bits(lambda a, n, width: (a - (a >> width - 1 << width)) >> min(n, width - 1), x, y)
+        return _on_bits(
+            lambda a, n, width: (a - (a >> width - 1 << width)) >> min(n, width - 1), x, y
+        )
 
     def popcount(self, x: Any) -> Any:
         return _on_bits(lambda a, n, width: a.bit_count(), x, x)
@@ -129,7 +134,9 @@ def computed(scalar: Callable[..., Any], operands: list[Any]) -> list[Any]:
 
 def _only_moves_bits(scalar: Callable[..., Any], operands: list[Any]) -> bool:
     """Does the rule read the operand's bits, or its neighbours, so that it must see its true type?"""
-    inner = [cell.cell_contents for cell in scalar.__closure__ or () if callable(cell.cell_contents)]
+    inner = [
+        cell.cell_contents for cell in scalar.__closure__ or () if callable(cell.cell_contents)
+    ]
     names = {name for f in (scalar, *inner) for name in f.__code__.co_names}
     return bool(names & {"bitcast", "nextafter"})
 
@@ -138,7 +145,9 @@ def _on_integers(function: Callable[[int, int], int], x: Any, y: Any) -> Any:
     """A function of Python's integers on each pair, wrapped to the dtype."""
     x, y = np.broadcast_arrays(x, y)
     bits = 8 * x.dtype.itemsize
-    found = [function(a, b) & (1 << bits) - 1 for a, b in zip(x.ravel().tolist(), y.ravel().tolist())]
+    found = [
+        function(a, b) & (1 << bits) - 1 for a, b in zip(x.ravel().tolist(), y.ravel().tolist())
+    ]
     return np.array(found, f"u{x.dtype.itemsize}").view(x.dtype).reshape(x.shape)
 
 

@@ -253,9 +253,9 @@ def test_passes_are_shown(capsys):
     with config.override(show="all"):
         pipeline.optimise(traced(lambda a: a * 1, x))
     shown = capsys.readouterr().err
-    assert [line.split()[1].rstrip(":") for line in shown.splitlines() if line.startswith("after")] == [
-        step.__name__ for step in pipeline.PIPELINE
-    ]
+    assert [
+        line.split()[1].rstrip(":") for line in shown.splitlines() if line.startswith("after")
+    ] == [step.__name__ for step in pipeline.PIPELINE]
 
 
 def test_optimised_programs_are_kept():

@@ -321,9 +321,13 @@ def _shrink(program: Rewriter, e: Eqn) -> Atom | None:
     repeated = [_broadcast_of(program, a) for a in e.args]
     if all(r is None for r in repeated) or not isinstance(form_of(e), Map):
         return None
-    if not any(r is None and a.aval.shape == e.outs[0].aval.shape for a, r in zip(e.args, repeated)):
+    if not any(
+        r is None and a.aval.shape == e.outs[0].aval.shape for a, r in zip(e.args, repeated)
+    ):
         return _map_first(program, e, [r for r in repeated if r is not None])
-    smaller = [a if r is None or r.args[0].aval.shape else r.args[0] for a, r in zip(e.args, repeated)]
+    smaller = [
+        a if r is None or r.args[0].aval.shape else r.args[0] for a, r in zip(e.args, repeated)
+    ]
     if all(a is b for a, b in zip(smaller, e.args)) or not _accepts(e, smaller):
         return None
     return program.emit(e.primitive, *smaller, **e.params)

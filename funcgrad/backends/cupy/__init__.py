@@ -1,0 +1,1 @@
+"""Arrays on NVIDIA and AMD graphics cards, through CuPy."""
