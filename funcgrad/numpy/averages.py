@@ -50,7 +50,7 @@ def mean(
 ) -> Array:
     """The arithmetic mean over `axis`, of those elements that `where` admits.
 
-    >>> float(mean(np.arange(4)))
+    >>> float(mean(jnp.arange(4)))
     1.5
     """
     refuse("mean", out=out)

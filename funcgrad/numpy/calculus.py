@@ -43,7 +43,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
     `prepend` and `append` are put before and after the array first.
 
-    >>> diff(np.array([1, 4, 9])).tolist()
+    >>> diff(jnp.array([1, 4, 9])).tolist()
     [3, 5]
     """
     x = as_array("diff", a)
@@ -211,7 +211,7 @@ def _modulo(x: Array, period: Array) -> Array:
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
     """The integral along `axis` by the trapezoidal rule, over coordinates `x` or steps `dx`.
 
-    >>> float(trapezoid(np.array([0.0, 1.0, 2.0])))
+    >>> float(trapezoid(jnp.array([0.0, 1.0, 2.0])))
     2.0
     """
     if x is None:

@@ -40,7 +40,7 @@ def bincount(
     The result has `length` entries (needed under jit), else as many as the largest element asks
     for, and `minlength` at least. Negative elements count as 0; too large ones are left out.
 
-    >>> bincount(np.array([1, 1, 3])).tolist()
+    >>> bincount(jnp.array([1, 1, 3])).tolist()
     [0, 2, 0, 1]
     """
     x = as_array("bincount", x)

@@ -71,7 +71,7 @@ def concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Array:
 
     Raises ValueError if ranks, or sizes along the other axes, differ.
 
-    >>> concatenate([np.arange(2), np.arange(3)]).tolist()
+    >>> concatenate([jnp.arange(2), jnp.arange(3)]).tolist()
     [0, 1, 0, 1, 2]
     """
     return _concatenated("concatenate", _operands("concatenate", arrays, dtype), axis)
@@ -102,7 +102,7 @@ def _concatenated(name: str, arrays: list[Array], axis: int | None) -> Array:
 def stack(arrays: Any, axis: int = 0, out: None = None, dtype: Any = None) -> Array:
     """Arrays of one shape along a new axis, which is at position `axis` of the result.
 
-    >>> stack([np.arange(2), np.arange(2)]).shape
+    >>> stack([jnp.arange(2), jnp.arange(2)]).shape
     (2, 2)
     """
     if out is not None:
@@ -142,7 +142,7 @@ def column_stack(tup: Any) -> Array:
 def block(arrays: Any) -> Array:
     """An array assembled from nested lists of blocks: the innermost lists run along the last axis.
 
-    >>> block([[np.ones((1, 2)), np.zeros((1, 1))]]).shape
+    >>> block([[jnp.ones((1, 2)), jnp.zeros((1, 1))]]).shape
     (1, 3)
     """
     depth = _depth(arrays)
@@ -183,7 +183,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Array:
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
     """`ary` cut along `axis` into equal parts, or at the given positions.
 
-    >>> [part.shape for part in split(np.arange(6), 3)]
+    >>> [part.shape for part in split(jnp.arange(6), 3)]
     [(2,), (2,), (2,)]
     """
     return _split("split", ary, indices_or_sections, axis)
@@ -263,7 +263,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
 def tile(A: Any, reps: Any) -> Array:
     """`A` repeated as a whole, `reps` times along each axis; missing axes are added in front.
 
-    >>> tile(np.arange(2), 2).tolist()
+    >>> tile(jnp.arange(2), 2).tolist()
     [0, 1, 0, 1]
     """
     x = as_array("tile", A)
@@ -286,7 +286,7 @@ def repeat(
     `total_repeat_length`, the size of the result: what is beyond it is cut off, and the last
     element fills what is missing.
 
-    >>> repeat(np.arange(3), np.array([1, 0, 2])).tolist()
+    >>> repeat(jnp.arange(3), jnp.array([1, 0, 2])).tolist()
     [0, 2, 2]
     """
     x = as_array("repeat", a)
@@ -354,7 +354,7 @@ def resize(a: Any, new_shape: Any) -> Array:
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Array:
     """`arr` with `values` put before the positions `obj` (an integer, a slice, or integers).
 
-    >>> insert(np.arange(3), 1, 9).tolist()
+    >>> insert(jnp.arange(3), 1, 9).tolist()
     [0, 9, 1, 2]
     """
     x = as_array("insert", arr)

@@ -60,7 +60,7 @@ def pad(
     linear_ramp (`end_values`), maximum, minimum, mean and median (`stat_length`), or a function
     of (vector, widths, axis, kwargs) that returns the padded vector.
 
-    >>> pad(np.arange(3), (1, 2), mode="edge").tolist()
+    >>> pad(jnp.arange(3), (1, 2), mode="edge").tolist()
     [0, 0, 1, 2, 2, 2]
     """
     x = as_array("pad", array)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core import dtypes
-from funcgrad.core.array import Array, ConcreteArray
+from funcgrad.core.array import Array, ConcreteArray, Tracer
 from funcgrad.core.trace import EVAL, running
 from funcgrad.numpy.averages import computed_dtype
 from funcgrad.numpy.axes import Axis, axis_indices, concrete, refuse
@@ -49,7 +49,7 @@ def median(
 ) -> Array:
     """The middle element over `axis`, or the mean of the two in the middle; NaN if there is one.
 
-    >>> float(median(np.array([3.0, 1.0, 2.0])))
+    >>> float(median(jnp.array([3.0, 1.0, 2.0])))
     2.0
     """
     return _quantile("median", a, 0.5, axis, out, overwrite_input, "midpoint", keepdims)
@@ -71,7 +71,7 @@ def quantile(
     `method` says what to do between two elements: linear, lower, higher, midpoint, nearest, or
     inverted_cdf. Several quantiles lie along a new first axis. NaN if there is one.
 
-    >>> float(quantile(np.arange(5), 0.25))
+    >>> float(quantile(jnp.arange(5), 0.25))
     1.0
     """
     refuse("quantile", weights=weights)
@@ -145,6 +145,10 @@ def _hundredth(q: Any) -> Any:
     return div(q, constant(100, q.dtype))
 
 
+def _wide_fractions(name: str, q: Any, dtype: Any) -> Array:
+    return convert_element_type(_fractions(name, q), computed_dtype(dtype))
+
+
 def _fractions(name: str, q: Any) -> Array:
     q = as_array(name, np.asarray(q) if isinstance(q, (list, tuple)) else q)
     return convert_element_type(q, dtypes.to_inexact(q.dtype))
@@ -171,7 +175,7 @@ def _quantile(
     if dtypes.is_complex(x.dtype):
         raise ValueError(f"{name}: complex numbers have no order; needs real numbers.")
     dtype = dtypes.to_inexact(x.dtype)
-    q = convert_element_type(_fractions(name, q), computed_dtype(dtype))
+    q = _computed_now(lambda: _wide_fractions(name, q, dtype), q)
     if q.ndim > 1:
         raise ValueError(f"{name}: q must be a number or a vector, but has shape {q.shape}.")
     axes = axis_indices(name, axis, x.ndim)
@@ -234,10 +238,15 @@ def _skipping_nan(rows: Array, q: Array, method: str) -> Array:
 
 def _neighbours_now(q: Array, last: Array, method: str) -> tuple[Array, Array, Array]:
     """As `_neighbours`; if q is known they are too, also while a program is traced."""
-    if not isinstance(q, ConcreteArray):
-        return _neighbours(q, last, method)
+    return _computed_now(lambda: _neighbours(q, last, method), q)
+
+
+def _computed_now(compute: Callable[[], Any], q: Any) -> Any:
+    """Runs what depends on q alone outside of the program that is traced, if q is known."""
+    if isinstance(q, Tracer):
+        return compute()
     with running(EVAL):
-        return _neighbours(q, last, method)
+        return compute()
 
 
 def _neighbours(q: Array, last: Array, method: str) -> tuple[Array, Array, Array]:

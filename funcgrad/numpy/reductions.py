@@ -100,7 +100,7 @@ def sum(
 
     With `promote_integers` small integers and bools are summed in the default integer type.
 
-    >>> sum(np.ones((2, 3)), axis=0).tolist()
+    >>> sum(jnp.ones((2, 3)), axis=0).tolist()
     [2.0, 2.0, 2.0]
     """
     refuse("sum", out=out)

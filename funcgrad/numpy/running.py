@@ -19,7 +19,7 @@ from funcgrad.primitives.slicing import replaced
 def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Array:
     """Running sum along `axis`, or over the flattened array.
 
-    >>> cumsum(np.arange(4)).tolist()
+    >>> cumsum(jnp.arange(4)).tolist()
     [0, 1, 3, 6]
     """
     return _running("cumsum", _cumsum, a, axis, dtype, out)

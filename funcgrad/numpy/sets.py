@@ -130,7 +130,7 @@ def unique(
     has, and how often each occurs. With `size` (needed under jit) there are so many; missing ones
     are `fill_value`, or repeat the smallest. The result is always sorted.
 
-    >>> unique(np.array([3, 1, 1])).tolist()
+    >>> unique(jnp.array([3, 1, 1])).tolist()
     [1, 3]
     """
     x = as_array("unique", ar)

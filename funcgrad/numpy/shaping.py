@@ -50,7 +50,7 @@ def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -
     `order` says which index runs fastest: the last ("C") or the first ("F"). `copy` is accepted as
     in NumPy and has no effect, since arrays are immutable. ValueError if the sizes do not fit.
 
-    >>> reshape(np.arange(6), (2, -1)).shape
+    >>> reshape(jnp.arange(6), (2, -1)).shape
     (2, 3)
     """
     x = as_array("reshape", a)
@@ -269,7 +269,7 @@ def roll(a: Any, shift: Any, axis: Axis = None) -> Array:
     Several shifts and axes go together. Without an axis the flattened array is rolled. Shifts may
     be computed values of rank 0 or 1.
 
-    >>> roll(np.arange(4), 1).tolist()
+    >>> roll(jnp.arange(4), 1).tolist()
     [3, 0, 1, 2]
     """
     x = as_array("roll", a)

@@ -55,7 +55,7 @@ def sort(
 ) -> Array:
     """The elements in ascending order along `axis`, or of the flattened array.
 
-    >>> sort(np.array([3, 1, 2])).tolist()
+    >>> sort(jnp.array([3, 1, 2])).tolist()
     [1, 2, 3]
     """
     refuse("sort", kind=kind, order=order)
@@ -78,7 +78,7 @@ def argsort(
 
     Equal elements keep their order in both directions.
 
-    >>> argsort(np.array([3, 1, 2])).tolist()
+    >>> argsort(jnp.array([3, 1, 2])).tolist()
     [1, 2, 0]
     """
     refuse("argsort", kind=kind, order=order)
@@ -152,7 +152,7 @@ def searchsorted(
     `side` is "left" or "right". `sorter` is the order of `a` if it is not sorted. `method` is how:
     scan or scan_unrolled (bisection), compare_all, or sort; the result is the same.
 
-    >>> int(searchsorted(np.array([1, 2, 4]), 3))
+    >>> int(searchsorted(jnp.array([1, 2, 4]), 3))
     2
     """
     if side not in ("left", "right"):
@@ -179,7 +179,7 @@ def _is_known(x: Array) -> bool:
     return on_host and not dtypes.is_complex(x.dtype) and current_trace() is EVAL
 
 
-def _in_numpy(line: Array, values: Array, left: bool) -> Array:
+def _in_numpy(line: Any, values: Any, left: bool) -> Array:
     (line,), (values,) = (comparable(np, x._buffer) for x in (line, values))
     return as_array("searchsorted", np.searchsorted(line, values, "left" if left else "right"))
 
