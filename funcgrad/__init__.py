@@ -1,10 +1,10 @@
 """funcgrad: composable transformations of Python functions on arrays, with a compiler of its own.
 
-`grad`, `vjp`, `jvp`, `vmap` and `jit` compose to any depth over functions written with `funcgrad.numpy`.
+`grad`, `vjp`, `jvp`, `vmap` and `jit` compose to any depth over functions written with
+`funcgrad.numpy`.
 """
 
-from funcgrad import errors as errors
-from funcgrad import lax, nn, numpy, random, tree, tree_util
+from funcgrad import errors as errors, flatten_util, lax, nn, numpy, random, tree, tree_util
 from funcgrad.api.autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
 from funcgrad.api.checkpoint import checkpoint, remat
 from funcgrad.api.compile import clear_caches, jit
@@ -38,10 +38,11 @@ jacobian = jacrev
 _install_excepthook()
 
 __all__ = [
-    "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint", "clear_caches", "config",
-    "custom_jvp", "custom_vjp", "default_backend", "default_device", "device_count", "device_get", "device_put",
-    "devices", "disable_jit", "enable_x64", "errors", "eval_shape", "float0", "grad", "hessian", "jacfwd", "jacobian",
-    "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count", "local_devices",
-    "make_jaxpr", "nn", "numpy", "process_count", "process_index", "random", "remat", "tree", "tree_util", "typeof",
+    "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint",
+    "clear_caches", "config", "custom_jvp", "custom_vjp", "default_backend", "default_device",
+    "device_count", "device_get", "device_put", "devices", "disable_jit", "enable_x64", "errors",
+    "eval_shape", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax",
+    "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "nn",
+    "numpy", "process_count", "process_index", "random", "remat", "tree", "tree_util", "typeof",
     "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

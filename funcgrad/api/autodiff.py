@@ -14,7 +14,7 @@ from funcgrad import tree
 from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
 from funcgrad.core import dtypes
 from funcgrad.core.array import ConcreteArray
-from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.avals import ShapedArray, described, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Literal, eval_jaxpr
 from funcgrad.core.stage import stage
@@ -54,6 +54,7 @@ def _typed(ct: Any, aval: ShapedArray) -> Any:
     return ct
 
 
+@user_facing
 def value_and_grad(
     fun: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -91,6 +92,7 @@ def value_and_grad(
     )
 
 
+@user_facing
 def grad(
     fun: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -219,8 +221,11 @@ def _differentiable(
                 "others with argnums, "
                 "or pass allow_int=True."
             )
-        if not holomorphic and dtypes.is_complex(aval.dtype):
-            continue  # the gradient of a real function of complex arguments, as JAX defines it
+        if name == "jacfwd" and not holomorphic and dtypes.is_complex(aval.dtype):
+            raise TypeError(
+                f"{name}: arguments must be real, but got {aval.strong()}{_where(args, positions, k)}. "
+                "Pass holomorphic=True, or use jacrev or vjp."
+            )
     return varied
 
 
@@ -383,7 +388,7 @@ def jvp(
     for what, value in (("primals", primals), ("tangents", tangents)):
         if not isinstance(value, (tuple, list)):
             raise TypeError(
-                f"jvp: {what} must be a tuple or a list, but got {type(value).__name__}. Write "
+                f"jvp: {what} must be a tuple or a list, but got {described(value)}. Write "
                 f"({what[:-1]},)."
             )
     leaves, in_tree = argument_leaves("jvp", tuple(primals))

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.api.compile import closed_over_static
-from funcgrad.api.flat import Flat, argument_leaves, check_callable
+from funcgrad.api.flat import Flat, call_leaves, check_callable
 from funcgrad.control.checkpoint import checkpoint_p
 from funcgrad.core.avals import typeof
 from funcgrad.core.stage import stage
 from funcgrad.errors import user_facing
 
 
+@user_facing
 def checkpoint(
     fun: Callable[..., Any] | None = None,
     *,
@@ -59,7 +60,7 @@ def checkpoint(
     @functools.wraps(fun)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         inner, dynamic = closed_over_static(fun, static_argnums, args)
-        leaves, in_tree = argument_leaves("checkpoint", (dynamic, kwargs))
+        leaves, in_tree = call_leaves("checkpoint", dynamic, kwargs)
         flat = Flat(inner, in_tree, "checkpoint")
         jaxpr, captured = stage(flat, [typeof(x) for x in leaves])
         outs = checkpoint_p.bind(

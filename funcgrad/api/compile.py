@@ -11,12 +11,13 @@ from typing import Any
 
 from funcgrad import tree
 from funcgrad.api.entry import Entry
-from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
+from funcgrad.api.flat import Flat, call_leaves, check_callable, name_of
 from funcgrad.api.shapes import abstract_leaf
 from funcgrad.api.signature import Statics, fix_static
 from funcgrad.api.stages import Lowered, Traced
 from funcgrad.config import config
 from funcgrad.control.call import jit_p
+from funcgrad.core.array import DeviceArray
 from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr
 from funcgrad.core.stage import stage
@@ -74,10 +75,11 @@ class JitFunction:
         fixed, dynamic, named = (
             self._statics.split(args, kwargs) if self._statics else ((), args, kwargs)
         )
-        leaves, in_tree = argument_leaves("jit", (dynamic, named), copy=False)
+        leaves, in_tree = call_leaves("jit", dynamic, named)
         if current_trace() is not EVAL or self._inline:
             return self._bind(fixed, leaves, in_tree)
-        key = (in_tree, fixed, tuple([typeof(x) for x in leaves]), state.trace_key)
+        devices = tuple([x.device for x in leaves if type(x) is DeviceArray])
+        key = (in_tree, fixed, tuple([typeof(x) for x in leaves]), state.trace_key, devices)
         entry = self._cache.get(key)
         if entry is None:
             with self._lock:
@@ -182,6 +184,7 @@ class JitFunction:
         return f"<jit of {name_of(self._fun)}>"
 
 
+@user_facing
 def jit(
     fun: Callable[..., Any] | None = None,
     *,

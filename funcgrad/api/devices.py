@@ -13,8 +13,9 @@ from funcgrad import tree
 from funcgrad.api.flat import argument_leaves
 from funcgrad.config import config
 from funcgrad.core import backend
-from funcgrad.core.array import Array, ConcreteArray, KeyArray, to_host
+from funcgrad.core.array import Array, ConcreteArray, to_host
 from funcgrad.core.backend import CPU, Device
+from funcgrad.core.primitive import wrap_buffer
 from funcgrad.errors import user_facing
 
 
@@ -116,9 +117,7 @@ def _placed(x: Any, device: Device | None) -> Any:
     if backend.device_of(x._buffer) == device:
         return x
     moved = to_host(x._buffer) if device == CPU else backend.load("cupy").put(x._buffer, device)
-    return (
-        KeyArray(moved, x.dtype) if isinstance(x, KeyArray) else ConcreteArray(moved, x.weak_type)
-    )
+    return wrap_buffer(moved, x.aval)
 
 
 @user_facing

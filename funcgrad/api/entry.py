@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from funcgrad import tree
-from funcgrad.control.call import arrays_of
+from funcgrad.control.call import arrays_of, buffers_of
 from funcgrad.core import backend
-from funcgrad.core.array import DELETED, ConcreteArray
+from funcgrad.core.array import DELETED, ConcreteArray, is_on_cpu
 from funcgrad.core.dtypes import is_key
 from funcgrad.core.jaxpr import Jaxpr
 
@@ -56,11 +56,11 @@ class Entry:
         """Runs on Arrays that fit, giving donated ones up."""
         if any(self.donated):
             return self.finish(self.run(self._take_donated(leaves)))
-        return self.finish(self.run([x._buffer for x in leaves]))
+        return self.finish(self.run(buffers_of(leaves)))
 
     def _unflatten(self, buffers: Sequence[Any]) -> Any:
         self.calls += 1
-        if self.calls == _GENERATE_AFTER:
+        if self.calls == _GENERATE_AFTER and all(map(is_on_cpu, buffers)):
             self._generate()
         return tree.unflatten(self.out_tree, arrays_of(self.out_avals, buffers))
 

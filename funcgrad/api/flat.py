@@ -9,8 +9,9 @@ import numpy as np
 
 from funcgrad import tree
 from funcgrad.core.array import Array, ConcreteArray, KeyArray
-from funcgrad.core.avals import typeof
+from funcgrad.core.avals import described, typeof
 from funcgrad.core.inputs import as_input
+from funcgrad.core.source import source_of
 from funcgrad.core.stage import StagingTracer
 from funcgrad.transforms.autodiff import AutodiffTracer
 from funcgrad.transforms.batching import BatchTracer
@@ -54,6 +55,11 @@ class Flat:
         self.aux_tree: Any = None
         self.aux_leaves: list[Any] = []
 
+    @property
+    def source(self) -> Any:
+        """Where the user's function begins: what a traced value that escapes is said to come from."""
+        return source_of(self.fun)
+
     def __call__(self, *leaves: Any) -> list[Any]:
         args, kwargs = tree.unflatten(self.in_tree, leaves)
         out = self.fun(*args, **kwargs)
@@ -75,11 +81,10 @@ class Flat:
 
     def _without_aux(self, out: Any) -> tuple[Any, list[Any]]:
         if not isinstance(out, (tuple, list)) or len(out) != 2:
-            what = f"{len(out)} values" if isinstance(out, (tuple, list)) else type(out).__name__
             raise TypeError(
                 f"{self.transform}: with has_aux=True, {name_of(self.fun)} must return a pair "
                 "(output, aux), "
-                f"but it returned {what}."
+                f"but it returned {described(out)}."
             )
         self.aux_leaves, self.aux_tree = tree.flatten(out[1])
         return out[0], [leaf for leaf in self.aux_leaves if isinstance(leaf, Array)]
@@ -96,10 +101,10 @@ class Flat:
 
 
 def argument_leaves(
-    transform: str, args: Sequence[Any], copy: bool = True
+    transform: str, args: Any, copy: bool = True, named: Callable[[Any], str] | None = None
 ) -> tuple[list[Any], Any]:
     """Leaves of the arguments as arrays, and their structure; TypeError names the leaf that is
-    none.
+    none, by its path.
     """
     leaves, treedef = tree.flatten(args)
     try:
@@ -107,14 +112,31 @@ def argument_leaves(
             x if type(x) is ConcreteArray else as_input(transform, x, copy=copy) for x in leaves
         ], treedef
     except TypeError:
-        for path, leaf in tree.leaves_with_path(tuple(args)):
+        for path, leaf in tree.leaves_with_path(args):
             try:
                 as_input(transform, leaf)
             except TypeError as error:
-                where = f"argument {path[0].idx}{tree.keystr(path[1:])}"
+                where = (named or positional_name)(path)
                 text = str(error).removeprefix(f"{transform}: ")
                 raise TypeError(f"{transform}: {where}: {text}") from None
         raise
+
+
+def positional_name(path: Any) -> str:
+    """How messages call a leaf of a tuple of arguments: `argument 0['w']`."""
+    return f"argument {path[0].idx}{tree.keystr(path[1:])}" if path else "the argument"
+
+
+def call_leaves(transform: str, args: Any, kwargs: Any) -> tuple[list[Any], Any]:
+    """`argument_leaves` of positional and keyword arguments, not copied."""
+    return argument_leaves(transform, (args, kwargs), copy=False, named=call_name)
+
+
+def call_name(path: Any) -> str:
+    """How messages call a leaf of `(args, kwargs)`."""
+    if path[0].idx == 0:
+        return positional_name(path[1:])
+    return f"argument {path[1].key!r}{tree.keystr(path[2:])}"
 
 
 def describe_types(leaves: Sequence[Any]) -> str:

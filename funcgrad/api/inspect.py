@@ -16,6 +16,7 @@ from funcgrad.core.stage import stage
 from funcgrad.errors import user_facing
 
 
+@user_facing
 def make_jaxpr(
     fun: Callable[..., Any],
     static_argnums: int | Sequence[int] = (),

@@ -93,6 +93,7 @@ def _jacobian_of(
     return jacobian
 
 
+@user_facing
 def jacfwd(
     fun: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -158,6 +159,7 @@ def _check_outputs(name: str, flat: Flat, outs: Sequence[Any], holomorphic: bool
             )
 
 
+@user_facing
 def jacrev(
     fun: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -200,6 +202,7 @@ def _first(x: Any, dim: int | None, total: int) -> Any:
     return moveaxis(x, dim, 0)
 
 
+@user_facing
 def hessian(
     fun: Callable[..., Any],
     argnums: int | Sequence[int] = 0,

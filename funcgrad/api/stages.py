@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from funcgrad import tree
-from funcgrad.api.flat import argument_leaves
+from funcgrad.api.flat import call_leaves
 from funcgrad.api.shapes import ShapeDtypeStruct
-from funcgrad.control.call import arrays_of
+from funcgrad.control.call import arrays_of, buffers_of
 from funcgrad.core import backend
 from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Jaxpr
@@ -85,7 +85,7 @@ class Compiled(_Stage):
 
     @user_facing
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, in_tree = argument_leaves(self.fun_name, (args, kwargs), copy=False)
+        leaves, in_tree = call_leaves(self.fun_name, args, kwargs)
         if in_tree != self.in_tree:
             raise TypeError(
                 f"{self.fun_name} was compiled for arguments {self.in_tree}, but got {in_tree}."
@@ -96,7 +96,7 @@ class Compiled(_Stage):
                 raise TypeError(
                     f"{self.fun_name} was compiled for {aval} in place {k}, but got {typeof(x)}."
                 )
-        buffers = [x._buffer for x in [*self._captured, *leaves]]
+        buffers = buffers_of([*self._captured, *leaves])
         outs = backend.compiled(self.jaxpr)(buffers)
         return tree.unflatten(self.out_tree, arrays_of(self.jaxpr.out_avals, outs))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
-from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
+from funcgrad.api.flat import Flat, call_leaves, call_name, check_callable, name_of
 from funcgrad.core.avals import typeof
 from funcgrad.core.trace import Axis, binding_axis
 from funcgrad.errors import user_facing
@@ -15,6 +15,7 @@ from funcgrad.primitives.basis import batched, moveaxis
 from funcgrad.transforms.batching import batch_flat
 
 
+@user_facing
 def vmap(
     fun: Callable[..., Any],
     in_axes: Any = 0,
@@ -65,7 +66,7 @@ def vmap(
                 f"vmap: in_axes {in_axes} has {len(in_axes)} entries, "
                 f"but {name_of(fun)} was called with {len(args)} positional arguments."
             )
-        leaves, in_tree = argument_leaves("vmap", (args, kwargs), copy=False)
+        leaves, in_tree = call_leaves("vmap", args, kwargs)
         dims = _argument_axes(in_axes, args, kwargs)
         dims = [_checked_axis(d, x, k, args, kwargs) for k, (d, x) in enumerate(zip(dims, leaves))]
         axis = Axis(_mapped_size(leaves, dims, axis_size, args, kwargs), axis_name)
@@ -96,9 +97,7 @@ def _argument_axes(in_axes: Any, args: Any, kwargs: Any) -> list[int | None]:
 
 def _leaf_name(k: int, args: Any, kwargs: Any) -> str:
     path, _ = tree.leaves_with_path((args, kwargs))[k]
-    if path[0].idx == 0:
-        return f"argument {path[1].idx}{tree.keystr(path[2:])}"
-    return f"argument {path[1].key!r}{tree.keystr(path[2:])}"
+    return call_name(path)
 
 
 def _checked_axis(dim: Any, x: Any, k: int, args: Any, kwargs: Any) -> int | None:

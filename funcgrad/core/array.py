@@ -9,6 +9,7 @@ they need the functions defined there.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -75,7 +76,10 @@ class Array(ArrayInterface):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of an array of rank 0.")
+            raise TypeError(
+                f"len() needs an array with dimensions, but got one of rank 0: {self!r:.60}. "
+                "Use .size for the number of elements."
+            )
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
@@ -112,6 +116,16 @@ class Deleted:
 DELETED = Deleted()
 
 
+def _immutable(attribute: str, method: str) -> Callable[[Any, Any], NoReturn]:
+    def refuse(array: Any, value: Any) -> NoReturn:
+        raise AttributeError(
+            f"arrays are immutable: x.{attribute} = {value!r:.40} is not possible. "
+            f"Use x = x.{method}({value!r:.40}), which returns a new array."
+        )
+
+    return refuse
+
+
 class ConcreteArray(Array):
     """An array with values: one buffer (a NumPy array or scalar, or a CuPy array) and the
     weak-type flag.
@@ -128,8 +142,8 @@ class ConcreteArray(Array):
         return ShapedArray(self._buffer.shape, self._buffer.dtype, self._weak)
 
     # read straight from the buffer: these are the hottest attributes of all
-    shape = property(attrgetter("_buffer.shape"))
-    dtype = property(attrgetter("_buffer.dtype"))
+    shape = property(attrgetter("_buffer.shape"), _immutable("shape", "reshape"))
+    dtype = property(attrgetter("_buffer.dtype"), _immutable("dtype", "astype"))
     ndim = property(attrgetter("_buffer.ndim"))
     weak_type = property(attrgetter("_weak"))
 
@@ -242,6 +256,17 @@ class ConcreteArray(Array):
         return ConcreteArray(self._buffer.copy(), self._weak)
 
 
+class DeviceArray(ConcreteArray):
+    """A concrete array whose buffer is on a device. A class of its own, so that shortcuts through
+    NumPy, which ask for exactly `ConcreteArray`, leave it to the general way.
+    """
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: Any) -> DeviceArray:
+        return DeviceArray(self._buffer.copy(), self._weak)
+
+
 class KeyArray(ConcreteArray):
     """An array of random keys. Its buffer has one more dimension, of 32-bit words."""
 
@@ -290,6 +315,11 @@ def _rebuild(buffer: np.ndarray, weak: bool) -> ConcreteArray:
     return ConcreteArray(buffer, weak)
 
 
+def is_on_cpu(buffer: Any) -> bool:
+    """Is it a buffer of NumPy's?"""
+    return isinstance(buffer, (np.ndarray, np.generic))
+
+
 def to_host(buffer: Any) -> Any:
     """The buffer as a NumPy array; from a device it is copied."""
     if isinstance(buffer, np.ndarray):
@@ -306,6 +336,7 @@ class Tracer(Array):
 
     _trace: Trace
     source: Source | None
+    traced_by = "a transformation"
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise errors.TracerArrayConversionError(
@@ -313,7 +344,13 @@ class Tracer(Array):
             "Use the function of the same name in funcgrad.numpy."
         )
 
-    def __bool__(self) -> NoReturn:
+    def concrete(self) -> ConcreteArray | None:
+        """The array with values behind the tracer, if there is one: under grad and jvp alone, the primal."""
+        return None
+
+    def __bool__(self) -> bool:
+        if (value := self.concrete()) is not None:
+            return bool(value)
         raise errors.TracerBoolConversionError(
             f"a condition needs a concrete bool, but got {self._described()}. "
             "Use numpy.where(condition, a, b) or lax.cond, or mark the argument static."
@@ -322,23 +359,31 @@ class Tracer(Array):
     def __float__(self) -> NoReturn:
         self._refuse("float()")
 
-    def __int__(self) -> NoReturn:
+    def __int__(self) -> int:
+        if (value := self.concrete()) is not None:
+            return int(value)
         self._refuse("int()")
 
     def __complex__(self) -> NoReturn:
         self._refuse("complex()")
 
-    def __index__(self) -> NoReturn:
+    def __index__(self) -> int:
+        if (value := self.concrete()) is not None:
+            return operator.index(value)
         raise errors.TracerIntegerConversionError(
-            "a Python integer is needed here (an index, a shape, a range), but got "
+            f"a Python integer is needed here (an index, a shape, a range), but got "
             f"{self._described()}. "
             "Index an array with it, use lax.fori_loop, or mark the argument static."
         )
 
-    def item(self, *args: Any) -> NoReturn:
+    def item(self, *args: Any) -> Any:
+        if (value := self.concrete()) is not None:
+            return value.item(*args)
         self._refuse("item()")
 
-    def tolist(self) -> NoReturn:
+    def tolist(self) -> Any:
+        if (value := self.concrete()) is not None:
+            return value.tolist()
         self._refuse("tolist()")
 
     def block_until_ready(self) -> Tracer:
@@ -352,7 +397,7 @@ class Tracer(Array):
         )
 
     def _described(self) -> str:
-        return f"a traced value {self.aval} ({type(self).__name__})"
+        return f"a traced value {self.aval} (traced by {self.traced_by})"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}<{self.aval}>"
@@ -375,6 +420,7 @@ def install_operators(methods: dict[str, Any], concrete: dict[str, Any] | None =
         setattr(Array, name, method)
     for name, method in (concrete or {}).items():
         setattr(ConcreteArray, name, method)
+        setattr(DeviceArray, name, methods.get(name, method))
 
 
 MethodTable = dict[str, Callable[..., Any]]

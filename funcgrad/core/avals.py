@@ -102,3 +102,11 @@ def typeof(x: Any) -> ShapedArray:
     if scalar is None:
         raise TypeError(f"{x!r:.80} of type {type(x).__name__} is not an array.")
     return scalar()
+
+
+def described(value: Any) -> str:
+    """A wrong value in a message: arrays by their types, containers by their length, else the kind."""
+    if isinstance(value, (tuple, list)):
+        return f"{len(value)} values"
+    aval = getattr(value, "aval", None)
+    return str(aval.strong()) if aval is not None else f"{type(value).__name__} {value!r:.40}"

@@ -191,13 +191,27 @@ def register_device_namespace(namespace: Any) -> None:
 
 
 def namespace_of(buffers: Sequence[Any]) -> Any:
-    """The namespace that computes with these buffers; without any, that of the default device."""
+    """The namespace that computes with these buffers; with nothing but constants of rank 0, that of
+    the default device.
+    """
     if _device_namespace is None:
         return NUMPY
     if any(_device_namespace.owns(buffer) for buffer in buffers):
         return _device_namespace
     device = config.current().default_device
-    return NUMPY if buffers or device is None or device == CPU else _device_namespace
+    if device is None or device == CPU or any(buffer.ndim for buffer in buffers):
+        return NUMPY
+    return _device_namespace
+
+
+def evaluate(value: Callable[..., Any], buffers: Sequence[Any], params: dict[str, Any]) -> Any:
+    """A primitive's `value` on these buffers, on the device that they are on."""
+    xp = namespace_of(buffers)
+    if xp is NUMPY:
+        return quiet.run(value, xp, *buffers, **params)
+    device = xp.home(buffers)
+    with xp.on(device):
+        return value(xp, *xp.place(buffers, device), **params)
 
 
 def device_of(buffer: Any) -> Device:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core import backend, dtypes
-from funcgrad.core.array import ConcreteArray, KeyArray, Tracer
+from funcgrad.core.array import ConcreteArray, DeviceArray, KeyArray, Tracer, is_on_cpu
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.backend import NUMPY, quiet
 from funcgrad.core.trace import EVAL, Axis, current_trace, escaped, running
@@ -119,23 +119,27 @@ class Primitive:
                 weak = weak and type(a) in _WEAK_SCALARS
         if self.value is None:
             missing_rule(self.name, "evaluation")
-        xp = NUMPY if backend._device_namespace is None else backend.namespace_of(buffers)
         try:
-            out = quiet.run(self.value, xp, *buffers, **params)
+            if backend._device_namespace is None:
+                out = quiet.run(self.value, NUMPY, *buffers, **params)
+            else:
+                out = backend.evaluate(self.value, buffers, params)
         except (TypeError, ValueError):
-            self.results(
-                args, params
-            )  # NumPy refused; the abstract rule can say why, in the user's terms
+            self._explain(args, params)
             raise
         if self.keys:
             return self._wrap_keys(out, args, params)
         if self.weak is not None:
             weak = self.weak([_is_weak(a) for a in args], params)
-        return (
-            [ConcreteArray(o, weak) for o in out]
-            if self.multiple_results
-            else ConcreteArray(out, weak)
-        )
+        wrap = ConcreteArray if backend._device_namespace is None else wrap_values
+        return [wrap(o, weak) for o in out] if self.multiple_results else wrap(out, weak)
+
+    def _explain(self, args: Sequence[Any], params: dict[str, Any]) -> None:
+        """NumPy refused; the abstract rule can say why, in the user's terms."""
+        try:
+            self.results(args, params)
+        except (TypeError, ValueError) as error:
+            raise error from None
 
     def _wrap_keys(self, out: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
         wrapped = [
@@ -205,7 +209,12 @@ def wrap_buffer(buffer: Any, aval: ShapedArray) -> Any:
     """A buffer as an Array of that type."""
     if dtypes.is_key(aval.dtype):
         return KeyArray(buffer, aval.dtype)
-    return ConcreteArray(buffer, aval.weak_type)
+    return wrap_values(buffer, aval.weak_type)
+
+
+def wrap_values(buffer: Any, weak: bool = False) -> ConcreteArray:
+    """A buffer of numbers as an Array of the class for where it is."""
+    return ConcreteArray(buffer, weak) if is_on_cpu(buffer) else DeviceArray(buffer, weak)
 
 
 def result_buffer(x: Any, aval: ShapedArray) -> Any:

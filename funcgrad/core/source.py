@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from funcgrad.errors import is_ours
 
@@ -31,6 +31,14 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} ({self.code.co_name})"
+
+
+def source_of(fun: Any) -> Source | None:
+    """Where a function begins; None for builtins and callable objects."""
+    while hasattr(fun, "__wrapped__"):
+        fun = fun.__wrapped__
+    code = getattr(fun, "__code__", None)
+    return Source(code, -1) if code is not None else None
 
 
 # While a program is transformed, what is derived from an equation keeps that equation's line.

@@ -28,6 +28,7 @@ class StagingTracer(Tracer):
     """Stands for a variable of the program being written."""
 
     __slots__ = ("_var",)
+    traced_by = "jit, scan or the like"
 
     def __init__(self, trace: Trace, var: Var, source: Any = None) -> None:
         self._trace, self._var, self.source = trace, var, source
@@ -97,7 +98,9 @@ def is_literal(x: Any) -> bool:
     """Is this a constant of rank 0, to be written into equations?"""
     if type(x) is ConcreteArray:
         return x._buffer.ndim == 0
-    return not isinstance(x, KeyArray) and (not isinstance(x, np.ndarray) or x.ndim == 0)
+    if isinstance(x, ConcreteArray):  # keys, and arrays on a device, which would have to be fetched
+        return False
+    return not isinstance(x, np.ndarray) or x.ndim == 0
 
 
 def literal(x: Any) -> Literal:

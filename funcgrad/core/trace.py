@@ -17,6 +17,7 @@ from funcgrad import errors
 if TYPE_CHECKING:
     from funcgrad.core.array import Tracer
     from funcgrad.core.primitive import Primitive
+    from funcgrad.core.source import Source
 
 
 class Trace:
@@ -27,6 +28,7 @@ class Trace:
     __slots__ = ("parent", "__weakref__")
 
     parent: Trace | None
+    origin: Source | None = None  # the user's function that it traces, where tracers have no line
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         raise NotImplementedError
@@ -77,11 +79,12 @@ class running:
 
 def escaped(tracer: Tracer, where: str) -> errors.UnexpectedTracerError:
     """The error for a tracer whose trace has ended, saying where it was made."""
-    origin = f", made at {tracer.source}" if tracer.source is not None else ""
+    origin = tracer.source if tracer.source is not None else tracer._trace.origin
+    made = f", made at {origin}" if origin is not None else ""
     return errors.UnexpectedTracerError(
-        f"{where} got a traced value {tracer.aval} of {type(tracer._trace).__name__}{origin}, "
-        "whose function has already returned. Return such values from the function; do not store "
-        "them elsewhere."
+        f"{where} got a traced value {tracer.aval} (traced by {tracer.traced_by}){made}, "
+        "whose function has already returned. "
+        "Return such values from the function; do not store them elsewhere."
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from funcgrad.api.devices import device_put
+from funcgrad.config import config
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray, KeyArray
 from funcgrad.core.inputs import as_input, from_number
@@ -44,7 +46,7 @@ def array(
     >>> array([1.0, 2.0], dtype="float64").dtype
     dtype('float64')
     """
-    result = _array("array", object, dtype)
+    result = _on_device(_array("array", object, dtype), device)
     if ndmin > result.ndim:
         result = reshape(result, (1,) * (ndmin - result.ndim) + result.shape)
     return result
@@ -64,7 +66,13 @@ def asarray(
     >>> asarray(1.5).dtype
     dtype('float32')
     """
-    return _array("asarray", a, dtype)
+    return _on_device(_array("asarray", a, dtype), device)
+
+
+def _on_device(x: Array, device: Any) -> Array:
+    """The array where it was asked for, or where new arrays go by default."""
+    target = device if device is not None else config.current().default_device
+    return x if target is None else device_put(x, target)
 
 
 def _array(name: str, x: Any, dtype: Any) -> Array:
