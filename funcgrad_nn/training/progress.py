@@ -43,7 +43,7 @@ class Display:
                 total=total,
                 desc=f"epoch {epoch}/{self.epochs}",
                 unit="step",
-                bar_format="{desc} {bar:8} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
+                bar_format="{desc} {bar:5} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
                 file=sys.stderr,
                 ncols=columns,
                 nrows=lines,
@@ -60,12 +60,12 @@ class Display:
             return
         self.refreshed = time.monotonic()
         values = {name: float(logs[name]) for name in loss_first(logs)}
-        self.bar.set_postfix_str(summary(values), refresh=False)
+        self.bar.set_postfix_str(summary(values, decimals=3), refresh=False)
 
     def epoch(self, epoch: int, values: dict[str, float], steps: int, seconds: float) -> None:
         """Show the values of a whole epoch."""
         if self.bar is not None:
-            self.bar.set_postfix_str(summary(without_train(values)))
+            self.bar.set_postfix_str(summary(without_train(values), decimals=3))
             self.bar.close()
             self.bar = None
         elif self.how == "lines":
@@ -88,6 +88,6 @@ def without_train(values: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix("train_"): value for name, value in values.items()}
 
 
-def summary(values: dict[str, float]) -> str:
+def summary(values: dict[str, float], decimals: int = 4) -> str:
     """`train_loss 0.1234  val_accuracy 0.9876`."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+    return "  ".join(f"{name} {value:.{decimals}f}" for name, value in values.items())
