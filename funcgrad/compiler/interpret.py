@@ -224,8 +224,9 @@ def _convolve(form: loops.Convolve, operands: list[np.ndarray], aval: ShapedArra
         first = group * inputs if groups > 1 else 0
         for taps in itertools.product(*(_taps(q, *g) for q, g in zip(o, geometry))):
             at, inside = tuple(i for _, i in taps), tuple(k for k, _ in taps)
-            features = x[(image, slice(first, first + inputs), *at)]
-            out[(n, f, *o)] += (features * kernel[(f, slice(None), *inside)]).sum()
+            window: tuple[Any, ...] = (image, slice(first, first + inputs), *at)
+            weights: tuple[Any, ...] = (f, slice(None), *inside)
+            out[(n, f, *o)] += (x[window] * kernel[weights]).sum()
     return _narrowed(out, aval.dtype).transpose(np.argsort(numbers.out_spec))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from funcgrad.core.array import Tracer
+from funcgrad.core.array import ConcreteArray, Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
 from funcgrad.core.primitive import Primitive, minus_one, one
@@ -35,6 +35,7 @@ class AutodiffTracer(Tracer):
     """A primal value with its tangent, which is never a Zero."""
 
     __slots__ = ("primal", "tangent")
+    traced_by = "differentiation"
 
     def __init__(self, trace: AutodiffTrace, primal: Any, tangent: Any) -> None:
         self._trace, self.primal, self.tangent, self.source = trace, primal, tangent, None
@@ -47,15 +48,20 @@ class AutodiffTracer(Tracer):
     dtype = property(attrgetter("primal.dtype"))
     weak_type = property(attrgetter("primal.weak_type"))
 
+    def concrete(self) -> ConcreteArray | None:
+        primal = self.primal
+        return primal.concrete() if isinstance(primal, Tracer) else primal
+
 
 class AutodiffTrace(Trace):
     """Differentiates: each operation on pairs becomes the operation and its derivative."""
 
-    __slots__ = ("tangents",)
+    __slots__ = ("origin", "tangents")
 
-    def __init__(self, parent: Trace, tangents: Trace) -> None:
+    def __init__(self, parent: Trace, tangents: Trace, function: Any = None) -> None:
         self.parent: Trace = parent
         self.tangents = tangents
+        self.origin = getattr(function, "source", None)
 
     def split(self, x: Any) -> tuple[Any, Any]:
         """The primal and the tangent of anything."""
@@ -81,7 +87,7 @@ class AutodiffTrace(Trace):
                 unit = _make_unit(unit, primitive, primals, tangents, params)
             if unit is not None:
                 out, var = units.record(self.tangents, unit, primals, tangents)
-                return AutodiffTracer(self, out, LinearTracer(self.tangents, var))
+                return AutodiffTracer(self, out, LinearTracer(self.tangents, var))  # type: ignore[arg-type]
         if primitive.jvp is not None:
             return self._by_rule(primitive, primals, tangents, params)
         out = self.parent.process(primitive, primals, params)
@@ -197,7 +203,7 @@ FlatFunction = Callable[..., Sequence[Any]]
 def jvp_flat(function: FlatFunction, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """Results and their tangents. Tangents may be Zero, in and out."""
     parent = current_trace()
-    trace = AutodiffTrace(parent, parent)
+    trace = AutodiffTrace(parent, parent, function)
     pairs = [p if is_zero(t) else AutodiffTracer(trace, p, t) for p, t in zip(primals, tangents)]
     with running(trace):
         outs = function(*pairs)
@@ -231,7 +237,7 @@ def linearize_flat(function: FlatFunction, primals: Sequence[Any], varied: Seque
     """Results, and the derivative with respect to the arguments marked in `varied`."""
     parent = current_trace()
     unknowns = LinearTrace(parent, strict=True)
-    trace = AutodiffTrace(parent, unknowns)
+    trace = AutodiffTrace(parent, unknowns, function)
     inputs = [unknowns.input(typeof(p).tangent()) if v else None for p, v in zip(primals, varied)]
     pairs = [p if t is None else AutodiffTracer(trace, p, t) for p, t in zip(primals, inputs)]
     with running(trace), collector_paused():

@@ -92,7 +92,7 @@ def find(
         if type(p) is not ConcreteArray or (t is not None and type(t) is not LinearTracer):
             return None
         key.append((p._buffer.shape, p._buffer.dtype, p._weak, t is None))
-    units = primitive.units
+    units: Any = primitive.units  # the caller asks only primitives that have some
     signature = (config.current().trace_key, *key)
     found = units.get(signature, 0)
     if type(found) is Unit:
@@ -138,7 +138,9 @@ def _written_out(e: Eqn, residuals: dict[Var, Any]) -> list[Eqn]:
         residuals[env[var]] = const
     env.update(zip(linear.args[count:], e.args))
     env.update((o, Var(o.aval)) for inner in linear.eqns for o in inner.outs)
-    env[linear.outputs[0]] = e.outs[0]
+    (out,) = linear.outputs
+    assert type(out) is Var
+    env[out] = e.outs[0]
     return [
         inner.replace(
             args=[a if type(a) is Literal else env[a] for a in inner.args],

@@ -57,11 +57,12 @@ def moves_equal_elements(program: Rewriter, e: Eqn) -> Atom | None:
     if fill_value(program, e.args[0]) is None or not e.args[0].aval.shape:
         return None
     filled = program.definition(e.args[0], broadcast_in_dim_p)
+    assert filled is not None, "its fill value is known"
     if not _shape(e):
-        return filled.args[0]  # type: ignore[union-attr]
+        return filled.args[0]
     return program.emit(
         broadcast_in_dim_p, filled.args[0], shape=_shape(e), broadcast_dimensions=()
-    )  # type: ignore[union-attr]
+    )
 
 
 @rule(transpose_p)

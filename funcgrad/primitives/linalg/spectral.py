@@ -205,8 +205,8 @@ def svd(x: Any, *, full_matrices: bool = True, compute_uv: bool = True) -> Any:
 
 def _eig_abstract(x, *, compute_left_eigenvectors, compute_right_eigenvectors):
     require_matrices("eig", x, square=True)
-    dtype = dtypes.complex64 if x.dtype.itemsize <= 4 or x.dtype == dtypes.complex64 else None
-    dtype = dtype or dtypes.complex128
+    is_narrow = x.dtype.itemsize <= 4 or x.dtype == dtypes.complex64
+    dtype = dtypes.complex64 if is_narrow else dtypes.complex128
     vectors = compute_left_eigenvectors + compute_right_eigenvectors
     return [ShapedArray(x.shape[:-1], dtype)] + [ShapedArray(x.shape, dtype)] * vectors
 

@@ -23,8 +23,8 @@ from funcgrad.primitives.special import (
 
 def _library(name: str, value: Any, partials: Any) -> Primitive:
     """A function without a scalar form: kernels call its `value`."""
-    # type: ignore[arg-type]
-    primitive = elementwise(name, accepts=FLOATS, value=value, partials=partials, scalar=None)
+    none: Any = None
+    primitive = elementwise(name, accepts=FLOATS, value=value, partials=partials, scalar=none)
     primitive.loops = lambda *avals: loops.Opaque("special function")
     return primitive
 
