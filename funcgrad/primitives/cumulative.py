@@ -43,6 +43,7 @@ def _cumulation(name: str, *, run, op: str, accepts, tangent=None) -> Primitive:
         return ShapedArray(x.shape, x.dtype)
 
     def value(xp, x, *, axis, reverse):
+        abstract(x, axis=axis, reverse=reverse)
         return xp.flip(run(xp, xp.flip(x, axis), axis), axis) if reverse else run(xp, x, axis)
 
     def jvp(primals, tangents, *, axis, reverse):

@@ -89,6 +89,8 @@ def reduce_min(x: Any, axes: Sequence[int]) -> Any:
 
 
 def _reduce_prod_value(xp, x, *, axes):
+    if x.dtype == dtypes.bool_:
+        raise TypeError("reduce_prod: needs numbers, but got bools. Use reduce_and, or astype.")
     # NumPy widens small integers unless it is told their type
     return xp.prod(x, axes, dtype=x.dtype if dtypes.is_integer(x.dtype) else None)
 
@@ -209,6 +211,7 @@ def _position_of_extremum(name: str, op: str) -> Primitive:
         return ShapedArray(reduced(x.shape, axes), index_dtype)
 
     def value(xp, x, *, axes, index_dtype):
+        abstract(x, axes=axes, index_dtype=index_dtype)
         return getattr(xp, name)(x, axes[0]).astype(index_dtype)
 
     primitive = Primitive(

@@ -105,7 +105,8 @@ def _slice_abstract(x, *, start_indices, limit_indices, strides):
 
 def _slice_value(xp, x, *, start_indices, limit_indices, strides):
     inside = all(map(le, start_indices, limit_indices)) and all(map(le, limit_indices, x.shape))
-    if not inside or min(start_indices, default=0) < 0:  # Python's slices would silently clip
+    whole = len(start_indices) == len(limit_indices) == x.ndim
+    if not (inside and whole) or min(start_indices, default=0) < 0:  # Python would silently clip
         _slice_abstract(
             x, start_indices=start_indices, limit_indices=limit_indices, strides=strides
         )
@@ -238,6 +239,8 @@ def _kept(size, result, low, interior):
 
 
 def _pad_value(xp, x, padding_value, *, padding_config):
+    if x.dtype != padding_value.dtype:  # assignment would silently convert
+        _pad_abstract(x, padding_value, padding_config=padding_config)
     shape = _padded_shape(x.shape, padding_config)
     out = xp.empty(shape, x.dtype)
     out[...] = padding_value
