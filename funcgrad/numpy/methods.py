@@ -1,4 +1,4 @@
-"""Operators and methods of arrays: the functions of this package, under the names that arrays have in JAX.
+"""Operators and methods of arrays: functions of this package under the names that JAX gives them.
 
 A method is the function itself, with the array as first argument.
 """
@@ -31,14 +31,12 @@ from funcgrad.numpy import (
 )
 from funcgrad.numpy.arrays import astype
 from funcgrad.numpy.operators import Function, operators
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
-from funcgrad.primitives.basis import convert_element_type
-from funcgrad.primitives.basis import reshape as _reshape
+from funcgrad.primitives import elementwise as P, logic
+from funcgrad.primitives.basis import convert_element_type, reshape as _reshape
 from funcgrad.primitives.convert import bitcast_convert_type
 from funcgrad.primitives.shape import concatenate, copy, expand_dims, index_in_dim
 
-# ---- methods whose arguments differ from the function's -------------------------------------------
+# ---- methods whose arguments differ from the function's ----------------------------------------
 
 
 def reshape(x: Array, *shape: Any, order: str = "C") -> Array:
@@ -61,6 +59,11 @@ def flatten(x: Array, order: str = "C") -> Array:
 def clip(x: Array, min: Any = None, max: Any = None) -> Array:
     """x limited to [min, max]; either may be None."""
     return ufuncs.clip(x, min, max)
+
+
+def compress(x: Array, condition: Any, axis: int | None = None, **options: Any) -> Array:
+    """The slices along `axis` whose condition is true."""
+    return selection.compress(condition, x, axis, **options)
 
 
 def copy_of(x: Array) -> Array:
@@ -95,7 +98,8 @@ def _as_plain(x: Array) -> Array:
     if not dtypes.is_complex(x.dtype):
         return convert_element_type(x, _plain(x.dtype))
     parts = [expand_dims(part, (x.ndim,)) for part in (P.real(x), P.imag(x))]
-    return _reshape(concatenate(parts, x.ndim), (*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,))
+    pairs = concatenate(parts, x.ndim)
+    return _reshape(pairs, (*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,))
 
 
 def _from_plain(x: Array, dtype: Any) -> Array:
@@ -118,18 +122,20 @@ def _rebitten(x: Array, new: Any) -> Array:
 
 def _merged(out: Array, x: Array) -> Any:
     if not x.ndim:
-        raise ValueError(f"view: an array of rank 0 cannot become several {short_name(out.dtype)}. Reshape it first.")
+        kind = short_name(out.dtype)
+        raise ValueError(f"view: an array of rank 0 cannot become several {kind}: reshape it.")
     return out.shape[-1] * x.shape[-1]
 
 
 def _split_last(x: Array, count: int, dtype: Any) -> Array:
     """The last dimension in groups of `count` elements."""
     if not x.ndim or x.shape[-1] % count:
-        raise ValueError(f"view: the last dimension of shape {x.shape} does not divide into {short_name(dtype)}.")
+        kind = short_name(dtype)
+        raise ValueError(f"view: the last dimension of shape {x.shape} does not fill {kind}.")
     return _reshape(x, (*x.shape[:-1], x.shape[-1] // count, count))
 
 
-# ---- methods of arrays with values ------------------------------------------------------------------
+# ---- methods of arrays with values -------------------------------------------------------------
 
 
 def item(x: ConcreteArray, *index: Any) -> Any:
@@ -158,7 +164,7 @@ def devices(x: ConcreteArray) -> set[Device]:
 
 
 def to_device(x: ConcreteArray, device: Device, *, stream: None = None) -> Array:
-    """The same values on another device. `stream` must be None: copies are ordered by themselves."""
+    """The same values on another device. `stream` must be None: copies need no ordering."""
     if stream is not None:
         raise ValueError("to_device: stream must be None; copies are ordered by themselves.")
     return device_put(x, device)
@@ -192,7 +198,7 @@ METHODS: dict[str, Any] = {
     "astype": astype,
     "choose": selection.choose,
     "clip": clip,
-    "compress": lambda x, condition, axis=None, **options: selection.compress(condition, x, axis, **options),
+    "compress": compress,
     "conj": conjugate,
     "conjugate": conjugate,
     "copy": copy_of,

@@ -1,4 +1,4 @@
-"""What +, *, <, @ and their kin mean on arrays: the function of the same meaning, or NotImplemented.
+"""What +, *, <, @ and their kin mean on arrays: a function of the same meaning, or NotImplemented.
 
 A stranger gets NotImplemented, so that its own reflected operator may be tried. A list, a string or
 None is refused with a message instead; only == and != of those are False and True, as in Python.
@@ -92,9 +92,10 @@ def _power(x: Array, y: Any, modulus: Any = None) -> Any:
 
 
 def _eager_power(x: ConcreteArray, y: Any, modulus: Any = None) -> Any:
-    a = x._buffer
-    if type(y) is int and y == 2 and a.dtype is float32 and current_trace() is EVAL and modulus is None:
-        return ConcreteArray(quiet.run(np.multiply, a, a), x._weak)
+    if type(y) is int and y == 2 and modulus is None:
+        a = x._buffer
+        if a.dtype is float32 and current_trace() is EVAL:
+            return ConcreteArray(quiet.run(np.multiply, a, a), x._weak)
     return _power(x, y, modulus)
 
 
@@ -150,9 +151,9 @@ UNARY: dict[str, Function] = {
 
 def operators() -> tuple[dict[str, Function], dict[str, Function]]:
     """The operator methods of all arrays, and the faster ones of concrete arrays."""
-    methods = {f"__{name}__": operator(function) for name, function in (BINARY | COMPARISONS).items()}
+    methods = {f"__{name}__": operator(f) for name, f in (BINARY | COMPARISONS).items()}
     methods |= {f"__r{name}__": reflected(function) for name, function in BINARY.items()}
-    methods |= {f"__{name}__": operator(function, _SEQUENCES) for name, function in EQUALITY.items()}
+    methods |= {f"__{name}__": operator(f, _SEQUENCES) for name, f in EQUALITY.items()}
     methods |= {f"__{name}__": function for name, function in UNARY.items()}
     methods["__pow__"] = _power
     return methods, _eager_methods(methods) | {"__pow__": _eager_power}

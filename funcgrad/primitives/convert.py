@@ -74,7 +74,7 @@ def bitcast_convert_type(operand, new_dtype):
     A narrower type adds a last dimension (one element becomes several), a wider one consumes it.
     """
     new_dtype = dtypes.as_dtype(new_dtype)
-    _bitcast_abstract(typeof(operand), new_dtype=new_dtype)     # a view of other bytes would not complain
+    _bitcast_abstract(typeof(operand), new_dtype=new_dtype)     # a view would not complain
     return bitcast_convert_type_p.bind(operand, new_dtype=new_dtype)
 
 

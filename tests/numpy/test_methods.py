@@ -17,7 +17,7 @@ from funcgrad.errors import ConcretizationTypeError
 
 X = np.float32([[3, 1, 2], [0, 5, 4]])
 Z = (X + 1j * X[:, ::-1]).astype(np.complex64)
-I = np.array([2, 0, 1], np.int32)      # noqa: E741
+I = np.array([2, 0, 1], np.int32)
 
 # name, arguments after the array, keywords
 CALLS = [
@@ -101,12 +101,14 @@ def test_indexing_and_updates():
         x[0] = 1
 
 
-# ---- view ---------------------------------------------------------------------------------------
+# ---- view --------------------------------------------------------------------------------------
 
-VIEWS = [("float32", "complex64", (2, 4)), ("complex64", "float32", (2, 3)), ("bool", "uint8", (3,)),
-         ("uint8", "bool", (3,)), ("float32", "uint16", (3,)), ("uint8", "float32", (2, 8)),
-         ("complex64", "uint8", (2,)), ("int16", "complex64", (8,)), ("float32", "float32", ()),
-         ("int8", "bool", ()), ("int64", "int32", (2,))]  # fmt: skip
+VIEWS = [
+    ("float32", "complex64", (2, 4)), ("complex64", "float32", (2, 3)), ("bool", "uint8", (3,)),
+    ("uint8", "bool", (3,)), ("float32", "uint16", (3,)), ("uint8", "float32", (2, 8)),
+    ("complex64", "uint8", (2,)), ("int16", "complex64", (8,)), ("float32", "float32", ()),
+    ("int8", "bool", ()), ("int64", "int32", (2,)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("old, new, shape", VIEWS)
@@ -116,13 +118,13 @@ def test_view_reads_the_same_bytes_as_numpy(old, new, shape):
 
 
 def test_view_says_what_does_not_divide():
-    with pytest.raises(ValueError, match=r"view: the last dimension of shape \(3,\) .* f32"):
+    with pytest.raises(ValueError, match=r"view: .* shape \(3,\) does not fill f32"):
         fnp.zeros(3, "uint8").view("float32")
     with pytest.raises(ValueError, match="view: an array of rank 0 cannot become several u8"):
         fnp.asarray(1.0).view("uint8")
 
 
-# ---- operators ------------------------------------------------------------------------------------
+# ---- operators ---------------------------------------------------------------------------------
 
 STRANGERS = [None, "a", [1, 2], (1, 2)]
 ALL = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
@@ -134,7 +136,8 @@ ALL = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floo
 def test_lists_strings_and_none_are_refused(function):
     x = fnp.ones(2)
     for stranger in STRANGERS:
-        with pytest.raises(TypeError, match=f": needs arrays or numbers, but got {type(stranger).__name__}"):
+        kind = type(stranger).__name__
+        with pytest.raises(TypeError, match=f": needs arrays or numbers, but got {kind}"):
             function(x, stranger)
         if not (function is operator.mod and isinstance(stranger, str)):     # "a" % x formats
             with pytest.raises(TypeError, match="needs arrays or numbers"):
@@ -145,7 +148,7 @@ def test_equality_with_strangers_is_false_as_in_jax():
     x = fnp.ones(2)
     assert (x == None) is False and (x != None) is True and (x == "a") is False  # noqa: E711
     with pytest.raises(TypeError, match="equal: needs arrays or numbers, but got list"):
-        x == [1, 1]
+        bool(x == [1, 1])
 
 
 class Stranger:
@@ -220,7 +223,8 @@ def test_eager_operators_change_nothing_for_other_types():
     for dtype in ("int32", "bool", bfloat16, "float16", "float64", "complex64"):
         x = fnp.ones(2, dtype)
         assert (x + x).dtype == x.dtype and (x * 1).dtype == fnp.multiply(x, 1).dtype
-        assert (fnp.ones(2) + x).dtype == promote(((np.dtype("float32"), False), (x.dtype, False)))[0]
+        common, _ = promote(((np.dtype("float32"), False), (x.dtype, False)))
+        assert (fnp.ones(2) + x).dtype == common
         assert (x < x if dtype != "complex64" else x == x).dtype == np.bool_
     weak = fnp.asarray(2.0)
     assert weak.weak_type and (weak * 2).weak_type and not (weak * fnp.ones(2)).weak_type

@@ -102,7 +102,8 @@ def jax_results(function, rows):
             results.append(attempt(function, args))
         return results
 
-    return jax.jit(program)(arrays)
+    # without optimisation: compiling is what this file's time goes to
+    return jax.jit(program, compiler_options={"xla_backend_optimization_level": 0})(arrays)
 
 
 def flat(result):
@@ -136,7 +137,8 @@ def assert_close(a: np.ndarray, b: np.ndarray, units: int) -> None:
     tiny = float(limits.tiny) * 1.01
     np.testing.assert_allclose(
         np.where(np.abs(a) < tiny, 0, a), np.where(np.abs(b) < tiny, 0, b),
-        rtol=units * float(limits.eps), atol=float(limits.eps) * (a.dtype.kind == "c" or units > TOLERANCE),
+        rtol=units * float(limits.eps),
+        atol=float(limits.eps) * (a.dtype.kind == "c" or units > TOLERANCE),
     )  # fmt: skip
 
 

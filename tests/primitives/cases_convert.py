@@ -7,23 +7,24 @@ import numpy as np
 from funcgrad.primitives import convert
 from tests.primitives.cases import Case, bools, exactly, integers, normal
 
+bitcast = convert.bitcast_convert_type_p
 SAME_WIDTH = [("float32", "int32"), ("float32", "uint32"), ("bfloat16", "uint16"),
               ("float16", "bfloat16"), ("float64", "int64"), ("int8", "uint8")]  # fmt: skip
 NARROWER = [("float32", "uint8"), ("float32", "int16"), ("float64", "float32"), ("int16", "uint8")]
-ROUNDS = {law: "rounded: see test_convert.py" for law in ("derivative", "transpose", "second")}
+ROUNDS = dict.fromkeys(("derivative", "transpose", "second"), "rounded: see test_convert.py")
 
 CASES = [
     *(
-        Case(convert.bitcast_convert_type_p, [normal(2, 3, dtype=old)], dict(new_dtype=np.dtype(new)))
+        Case(bitcast, [normal(2, 3, dtype=old)], dict(new_dtype=np.dtype(new)))
         for old, new in SAME_WIDTH + NARROWER
     ),
-    Case(convert.bitcast_convert_type_p, [normal()], dict(new_dtype=np.dtype("uint8"))),
+    Case(bitcast, [normal()], dict(new_dtype=np.dtype("uint8"))),
     Case(
-        convert.bitcast_convert_type_p,
+        bitcast,
         [integers(0, 255, 2, 3, 4, dtype="uint8")],
         [dict(new_dtype=np.dtype(new)) for new in ("int32", "uint32")],
     ),
-    Case(convert.bitcast_convert_type_p, [integers(0, 9, 2, dtype="int16")], dict(new_dtype=np.dtype("uint32"))),
+    Case(bitcast, [integers(0, 9, 2, dtype="int16")], dict(new_dtype=np.dtype("uint32"))),
     *(
         Case(convert.stop_gradient_p, [maker])
         for maker in (normal(2, 3), normal(dtype="complex64"), integers(0, 9, 3), bools(2))

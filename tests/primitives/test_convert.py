@@ -25,7 +25,8 @@ def test_reduce_precision_equals_jax(dtype, bits):
         x = np.concatenate([SWEEP, SPECIAL]).astype(bfloat16 if dtype == "bfloat16" else dtype)
     ours, theirs = (np.asarray(f(x, *bits)).astype(np.float64)
                     for f in (reduce_precision, lax.reduce_precision))  # fmt: skip
-    subnormal = (np.abs(x.astype(np.float64)) < np.finfo(np.float32).tiny) & (x != 0)   # jax has none
+    tiny = np.finfo(np.float32).tiny
+    subnormal = (np.abs(x.astype(np.float64)) < tiny) & (x != 0)    # jax flushes them
     np.testing.assert_array_equal(ours[~subnormal], theirs[~subnormal])
 
 
@@ -56,11 +57,12 @@ def test_bitcast_equals_jax(old, new, shape):
 
 
 def test_bitcast_says_what_does_not_fit():
-    with pytest.raises(TypeError, match="bitcast_convert_type: needs integer or float types, but got bool"):
+    with pytest.raises(TypeError, match="bitcast_convert_type: needs integer or float .* bool"):
         bitcast_convert_type(fnp.array([True]), "uint8")
-    for call in (bitcast_convert_type, lambda x, new: jit(lambda x: bitcast_convert_type(x, new))(x)):
-        with pytest.raises(ValueError, match=r"f32 needs a last dimension of 4 elements of u8, but got"):
-            call(fnp.zeros(3, "uint8"), "float32")
+    to_float = lambda x: bitcast_convert_type(x, "float32")
+    for function in (to_float, jit(to_float)):
+        with pytest.raises(ValueError, match="f32 needs a last dimension of 4 elements of u8"):
+            function(fnp.zeros(3, "uint8"))
 
 
 def test_stop_gradient_on_trees_and_integers():

@@ -1,4 +1,4 @@
-"""Roots, exponentials, logarithms, circular and hyperbolic functions, and what is composed of them."""
+"""Roots, exponentials, logarithms, circular and hyperbolic functions, and their kin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from funcgrad.core import dtypes
 from funcgrad.numpy.promote import choose, promote_args_inexact
 from funcgrad.numpy.ufuncs import shortcut
-from funcgrad.primitives import elementwise as P
-from funcgrad.primitives import logic
+from funcgrad.primitives import elementwise as P, logic
 from funcgrad.primitives.basis import add, div, mul, neg, sub
 from funcgrad.primitives.special import bessel_i0e
 
@@ -44,7 +43,7 @@ def _is_zero_or_inf(x):
     return logic.bitwise_or(logic.eq(x, 0), logic.eq(x, math.inf))
 
 
-# ---- exponentials and logarithms ------------------------------------------------------------------------
+# ---- exponentials and logarithms ---------------------------------------------------------------
 
 
 @shortcut.unary(np.exp)
@@ -119,7 +118,7 @@ def logaddexp2(x1, x2, /):
 
 
 def _minus_distance(x1, x2):
-    """-|x1 - x2|, and 0 for two equal infinities. Its derivative at 0 is 0, as max shares a tie in halves."""
+    """-|x1 - x2|, and 0 for equal infinities. Its derivative at 0 is 0, for max shares a tie."""
     return neg(P.abs(choose(logic.eq(x1, x2), 0, sub(x1, x2))))
 
 
@@ -135,7 +134,7 @@ def _wrapped(angle):
     return P.atan2(P.sin(angle), P.cos(angle))
 
 
-# ---- circular functions ---------------------------------------------------------------------------------
+# ---- circular functions ------------------------------------------------------------------------
 
 
 @shortcut.unary(np.sin)
@@ -207,7 +206,7 @@ def sinc(x, /):
 
 
 def _sinc_series(angle):
-    """The Taylor series of sin(a) / a to a**8, by Horner's rule; used at 0 only, for its derivatives."""
+    """The Taylor series of sin(a) / a to a**8, by Horner's rule; used for its derivatives at 0."""
     squared = P.square(angle)
     total = P.like(angle, 1)
     for n in (8, 6, 4, 2):
@@ -224,7 +223,7 @@ def i0(x):
     return mul(P.exp(magnitude), bessel_i0e(magnitude))
 
 
-# ---- hyperbolic functions -------------------------------------------------------------------------------
+# ---- hyperbolic functions ----------------------------------------------------------------------
 
 
 @shortcut.unary(np.sinh)
@@ -252,7 +251,7 @@ def arcsinh(x, /):
 
 
 def arccosh(x, /):
-    """Inverse hyperbolic cosine; NaN below 1. Of complex numbers, the value with nonnegative real part."""
+    """Inverse hyperbolic cosine; NaN below 1. Complex values have a nonnegative real part."""
     return P.acosh(*promote_args_inexact("arccosh", x))
 
 

@@ -100,7 +100,10 @@ def _atan2_slope(numerator, y, x):
 
 atan2_p = elementwise(
     "atan2", accepts=INEXACT, value=_atan2_value,
-    partials=[lambda out, y, x: _atan2_slope(x, y, x), lambda out, y, x: _atan2_slope(neg(y), y, x)],
+    partials=[
+        lambda out, y, x: _atan2_slope(x, y, x),
+        lambda out, y, x: _atan2_slope(neg(y), y, x),
+    ],
     scalar=lambda k, y, x: k.atan2(y, x),
 )
 
@@ -159,7 +162,7 @@ def asinh(x):
 
 
 def _acosh_slope(y, x):
-    if is_complex(x):       # one root of the product would lie on the wrong branch for half of the plane
+    if is_complex(x):       # the root of the product is on the wrong branch in half of the plane
         return mul(rsqrt(sub(x, 1)), rsqrt(add(x, 1)))
     return rsqrt(mul(sub(x, 1), add(x, 1)))
 
