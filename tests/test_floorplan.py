@@ -28,6 +28,7 @@ SIDEWAYS = {
     ("errors", "config"),
     ("numpy", "api"),
     ("nn", "random"),
+    ("scipy", "nn"),
 }
 PUBLIC = ("numpy", "lax", "random", "nn", "scipy", "tree", "tree_util", "flatten_util", "debug")
 PUBLIC_TO_ANNEX = {FRONT_DOOR, *(f"funcgrad.{name}" for name in (*PUBLIC, "testing", "util"))}

@@ -103,8 +103,17 @@ def lgamma_any(xp, x):
 
 
 def _series(xp, a, x):
-    """The sum of x**n / ((a + 1) ... (a + n)) over n, and its derivative in a."""
+    """The sum of x**n / ((a + 1) ... (a + n)) over n = 0, 1, 2, ...."""
+    def step(xp, n, total, term, a, x):
+        term = term * (x / (a + n))
+        total = total + term
+        return [total, term, a, x], term > _EPSILON * total
 
+    return until_converged(xp, [xp.ones_like(x), xp.ones_like(x), a, x], step, _LIMIT)[0]
+
+
+def _series_and_slope(xp, a, x):
+    """That sum, and its derivative in a."""
     def step(xp, n, total, slope, term, harmonic, a, x):
         term = term * (x / (a + n))
         harmonic = harmonic + 1 / (a + n)
@@ -118,12 +127,26 @@ def _series(xp, a, x):
 
 
 def _fraction(xp, a, x):
-    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / ...)) and its derivative in a, for x >
-    a and x > 1.
+    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / ...)), for x > a and x > 1.
 
-    Numerators p and denominators q of successive approximants, each with its derivative.
+    Numerators p and denominators q of successive approximants.
     """
+    def step(xp, n, value, p, q, p_before, q_before, a, x):
+        partial, denominator = n * (n - a), x + (2 * n + 1) - a
+        new_p, new_q = p * denominator - p_before * partial, q * denominator - q_before * partial
+        new_value = new_p / new_q
+        unfinished = xp.abs(new_value - value) > _EPSILON * xp.abs(new_value)
+        scale = xp.where(xp.abs(new_q) > _RESCALE, 1 / _RESCALE, 1.0)
+        rows = [part * scale for part in (new_p, new_q, p, q)]
+        return [new_value, *rows, a, x], unfinished
 
+    one, q = xp.ones_like(x), x + 1 - a
+    start = [1 / q, one, q, xp.zeros_like(x), one, a, x]
+    return until_converged(xp, start, step, _LIMIT)[0]
+
+
+def _fraction_and_slope(xp, a, x):
+    """That fraction, and its derivative in a: p and q each with its derivative."""
     def step(xp, n, value, slope, p, q, p_before, q_before, dp, dq, dp_before, dq_before, a, x):
         partial, denominator = n * (n - a), x + (2 * n + 1) - a
         new_p, new_q = p * denominator - p_before * partial, q * denominator - q_before * partial
@@ -145,11 +168,11 @@ def _fraction(xp, a, x):
 
 
 def _lower_by_series(xp, a, x):
-    return _gamma_factor(xp, a, x) * _series(xp, a, x)[0]
+    return _gamma_factor(xp, a, x) * _series(xp, a, x)
 
 
 def _upper_by_fraction(xp, a, x):
-    return _gamma_factor(xp, a, x) * a * _fraction(xp, a, x)[0]
+    return _gamma_factor(xp, a, x) * a * _fraction(xp, a, x)
 
 
 def _regions(xp, a, x):
@@ -192,12 +215,12 @@ def _derivative_ratio(xp, a, x):
 
 
 def _ratio_by_series(xp, a, x):
-    total, slope = _series(xp, a, x)
+    total, slope = _series_and_slope(xp, a, x)
     return ((xp.log(x) - digamma_positive(xp, a + 1)) * total + slope) / a
 
 
 def _ratio_by_fraction(xp, a, x):
-    value, slope = _fraction(xp, a, x)
+    value, slope = _fraction_and_slope(xp, a, x)
     return -((xp.log(x) - digamma_positive(xp, a)) * value + slope)
 
 

@@ -62,26 +62,31 @@ def fill(xp: Any, out: Any, where: Any, function: Callable[..., Any], *xs: Any) 
 def until_converged(
     xp: Any, state: Sequence[Any], step: Callable[..., Any], limit: int
 ) -> Sequence[Any]:
-    """Repeats `step(xp, count, *state) -> (state, unfinished)` on those elements that are not
-    finished.
+    """Repeats `step(xp, count, *state) -> (state, unfinished)` until each element was finished once.
 
-    A state is a list of vectors. At most `limit` steps are made; what has not converged then stays
-    as it is.
+    A state is a list of vectors. Finished elements are taken out when they are a quarter of all;
+    more steps do them no harm. At most `limit` steps are made; what has not converged then stays.
     """
-    result, positions = [part.copy() for part in state], None
+    result, positions = [xp.empty_like(part) for part in state], xp.arange(state[0].size)
+    unfinished = xp.ones(positions.shape, bool)
     for count in range(1, limit + 1):
-        state, unfinished = step(xp, count, *state)
-        if positions is None:
-            positions = xp.arange(unfinished.size)
-        if not unfinished.all():
-            for whole, part in zip(result, state, strict=True):
-                whole[positions[~unfinished]] = part[~unfinished]
-            positions, state = positions[unfinished], [part[unfinished] for part in state]
-        if not positions.size:
-            return result
+        state, change = step(xp, count, *state)
+        unfinished = unfinished & change
+        left = int(xp.count_nonzero(unfinished))
+        if left == 0:
+            break
+        if 4 * left < 3 * positions.size:
+            _put(result, positions, state)
+            kept = xp.flatnonzero(unfinished)
+            positions, unfinished = positions[kept], unfinished[kept]
+            state = [part[kept] for part in state]
+    _put(result, positions, state)
+    return result
+
+
+def _put(result: Sequence[Any], positions: Any, state: Sequence[Any]) -> None:
     for whole, part in zip(result, state, strict=True):
         whole[positions] = part
-    return result
 
 
 def poles(xp: Any, x: Any) -> Any:

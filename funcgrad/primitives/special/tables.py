@@ -6,7 +6,6 @@ serve float32.
 """
 
 # fmt: off
-# ruff: noqa: E501 - coefficients as published, four on a line
 
 # exp(x**2) erfc(x) (1 + 2 x), x >= 0, in t = (x - 3) / (x + 3); error 2e-17
 ERFCX = (
