@@ -223,7 +223,8 @@ def _differentiable(
             )
         if name == "jacfwd" and not holomorphic and dtypes.is_complex(aval.dtype):
             raise TypeError(
-                f"{name}: arguments must be real, but got {aval.strong()}{_where(args, positions, k)}. "
+                f"{name}: arguments must be real, but got {aval.strong()}"
+                f"{_where(args, positions, k)}. "
                 "Pass holomorphic=True, or use jacrev or vjp."
             )
     return varied

@@ -57,7 +57,7 @@ class Flat:
 
     @property
     def source(self) -> Any:
-        """Where the user's function begins: what a traced value that escapes is said to come from."""
+        """Where the user's function begins, for messages about values that escape from it."""
         return source_of(self.fun)
 
     def __call__(self, *leaves: Any) -> list[Any]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from funcgrad.core import backend
+from funcgrad.core.array import Tracer
 from funcgrad.core.avals import ShapedArray
 from funcgrad.core.jaxpr import Jaxpr, Var, program_effects, program_names
 from funcgrad.core.loops import Call
 from funcgrad.core.primitive import Construct, buffer_of, wrap_buffer
 from funcgrad.core.tangent import Zero, is_linear, is_zero
-from funcgrad.core.trace import Axis, current_trace
+from funcgrad.core.trace import Axis, current_trace, escaped
 from funcgrad.transforms.autodiff import jvp_jaxpr, linearize_jaxpr, nonzero_mask
 from funcgrad.transforms.batching import batch_jaxpr, leading
 from funcgrad.transforms.partial import LinearTrace, Split, partial_eval
@@ -46,6 +47,19 @@ def with_zeros(
 def arrays_of(avals: Sequence[ShapedArray], buffers: Sequence[Any]) -> list[Any]:
     """Buffers as Arrays of the given types."""
     return [wrap_buffer(b, aval) for b, aval in zip(buffers, avals)]
+
+
+def buffers_of(arrays: Sequence[Any]) -> list[Any]:
+    """The buffers of a compiled program's arguments; UnexpectedTracerError for a tracer, which has
+    none: outside of all traces it must have escaped.
+    """
+    try:
+        return [x._buffer for x in arrays]
+    except AttributeError:
+        for x in arrays:
+            if isinstance(x, Tracer):
+                raise escaped(x, "a compiled function") from None
+        raise
 
 
 # ---- rules shared by all operations that call one program

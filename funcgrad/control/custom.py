@@ -18,7 +18,7 @@ import numpy as np
 
 from funcgrad import tree
 from funcgrad.core import dtypes
-from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.avals import ShapedArray, described, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, Var, eval_jaxpr, program_names
 from funcgrad.core.loops import Call
@@ -110,6 +110,7 @@ class _Call:
         self.leaves = [as_input(name, leaf) for leaf in leaves]
         self.avals = [typeof(leaf) for leaf in self.leaves]
         self.out_tree: Any = None
+        self.out_avals: list[ShapedArray] = []
 
     def arguments(self, leaves: Sequence[Any]) -> list[Any]:
         """All arguments in their places, with these leaves."""
@@ -122,9 +123,10 @@ class _Call:
 
     def flattened(self, out: Any, remember: bool = False) -> list[Any]:
         found, structure = tree.flatten(out)
+        leaves = [as_input(self.name, leaf) for leaf in found]
         if remember:
-            self.out_tree = structure
-        return [as_input(self.name, leaf) for leaf in found]
+            self.out_tree, self.out_avals = structure, [typeof(leaf) for leaf in leaves]
+        return leaves
 
 
 class _CustomRule:
@@ -215,7 +217,7 @@ class _CustomRule:
         return [Lazy(functools.partial(make, i)) for i in range(self.rule_count)]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)  # type: ignore[misc, arg-type]
+        return self if instance is None else functools.partial(self, instance)  # type: ignore[misc, operator, arg-type]
 
 
 def _tangent_leaves(avals: Sequence[ShapedArray], given: Sequence[Any]) -> list[Any]:
@@ -378,7 +380,7 @@ class custom_jvp(_CustomRule):
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"{call.name}: the rule must return a pair (out, tangent_out), but returned "
-                f"{_described(result)}."
+                f"{described(result)}."
             )
         return self._checked_results(call, *result)
 
@@ -393,6 +395,7 @@ class custom_jvp(_CustomRule):
                 f"but have {structure} and {row_structure}."
             )
         outs = [as_input(call.name, o) for o in outs]
+        _check_same_types(call.name, "the rule's result", outs, call.out_avals)
         checked = [_checked_tangent(call.name, o, t) for o, t in zip(outs, rows)]
         return outs + [t for t in checked if t is not None]
 
@@ -412,8 +415,16 @@ def _checked_tangent(name: str, out: Any, tangent: Any) -> Any:
     return tangent
 
 
-def _described(value: Any) -> str:
-    return f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
+def _check_same_types(
+    name: str, what: str, outs: Sequence[Any], avals: Sequence[ShapedArray]
+) -> None:
+    """TypeError unless a rule computes what the function does, as far as types say."""
+    for out, aval in zip(outs, avals):
+        if typeof(out).strong() != aval.strong():
+            raise TypeError(
+                f"{name}: {what} must have the type of the function's, {aval.strong()}, "
+                f"but has {typeof(out).strong()}."
+            )
 
 
 # ---- custom_vjp
@@ -622,7 +633,7 @@ class _VjpRules:
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"{self.call.name}: fwd must return a pair (out, residuals), but returned "
-                f"{_described(result)}."
+                f"{described(result)}."
             )
         outs, structure = tree.flatten(result[0])
         if structure != self.call.out_tree:
@@ -633,6 +644,7 @@ class _VjpRules:
             )
         residuals, self.residual_tree = tree.flatten(result[1])
         outs = [as_input(self.call.name, o) for o in outs]
+        _check_same_types(self.call.name, "fwd's result", outs, self.call.out_avals)
         self.out_avals = [typeof(o) for o in outs]
         return outs + [as_input(self.call.name, r) for r in residuals]
 
@@ -652,7 +664,7 @@ class _VjpRules:
         if not isinstance(result, (tuple, list)) or len(result) != len(arguments):
             raise TypeError(
                 f"{self.call.name}: bwd must return a tuple with one cotangent for each of the "
-                f"{len(arguments)} arguments, but returned {_described(result)}."
+                f"{len(arguments)} arguments, but returned {described(result)}."
             )
         leaves = tree.prefix_leaves(
             list(result), self.call.treedef, f"{self.call.name}: the result of bwd"

@@ -345,7 +345,9 @@ class Tracer(Array):
         )
 
     def concrete(self) -> ConcreteArray | None:
-        """The array with values behind the tracer, if there is one: under grad and jvp alone, the primal."""
+        """The array with values behind the tracer, if there is one: under grad and jvp alone the
+        primal.
+        """
         return None
 
     def __bool__(self) -> bool:

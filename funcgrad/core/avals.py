@@ -105,7 +105,7 @@ def typeof(x: Any) -> ShapedArray:
 
 
 def described(value: Any) -> str:
-    """A wrong value in a message: arrays by their types, containers by their length, else the kind."""
+    """A wrong value in a message: arrays by type, containers by length, others by kind."""
     if isinstance(value, (tuple, list)):
         return f"{len(value)} values"
     aval = getattr(value, "aval", None)

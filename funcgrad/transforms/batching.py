@@ -18,6 +18,7 @@ class BatchTracer(Tracer):
     """A value with one more dimension, `dim`, than the function sees."""
 
     __slots__ = ("value", "dim")
+    traced_by = "vmap"
 
     def __init__(self, trace: BatchTrace, value: Any, dim: int) -> None:
         self._trace, self.value, self.dim, self.source = trace, value, dim, None
@@ -34,11 +35,12 @@ class BatchTrace(Trace):
     axis by name.
     """
 
-    __slots__ = ("axis",)
+    __slots__ = ("axis", "origin")
 
-    def __init__(self, parent: Trace, axis: Axis) -> None:
+    def __init__(self, parent: Trace, axis: Axis, function: Any = None) -> None:
         self.parent: Trace = parent
         self.axis = axis
+        self.origin = getattr(function, "source", None)
 
     def split(self, x: Any) -> tuple[Any, int | None]:
         """The whole value and where its mapped dimension is, None if it has none."""
@@ -77,7 +79,7 @@ def batch_flat(function: Any, axis: Axis, values: Sequence[Any], dims: Sequence[
     """Results of the mapped function, and where the mapped dimension of each is (None: it does
     not depend on it).
     """
-    trace = BatchTrace(current_trace(), axis)
+    trace = BatchTrace(current_trace(), axis, function)
     rows = [v if d is None else BatchTracer(trace, v, d) for v, d in zip(values, dims)]
     with running(trace):
         outs = function(*rows)

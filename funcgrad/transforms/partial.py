@@ -34,6 +34,7 @@ class LinearTracer(Tracer):
     """Stands for an unknown value: a variable of the recorded program."""
 
     __slots__ = ("_var",)
+    traced_by = "linearization"
 
     def __init__(self, trace: LinearTrace, var: Var) -> None:
         self._trace, self._var, self.source = trace, var, None
@@ -93,7 +94,7 @@ class LinearTrace(Trace):
 
     def record(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         """Writes the operation down; its results are unknown."""
-        if self.strict and primitive.transpose is None:
+        if self.strict and not self._is_linear(primitive, args):
             raise TypeError(
                 f"a derivative rule computes {primitive.name} of a tangent, which is not linear. "
                 "Tangents out must be linear in tangents in."
@@ -107,6 +108,12 @@ class LinearTrace(Trace):
         if primitive.multiple_results:
             return [LinearTracer(self, v) for v in outs]
         return LinearTracer(self, outs[0])
+
+    def _is_linear(self, primitive: Primitive, args: Sequence[Any]) -> bool:
+        """Is the operation linear in those of its operands that are unknown?"""
+        if primitive.multilinear is not None:
+            return sum(map(self.owns, args)) == 1
+        return primitive.linear is not None or primitive.transpose is not None
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         for a in args:

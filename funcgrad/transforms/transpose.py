@@ -51,6 +51,11 @@ def _pull_back_eqn(e: Eqn, ct: Any, values: dict[Var, Any], cotangents: dict[Var
         a.value if type(a) is Literal else values[a] if a in values else Linear(a.aval)
         for a in e.args
     ]
+    if e.primitive.multilinear is not None and type(args[0]) is type(args[1]) is Linear:
+        raise TypeError(
+            f"transposition: {e.primitive.name} has several operands that depend on the input, "
+            "so the function is not linear in it."
+        )
     for a, operand, c in zip(e.args, args, rule(ct, *args, **e.params)):
         if c is not None and type(operand) is Linear and type(c) is not Zero:
             accumulate(cotangents, a, c)  # type: ignore[arg-type]
