@@ -4,9 +4,22 @@
 `funcgrad.numpy`.
 """
 
-from funcgrad import errors as errors, flatten_util, lax, nn, numpy, random, tree, tree_util
+from funcgrad import (
+    dtypes,
+    errors as errors,
+    flatten_util,
+    lax,
+    nn,
+    numpy,
+    ops,
+    random,
+    scipy,
+    tree,
+    tree_util,
+    typing,
+)
 from funcgrad.api.autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
-from funcgrad.api.checkpoint import checkpoint, remat
+from funcgrad.api.checkpoint import checkpoint, checkpoint_policies, remat
 from funcgrad.api.compile import clear_caches, jit
 from funcgrad.api.devices import (
     block_until_ready,
@@ -39,10 +52,10 @@ _install_excepthook()
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint",
-    "clear_caches", "config", "custom_jvp", "custom_vjp", "default_backend", "default_device",
-    "device_count", "device_get", "device_put", "devices", "disable_jit", "enable_x64", "errors",
+    "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp", "default_backend", "default_device",
+    "device_count", "device_get", "device_put", "devices", "disable_jit", "dtypes", "enable_x64", "errors",
     "eval_shape", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax",
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "nn",
-    "numpy", "process_count", "process_index", "random", "remat", "tree", "tree_util", "typeof",
-    "value_and_grad", "vjp", "vmap",
+    "numpy", "ops", "process_count", "process_index", "random", "remat", "scipy", "tree",
+    "tree_util", "typeof", "typing", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

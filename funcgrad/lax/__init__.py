@@ -1,7 +1,8 @@
-"""Primitives and control flow under JAX's names. Operands must agree in dtype and shape; nothing
-is promoted.
-"""
+"""Primitives and control flow under JAX's names. Operands must agree in dtype and shape; nothing is promoted."""
 
+# ruff: noqa: A001, A004 - JAX's names shadow Python's on purpose
+
+from funcgrad.lax.faces import public as _public
 from funcgrad.control.collectives import (
     all_gather,
     all_to_all,
@@ -30,15 +31,22 @@ from funcgrad.control.mapping import (
 from funcgrad.control.scan import (
     scan,
 )
-from funcgrad.lax.faces import public as _public
+from funcgrad.lax.compositions import (
+    DotDimensionNumbers,
+    approx_max_k as _approx_max_k,
+    approx_min_k as _approx_min_k,
+    broadcast as _broadcast,
+    broadcast_shapes,
+    collapse as _collapse,
+    select as _select,
+    with_sharding_constraint as _with_sharding_constraint,
+)
 from funcgrad.primitives.activation import (
     relu_p,
 )
 from funcgrad.primitives.basis import (
     add as _add,
     add_p,
-    broadcast_in_dim as _broadcast_in_dim,
-    broadcast_in_dim_p,
     convert_element_type as _convert_element_type,
     convert_element_type_p,
     div as _div,
@@ -48,16 +56,10 @@ from funcgrad.primitives.basis import (
     mul_p,
     neg as _neg,
     neg_p,
-    reduce_sum as _reduce_sum,
-    reduce_sum_p,
-    reshape as _reshape,
-    reshape_p,
     select_n as _select_n,
     select_n_p,
     sub as _sub,
     sub_p,
-    transpose as _transpose,
-    transpose_p,
 )
 from funcgrad.primitives.bits import (
     random_bits_p,
@@ -221,6 +223,21 @@ from funcgrad.primitives.index_maps import (
     GatherScatterMode,
     ScatterDimensionNumbers,
 )
+from funcgrad.primitives.linalg.factors import (
+    cholesky_p,
+    lu_p,
+    lu_pivots_to_permutation_p,
+    qr_p,
+)
+from funcgrad.primitives.linalg.solving import (
+    linear_solve_p,
+    triangular_solve_p,
+)
+from funcgrad.primitives.linalg.spectral import (
+    eig_p,
+    eigh_p,
+    svd_p,
+)
 from funcgrad.primitives.logic import (
     and_p,
     bitwise_and as _bitwise_and,
@@ -252,6 +269,16 @@ from funcgrad.primitives.logic import (
     shift_right_logical as _shift_right_logical,
     shift_right_logical_p,
     xor_p,
+)
+from funcgrad.primitives.movement import (
+    broadcast_in_dim as _broadcast_in_dim,
+    broadcast_in_dim_p,
+    reduce_sum as _reduce_sum,
+    reduce_sum_p,
+    reshape as _reshape,
+    reshape_p,
+    transpose as _transpose,
+    transpose_p,
 )
 from funcgrad.primitives.patches import (
     conv_general_dilated_patches as _conv_general_dilated_patches,
@@ -360,6 +387,8 @@ abs = _public(_abs)
 acos = _public(_acos)
 acosh = _public(_acosh)
 add = _public(_add)
+approx_max_k = _public(_approx_max_k)
+approx_min_k = _public(_approx_min_k)
 argmax = _public(_argmax)
 argmin = _public(_argmin)
 asin = _public(_asin)
@@ -375,12 +404,14 @@ bitwise_and = _public(_bitwise_and)
 bitwise_not = _public(_bitwise_not)
 bitwise_or = _public(_bitwise_or)
 bitwise_xor = _public(_bitwise_xor)
+broadcast = _public(_broadcast)
 broadcast_in_dim = _public(_broadcast_in_dim)
 broadcasted_iota = _public(_broadcasted_iota)
 cbrt = _public(_cbrt)
 ceil = _public(_ceil)
 clamp = _public(_clamp)
 clz = _public(_clz)
+collapse = _public(_collapse)
 complex = _public(_complex)
 concatenate = _public(_concatenate)
 conj = _public(_conj)
@@ -468,6 +499,7 @@ scatter_max = _public(_scatter_max)
 scatter_min = _public(_scatter_min)
 scatter_mul = _public(_scatter_mul)
 scatter_sub = _public(_scatter_sub)
+select = _public(_select)
 select_n = _public(_select_n)
 shift_left = _public(_shift_left)
 shift_right_arithmetic = _public(_shift_right_arithmetic)
@@ -489,51 +521,55 @@ tan = _public(_tan)
 tanh = _public(_tanh)
 top_k = _public(_top_k)
 transpose = _public(_transpose)
+with_sharding_constraint = _public(_with_sharding_constraint)
 zeta = _public(_zeta)
 
 __all__ = [
-    "ConvDimensionNumbers", "GatherDimensionNumbers", "GatherScatterMode", "Precision",
-    "RoundingMethod", "ScatterDimensionNumbers", "abs", "abs_p", "acos", "acos_p", "acosh",
-    "acosh_p", "add", "add_p", "all_gather", "all_to_all", "and_p", "argmax", "argmax_p",
-    "argmin", "argmin_p", "asin", "asin_p", "asinh", "asinh_p", "associative_scan", "atan",
-    "atan2", "atan2_p", "atan_p", "atanh", "atanh_p", "axis_index", "axis_size", "batch_matmul",
-    "bessel_i0e", "bessel_i0e_p", "bessel_i1e", "bessel_i1e_p", "betainc", "bitcast_convert_type",
-    "bitcast_convert_type_p", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
-    "broadcast_in_dim", "broadcast_in_dim_p", "broadcasted_iota", "cbrt", "cbrt_p", "ceil",
-    "ceil_p", "clamp", "clamp_p", "clz", "clz_p", "complex", "complex_p", "concatenate",
-    "concatenate_p", "cond", "conj", "conj_p", "conv", "conv_dimension_numbers",
-    "conv_general_dilated", "conv_general_dilated_p", "conv_general_dilated_patches",
-    "conv_transpose", "conv_with_general_padding", "convert_element_type",
-    "convert_element_type_p", "copy_p", "cos", "cos_p", "cosh", "cosh_p", "cumlogsumexp",
-    "cumlogsumexp_p", "cummax", "cummax_p", "cummin", "cummin_p", "cumprod", "cumprod_p",
-    "cumsum", "cumsum_p", "digamma", "digamma_p", "div", "div_p", "dot", "dot_general",
-    "dot_general_p", "dynamic_index_in_dim", "dynamic_slice", "dynamic_slice_in_dim",
-    "dynamic_slice_p", "dynamic_update_index_in_dim", "dynamic_update_slice",
-    "dynamic_update_slice_in_dim", "dynamic_update_slice_p", "eq", "eq_p", "erf", "erf_inv",
-    "erf_inv_p", "erf_p", "erfc", "erfc_p", "exp", "exp2", "exp2_p", "exp_p", "expand_dims",
-    "expm1", "expm1_p", "floor", "floor_p", "fori_loop", "full", "gather", "gather_p", "ge",
-    "ge_p", "gt", "gt_p", "igamma", "igamma_grad_a", "igamma_grad_a_p", "igamma_p", "igammac",
-    "igammac_p", "imag", "imag_p", "index_in_dim", "integer_pow", "integer_pow_p", "iota",
-    "iota_p", "is_finite", "is_finite_p", "le", "le_p", "lgamma", "lgamma_p", "log", "log1p",
-    "log1p_p", "log_p", "logistic", "logistic_p", "lt", "lt_p", "map", "max", "max_p", "min",
-    "min_p", "mul", "mul_p", "ne", "ne_p", "neg", "neg_p", "nextafter", "nextafter_p", "not_p",
-    "or_p", "pad", "pad_p", "padtype_to_pads", "pmax", "pmean", "pmin", "polygamma",
+    "ConvDimensionNumbers", "DotDimensionNumbers", "GatherDimensionNumbers", "GatherScatterMode",
+    "Precision", "RoundingMethod", "ScatterDimensionNumbers", "abs", "abs_p", "acos", "acos_p",
+    "acosh", "acosh_p", "add", "add_p", "all_gather", "all_to_all", "and_p", "approx_max_k",
+    "approx_min_k", "argmax", "argmax_p", "argmin", "argmin_p", "asin", "asin_p", "asinh",
+    "asinh_p", "associative_scan", "atan", "atan2", "atan2_p", "atan_p", "atanh", "atanh_p",
+    "axis_index", "axis_size", "batch_matmul", "bessel_i0e", "bessel_i0e_p", "bessel_i1e",
+    "bessel_i1e_p", "betainc", "bitcast_convert_type", "bitcast_convert_type_p", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast", "broadcast_in_dim",
+    "broadcast_in_dim_p", "broadcast_shapes", "broadcasted_iota", "cbrt", "cbrt_p", "ceil",
+    "ceil_p", "cholesky_p", "clamp", "clamp_p", "clz", "clz_p", "collapse", "complex",
+    "complex_p", "concatenate", "concatenate_p", "cond", "conj", "conj_p", "conv",
+    "conv_dimension_numbers", "conv_general_dilated", "conv_general_dilated_p",
+    "conv_general_dilated_patches", "conv_transpose", "conv_with_general_padding",
+    "convert_element_type", "convert_element_type_p", "copy_p", "cos", "cos_p", "cosh", "cosh_p",
+    "cumlogsumexp", "cumlogsumexp_p", "cummax", "cummax_p", "cummin", "cummin_p", "cumprod",
+    "cumprod_p", "cumsum", "cumsum_p", "digamma", "digamma_p", "div", "div_p", "dot",
+    "dot_general", "dot_general_p", "dynamic_index_in_dim", "dynamic_slice",
+    "dynamic_slice_in_dim", "dynamic_slice_p", "dynamic_update_index_in_dim",
+    "dynamic_update_slice", "dynamic_update_slice_in_dim", "dynamic_update_slice_p", "eig_p",
+    "eigh_p", "eq", "eq_p", "erf", "erf_inv", "erf_inv_p", "erf_p", "erfc", "erfc_p", "exp",
+    "exp2", "exp2_p", "exp_p", "expand_dims", "expm1", "expm1_p", "floor", "floor_p", "fori_loop",
+    "full", "gather", "gather_p", "ge", "ge_p", "gt", "gt_p", "igamma", "igamma_grad_a",
+    "igamma_grad_a_p", "igamma_p", "igammac", "igammac_p", "imag", "imag_p", "index_in_dim",
+    "integer_pow", "integer_pow_p", "iota", "iota_p", "is_finite", "is_finite_p", "le", "le_p",
+    "lgamma", "lgamma_p", "linear_solve_p", "log", "log1p", "log1p_p", "log_p", "logistic",
+    "logistic_p", "lt", "lt_p", "lu_p", "lu_pivots_to_permutation_p", "map", "max", "max_p",
+    "min", "min_p", "mul", "mul_p", "ne", "ne_p", "neg", "neg_p", "nextafter", "nextafter_p",
+    "not_p", "or_p", "pad", "pad_p", "padtype_to_pads", "pmax", "pmean", "pmin", "polygamma",
     "polygamma_p", "population_count", "population_count_p", "pow", "pow_p", "ppermute",
-    "pshuffle", "psum", "psum_scatter", "random_bits_p", "random_clone_p", "random_fold_in_p",
-    "random_gamma_grad", "random_gamma_grad_p", "random_gamma_p", "random_seed_p",
-    "random_split_p", "random_unwrap_p", "random_wrap_p", "real", "real_p", "reduce_and",
-    "reduce_and_p", "reduce_max", "reduce_max_p", "reduce_min", "reduce_min_p", "reduce_or",
-    "reduce_or_p", "reduce_precision", "reduce_precision_p", "reduce_prod", "reduce_prod_p",
-    "reduce_sum", "reduce_sum_p", "reduce_window", "reduce_window_max_p", "reduce_window_min_p",
-    "reduce_xor", "reduce_xor_p", "regularized_incomplete_beta_p", "relu_p", "rem", "rem_p",
-    "reshape", "reshape_p", "rev", "rev_p", "round", "round_p", "rsqrt", "rsqrt_p", "scan",
-    "scatter", "scatter_add", "scatter_add_p", "scatter_max", "scatter_max_p", "scatter_min",
-    "scatter_min_p", "scatter_mul", "scatter_mul_p", "scatter_p", "scatter_sub", "scatter_sub_p",
-    "select_n", "select_n_p", "shift_left", "shift_left_p", "shift_right_arithmetic",
-    "shift_right_arithmetic_p", "shift_right_logical", "shift_right_logical_p", "sign", "sign_p",
-    "sin", "sin_p", "sinh", "sinh_p", "slice", "slice_in_dim", "slice_p", "sort", "sort_key_val",
-    "sort_p", "split", "split_p", "sqrt", "sqrt_p", "square", "square_p", "squeeze", "squeeze_p",
-    "stop_gradient", "stop_gradient_p", "sub", "sub_p", "switch", "tan", "tan_p", "tanh",
-    "tanh_p", "threefry2x32_p", "top_k", "top_k_p", "transpose", "transpose_p", "while_loop",
-    "xor_p", "zeta", "zeta_p",
+    "pshuffle", "psum", "psum_scatter", "qr_p", "random_bits_p", "random_clone_p",
+    "random_fold_in_p", "random_gamma_grad", "random_gamma_grad_p", "random_gamma_p",
+    "random_seed_p", "random_split_p", "random_unwrap_p", "random_wrap_p", "real", "real_p",
+    "reduce_and", "reduce_and_p", "reduce_max", "reduce_max_p", "reduce_min", "reduce_min_p",
+    "reduce_or", "reduce_or_p", "reduce_precision", "reduce_precision_p", "reduce_prod",
+    "reduce_prod_p", "reduce_sum", "reduce_sum_p", "reduce_window", "reduce_window_max_p",
+    "reduce_window_min_p", "reduce_xor", "reduce_xor_p", "regularized_incomplete_beta_p",
+    "relu_p", "rem", "rem_p", "reshape", "reshape_p", "rev", "rev_p", "round", "round_p", "rsqrt",
+    "rsqrt_p", "scan", "scatter", "scatter_add", "scatter_add_p", "scatter_max", "scatter_max_p",
+    "scatter_min", "scatter_min_p", "scatter_mul", "scatter_mul_p", "scatter_p", "scatter_sub",
+    "scatter_sub_p", "select", "select_n", "select_n_p", "shift_left", "shift_left_p",
+    "shift_right_arithmetic", "shift_right_arithmetic_p", "shift_right_logical",
+    "shift_right_logical_p", "sign", "sign_p", "sin", "sin_p", "sinh", "sinh_p", "slice",
+    "slice_in_dim", "slice_p", "sort", "sort_key_val", "sort_p", "split", "split_p", "sqrt",
+    "sqrt_p", "square", "square_p", "squeeze", "squeeze_p", "stop_gradient", "stop_gradient_p",
+    "sub", "sub_p", "svd_p", "switch", "tan", "tan_p", "tanh", "tanh_p", "threefry2x32_p",
+    "top_k", "top_k_p", "transpose", "transpose_p", "triangular_solve_p", "while_loop",
+    "with_sharding_constraint", "xor_p", "zeta", "zeta_p",
 ]  # fmt: skip
