@@ -162,7 +162,7 @@ def histogramdd(
         )
     edges = [histogram_bin_edges(x, *pair) for x, *pair in zip(columns, each, ranges, strict=True)]
     sizes = [e.shape[0] + 1 for e in edges]
-    place = constant(0, dtypes.default_int())
+    place = constant(0, dtypes.int32)
     for x, edge, size in zip(columns, edges, sizes, strict=True):
         place = add(mul(place, constant(size, place.dtype)), _bins_of(x, edge))
     if weights is None:

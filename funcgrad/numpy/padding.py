@@ -28,7 +28,7 @@ from funcgrad.primitives.basis import (
     reduce_sum,
     sub,
 )
-from funcgrad.primitives.elementwise import floor, round
+from funcgrad.primitives.elementwise import RoundingMethod, floor, round
 from funcgrad.primitives.reduce import reduce_max, reduce_min
 from funcgrad.primitives.slicing import replaced
 from funcgrad.primitives.sort import sort
@@ -254,7 +254,11 @@ def _median(x: Array, axes: tuple[int]) -> Array:
 
 
 def _rounded_to(x: Array, dtype: Any) -> Array:
-    return x if x.dtype == dtype else convert_element_type(round(x), dtype)
+    return (
+        x
+        if x.dtype == dtype
+        else convert_element_type(round(x, RoundingMethod.TO_NEAREST_EVEN), dtype)
+    )
 
 
 # ---- by a function -------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from funcgrad.primitives.basis import (
     select_n,
     sub,
 )
+from funcgrad.primitives.elementwise import imag, real
 from funcgrad.primitives.logic import (
     bitwise_and,
     bitwise_not,
@@ -170,7 +171,7 @@ def searchsorted(
         return _zeros(values.shape)
     search = _in_numpy if _is_known(line) and _is_known(values) else _SEARCHES[method]
     found = search(line, reshape(values, (values.size,)), side == "left")
-    return reshape(convert_element_type(found, dtypes.default_int()), values.shape)
+    return reshape(convert_element_type(found, dtypes.int32), values.shape)
 
 
 def _is_known(x: Array) -> bool:
@@ -185,13 +186,14 @@ def _in_numpy(line: Any, values: Any, left: bool) -> Array:
 
 
 def _zeros(shape: tuple[Any, ...]) -> Array:
-    return full(shape, constant(0, dtypes.default_int()), dtypes.default_int())
+    return full(shape, constant(0, dtypes.int32), dtypes.int32)
 
 
 def _precedes(x: Array, y: Array) -> Array:
     """Does x sort before y? NaN comes last."""
     if dtypes.is_complex(x.dtype):
-        raise TypeError("searchsorted: complex numbers are not supported; search by a real key.")
+        first = _precedes(real(x), real(y)), _precedes(real(y), real(x))
+        return bitwise_or(first[0], bitwise_and(bitwise_not(first[1]), _precedes(imag(x), imag(y))))
     smaller = lt(x, y)
     if not dtypes.is_inexact(x.dtype):
         return smaller

@@ -30,8 +30,7 @@ def values(shape, axis, dtype, seed):
         rows = np.nan_to_num(rows, posinf=99, neginf=-99)
         rows = np.abs(rows) if dtype.kind != "i" else rows
     if dtype.kind == "c":
-        if dtype.kind == "c":
-        return np.moveaxis(complex_rows(rows, rng).astype(dtype), -1, axis)
+        rows = complex_rows(rows, rng)
     return np.moveaxis(rows.astype(dtype), -1, axis)
 
 
