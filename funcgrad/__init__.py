@@ -39,7 +39,8 @@ from funcgrad.api.jacobians import hessian, jacfwd, jacrev
 from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
 from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
-from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.control.custom import custom_jvp
+from funcgrad.control.custom_vjp import custom_vjp
 from funcgrad.core import pretty as _pretty  # gives programs their printed form
 from funcgrad.core.array import Array
 from funcgrad.core.backend import Device

@@ -10,7 +10,13 @@ from typing import Any
 
 from funcgrad.api.compile import closed_over_static
 from funcgrad.api.flat import Flat, call_leaves, check_callable
-from funcgrad.control.checkpoint import checkpoint_p
+from funcgrad.control.checkpoint import (
+    checkpoint_p,
+    dots_saveable,
+    dots_with_no_batch_dims_saveable,
+    everything_saveable,
+    nothing_saveable,
+)
 from funcgrad.core.avals import typeof
 from funcgrad.core.stage import stage
 from funcgrad.errors import user_facing
@@ -72,3 +78,16 @@ def checkpoint(
 
 
 remat = checkpoint
+
+
+class checkpoint_policies:
+    """What a checkpoint may keep beside its arguments:
+    `checkpoint(f, policy=checkpoint_policies.dots_saveable)`.
+    """
+
+    nothing_saveable = staticmethod(nothing_saveable)
+    everything_saveable = staticmethod(everything_saveable)
+    dots_saveable = staticmethod(dots_saveable)
+    checkpoint_dots = staticmethod(dots_saveable)
+    dots_with_no_batch_dims_saveable = staticmethod(dots_with_no_batch_dims_saveable)
+    checkpoint_dots_with_no_batch_dims = staticmethod(dots_with_no_batch_dims_saveable)
