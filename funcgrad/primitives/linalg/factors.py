@@ -54,6 +54,12 @@ def _cholesky_abstract(x):
     return ShapedArray(x.shape, x.dtype)
 
 
+def _cholesky_value(xp, x):
+    (factor,) = values.factorized(xp, xp.linalg.cholesky, x, [_cholesky_abstract(x)])
+    # Where there is no factor, NaN belongs into its triangle alone.
+    return xp.tril(factor) if xp.isnan(factor[..., :1, :1]).any() else factor
+
+
 def _cholesky_jvp(primals, tangents):
     """dL = L phi(L^-1 dA L^-H), phi halving the diagonal of the lower triangle."""
     (x,), (x_dot,) = primals, tangents
@@ -67,7 +73,7 @@ def _cholesky_jvp(primals, tangents):
 cholesky_p = Primitive(
     "cholesky",
     abstract=_cholesky_abstract,
-    value=lambda xp, x: values.factorized(xp, xp.linalg.cholesky, x, [_cholesky_abstract(x)])[0],
+    value=_cholesky_value,
     jvp=_cholesky_jvp,
     loops=lambda x: loops.Opaque("LAPACK: potrf"),
 )
@@ -231,25 +237,25 @@ def _qr_value(xp, x, *, pivoting, full_matrices):
 
 
 def _qr_jvp(primals, tangents, *, pivoting, full_matrices):
+    """With the leading square of R invertible: dQ = Q W + what leaves the span of Q, W skew.
+
+    The part of W below the diagonal is that of Q^H dA R^-1, and dR = Q^H dA - W R.
+    """
     (x,), (x_dot,) = primals, tangents
-    m, n = typeof(x).shape[-2:]
-    if m < n or (full_matrices and m != n):
-        raise ValueError(
-            f"qr: the derivative needs at least as many rows as columns and full_matrices=False, "
-            f"but the matrices are {m} by {n} and full_matrices={full_matrices}."
-        )
     q, r, *order = qr_p.bind(x, pivoting=pivoting, full_matrices=full_matrices)
     if pivoting:
         x_dot = _permuted_columns(x_dot, order[0])
-    right = triangular_solve(r, x_dot)  # dA R^-1
+    k = min(typeof(x).shape[-2:])
+    right = triangular_solve(_rows(_columns(r, k), k), _columns(x_dot, k))  # dA R^-1
     projected = matmul(adjoint(q), right)
-    lower = lower_triangle(projected, -1)
-    skew = sub(lower, adjoint(lower))  # Q^H dQ, which is skew
+    size = typeof(q).shape[-1]
+    lower = _squared(lower_triangle(projected, -1), size)
+    skew = sub(lower, adjoint(lower))
     if dtypes.is_complex(typeof(x).dtype):
-        diagonal = diagonal_matrix_of(projected)
+        diagonal = _squared(diagonal_matrix_of(projected), size)
         skew = add(skew, mul(sub(diagonal, conjugated(diagonal)), 0.5))
-    q_dot = add(matmul(q, sub(skew, projected)), right)
-    r_dot = matmul(sub(projected, skew), r)
+    q_dot = add(matmul(q, skew), sub(right, matmul(q, projected))) if size == k else matmul(q, skew)
+    r_dot = sub(matmul(adjoint(q), x_dot), matmul(skew, r))
     return [q, r, *order], [q_dot, r_dot, *map(_zero, order)]
 
 
@@ -276,7 +282,7 @@ def qr(x: Any, *, pivoting: bool = False, full_matrices: bool = True) -> tuple[A
     """The QR factorization: (Q, R) with x = Q R, Q orthonormal and R upper triangular.
 
     With `pivoting` also the order of columns, with x[:, order] = Q R and a diagonal of R that
-    decreases. `full_matrices` makes Q square. Differentiable for matrices with at least as many
-    rows as columns, if these are independent.
+    decreases. `full_matrices` makes Q square. Differentiable where the leading rows or columns,
+    as many as there can be, are independent.
     """
     return tuple(qr_p.bind(x, pivoting=pivoting, full_matrices=full_matrices))
