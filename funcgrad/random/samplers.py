@@ -76,15 +76,22 @@ def uniform(
     unit = _unit_interval(typed, shape, dtype)
     if _is_number(minval, 0) and _is_number(maxval, 1):
         return unit  # the same bits, without three passes over them
+    if type(minval) in (int, float) and type(maxval) in (int, float):
+        low, high = dtype.type(minval), dtype.type(maxval)
+        return _scaled(unit, float(high - low), float(low))  # exact: these are numbers of `dtype`
     low, high = jnp.asarray(minval, dtype=dtype), jnp.asarray(maxval, dtype=dtype)
     if not broadcast_to_shape(shape, low.shape, high.shape):
         raise ValueError(
-            f"uniform: minval of shape {low.shape} and maxval of shape {high.shape} must "
-            f"broadcast to the shape argument {shape}. Give the larger shape."
+            f"uniform: minval of shape {low.shape} and maxval of shape {high.shape} must broadcast "
+            f"to the shape argument {shape}. Give the larger shape."
         )
-    # rounding can carry the product below minval; it never reaches maxval except by rounding of the
-    # sum
-    return jnp.maximum(low, unit * (high - low) + low)
+    low, span = (jnp.broadcast_to(x, shape) if x.ndim else x for x in (low, high - low))
+    return _scaled(unit, span, low)
+
+
+def _scaled(unit: Any, span: Any, low: Any) -> Any:
+    """low + span * unit, which rounding must not carry below `low`."""
+    return lax.max(low, lax.add(lax.mul(unit, span), low))
 
 
 def _standard_normal(key: Any, shape: tuple, dtype: np.dtype) -> Any:

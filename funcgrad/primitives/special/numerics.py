@@ -35,14 +35,17 @@ def in_blocks(function: Callable[..., Any], dtype: Any = None) -> Callable[..., 
     """
 
     def value(xp, *xs, **params):
-        shape = max((x.shape for x in xs), key=len)
-        own = xs[0].dtype
+        shape, own = max((x.shape for x in xs), key=len), xs[0].dtype
         working = dtype or (own if own.itemsize >= 4 else dtypes.float32)
         flat = [xp.broadcast_to(x, shape).reshape(-1) for x in xs]
+        if flat[0].size <= BLOCK:
+            out = function(xp, *(x.astype(working, copy=False) for x in flat), **params)
+            return out.astype(own, copy=False).reshape(shape)
         out = xp.empty(flat[0].shape, own)
         for start in range(0, out.size, BLOCK):
             here = slice(start, start + BLOCK)
-            out[here] = function(xp, *(x[here].astype(working, copy=False) for x in flat), **params)
+            block = (x[here].astype(working, copy=False) for x in flat)
+            out[here] = function(xp, *block, **params)
         return out.reshape(shape)
 
     return value
@@ -62,7 +65,7 @@ def fill(xp: Any, out: Any, where: Any, function: Callable[..., Any], *xs: Any) 
 def until_converged(
     xp: Any, state: Sequence[Any], step: Callable[..., Any], limit: int
 ) -> Sequence[Any]:
-    """Repeats `step(xp, count, *state) -> (state, unfinished)` until each element was finished once.
+    """Repeats `step(xp, count, *state) -> (state, unfinished)` until all have been finished once.
 
     A state is a list of vectors. Finished elements are taken out when they are a quarter of all;
     more steps do them no harm. At most `limit` steps are made; what has not converged then stays.
