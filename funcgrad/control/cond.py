@@ -9,7 +9,7 @@ from funcgrad import tree
 from funcgrad.config import config
 from funcgrad.control.bodies import Body, enter_leaves
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
-from funcgrad.control.custom import unified
+from funcgrad.control.custom_rules import unified
 from funcgrad.control.lanes import over_lanes
 from funcgrad.core import backend, dtypes
 from funcgrad.core.avals import ShapedArray, typeof
