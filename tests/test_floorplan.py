@@ -20,7 +20,7 @@ FLOORS = {
     "control": 4,
     **dict.fromkeys(("api", "numpy", "lax"), 5),
     **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export"), 6),
-    **dict.fromkeys(("tree_util", "flatten_util"), 6),
+    **dict.fromkeys(("tree_util", "flatten_util", "dtypes", "ops", "typing"), 6),
 }
 FRONT_DOOR = "funcgrad"
 # Neighbours that may import each other in one direction.
@@ -30,7 +30,10 @@ SIDEWAYS = {
     ("nn", "random"),
     ("scipy", "nn"),
 }
-PUBLIC = ("numpy", "lax", "random", "nn", "scipy", "tree", "tree_util", "flatten_util", "debug")
+PUBLIC = (
+    "numpy", "lax", "random", "nn", "scipy", "tree", "tree_util", "flatten_util", "debug",
+    "dtypes", "ops", "typing",
+)  # fmt: skip
 PUBLIC_TO_ANNEX = {FRONT_DOOR, *(f"funcgrad.{name}" for name in (*PUBLIC, "testing", "util"))}
 
 # Third-party packages a plain import may name, and where; others come through util.optional.

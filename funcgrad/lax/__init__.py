@@ -36,7 +36,7 @@ from funcgrad.lax.compositions import (
     approx_max_k as _approx_max_k,
     approx_min_k as _approx_min_k,
     broadcast as _broadcast,
-    broadcast_shapes,
+    broadcast_shapes as _broadcast_shapes,
     collapse as _collapse,
     select as _select,
     with_sharding_constraint as _with_sharding_constraint,
@@ -406,6 +406,7 @@ bitwise_or = _public(_bitwise_or)
 bitwise_xor = _public(_bitwise_xor)
 broadcast = _public(_broadcast)
 broadcast_in_dim = _public(_broadcast_in_dim)
+broadcast_shapes = _public(_broadcast_shapes)
 broadcasted_iota = _public(_broadcasted_iota)
 cbrt = _public(_cbrt)
 ceil = _public(_ceil)

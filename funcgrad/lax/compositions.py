@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from funcgrad.core.avals import typeof
-from funcgrad.numpy.promote import broadcast_shapes as broadcast_shapes
 from funcgrad.primitives.basis import broadcast_in_dim, neg, reshape, select_n
 from funcgrad.primitives.sort import top_k
 
@@ -23,6 +24,11 @@ def select(pred: Any, on_true: Any, on_false: Any) -> Any:
     Array([1, 4], dtype=int32)
     """
     return select_n(pred, on_false, on_true)
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes broadcast to; ValueError if they do not."""
+    return np.broadcast_shapes(*map(tuple, shapes))
 
 
 def broadcast(operand: Any, sizes: Sequence[int]) -> Any:
