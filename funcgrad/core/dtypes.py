@@ -159,7 +159,7 @@ def _explicit(dtype: Any) -> DType:
     if result.kind in "OSUMm" or (result.kind == "V" and result != bfloat16 and result != float0):
         if result not in _EXTENDED:
             raise TypeError(f"dtype {result} is not one of: {', '.join(map(short_name, ALL))}.")
-    return result.newbyteorder("=")
+    return result if result.isnative else np.dtype(result.type)  # the one object of its kind
 
 
 _EXTENDED = tuple(

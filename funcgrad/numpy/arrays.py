@@ -106,7 +106,7 @@ def _number(name: str, x: Any, dtype: Any) -> Array:
 
 
 def _of_numpy(name: str, x: Any, dtype: Any) -> Array:
-    native = x.astype(x.dtype.newbyteorder("=")) if not x.dtype.isnative else x
+    native = x if x.dtype.isnative else x.astype(x.dtype.type)
     if native.dtype.kind in "OSUMm":
         return as_input(name, x)  # which explains
     return convert_element_type(ConcreteArray(np.array(native)), dtype)

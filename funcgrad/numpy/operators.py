@@ -2,7 +2,7 @@
 
 A stranger gets NotImplemented, so that its own reflected operator may be tried. A list, a string or
 None is refused with a message instead; only == and != of those are False and True, as in Python.
-Eager float32 arrays take a shortcut past everything, straight to NumPy's ufunc.
+Eager float32 and int32 arrays take a shortcut past everything, straight to NumPy's ufunc.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray
 from funcgrad.core.backend import quiet
-from funcgrad.core.dtypes import float32
+from funcgrad.core.dtypes import float32, int32
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.numpy import contractions, ufuncs
 from funcgrad.numpy.ufuncs.shortcut import broadcasts
@@ -52,22 +52,24 @@ def reflected(function: Function) -> Function:
     return method
 
 
-def eager(ufunc: Function, general: Function, weak: bool = True) -> Function:
-    """A method for concrete arrays that goes straight to `ufunc` if everything is float32."""
+def eager(ufunc: Function, general: Function, weak: bool = True, integers: bool = True) -> Function:
+    """A method for concrete arrays that goes straight to `ufunc` for two float32 or two int32."""
+    second = int32 if integers else float32
 
     def method(x: ConcreteArray, y: Any) -> Any:
         a = x._buffer
-        if a.dtype is float32 and current_trace() is EVAL:
+        dtype = a.dtype
+        if (dtype is float32 or dtype is second) and current_trace() is EVAL:
             other = type(y)
-            if other is ConcreteArray:
-                b = y._buffer
-                if b.dtype is float32 and (a.ndim == b.ndim or broadcasts(a, b)):
-                    try:
+            try:
+                if other is ConcreteArray:
+                    b = y._buffer
+                    if b.dtype is dtype and (a.ndim == b.ndim or broadcasts(a, b)):
                         return ConcreteArray(quiet.run(ufunc, a, b), weak and x._weak and y._weak)
-                    except ValueError:
-                        return general(x, y)        # which says what does not broadcast
-            elif other is float or other is int:
-                return ConcreteArray(quiet.run(ufunc, a, y), weak and x._weak)
+                elif other is int or (other is float and dtype is float32):
+                    return ConcreteArray(quiet.run(ufunc, a, y), weak and x._weak)
+            except (ValueError, OverflowError):
+                pass        # the general way says which shapes or numbers do not fit
         return general(x, y)
 
     return method
@@ -163,7 +165,7 @@ def _eager_methods(methods: dict[str, Function]) -> dict[str, Function]:
     concrete = {}
     for name in ("add", "sub", "mul", "truediv"):
         ufunc = BINARY[name].ufunc          # type: ignore[attr-defined]
-        concrete[f"__{name}__"] = eager(ufunc, methods[f"__{name}__"])
+        concrete[f"__{name}__"] = eager(ufunc, methods[f"__{name}__"], integers=name != "truediv")
         concrete[f"__r{name}__"] = eager_reflected(ufunc, methods[f"__r{name}__"])
     for name, function in (COMPARISONS | EQUALITY).items():
         ufunc = function.ufunc              # type: ignore[attr-defined]

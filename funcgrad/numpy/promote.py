@@ -31,8 +31,7 @@ def as_array(name: str, x: Any, position: int | None = None) -> Array:
     return as_input(name, x, position)
 
 
-# ---- dtypes
-# -----------------------------------------------------------------------------------------
+# ---- dtypes ------------------------------------------------------------------------------------
 
 
 def promote_dtypes(name: str, *args: Any) -> Sequence[Array]:
@@ -59,10 +58,11 @@ def _to_numeric(dtype: Any) -> Any:
 
 
 def _promoted(name: str, args: tuple[Any, ...], adjust: Callable[[Any], Any]) -> Sequence[Array]:
-    if len(args) == 2:
-        pair = _agreeing(name, *args)
-        if pair is not None and adjust(pair[0].dtype) == pair[0].dtype:
-            return pair
+    quick = args if len(args) == 1 else _agreeing(name, *args) if len(args) == 2 else None
+    if quick is not None and isinstance(quick[0], Array):
+        dtype = quick[0].dtype
+        if not dtypes.is_key(dtype) and adjust(dtype) == dtype:
+            return quick
     kept = current_trace() is not EVAL  # a program keeps its operands, an evaluation does not
     numbers = [type(x) in _NUMBERS for x in args]
     arrays = [
@@ -83,7 +83,7 @@ def _agreeing(name: str, x: Any, y: Any) -> tuple[Array, Array] | None:
     """
     if isinstance(x, Array):
         if isinstance(y, Array):
-            return (x, y) if x.dtype == y.dtype and not dtypes.is_key(x.dtype) else None
+            return (x, y) if x.dtype == y.dtype else None
         return (x, from_number(name, y, x.dtype, x.weak_type)) if _takes(x.dtype, y) else None
     if isinstance(y, Array) and _takes(y.dtype, x):
         return from_number(name, x, y.dtype, y.weak_type), y
@@ -127,8 +127,7 @@ def converted(x: Array, dtype: Any, weak: bool = False) -> Array:
     return x if x.dtype == dtype else convert_element_type(x, dtype, weak)
 
 
-# ---- shapes
-# -----------------------------------------------------------------------------------------
+# ---- shapes ------------------------------------------------------------------------------------
 
 
 def promote_shapes(name: str, *arrays: Array) -> Sequence[Array]:
@@ -192,8 +191,7 @@ def broadcast_to_shape(x: Array, shape: tuple[Any, ...]) -> Array:
     return broadcast_in_dim(x, shape, tuple(range(lead, len(shape))))
 
 
-# ---- both
-# -------------------------------------------------------------------------------------------
+# ---- both --------------------------------------------------------------------------------------
 
 
 def promote_args(name: str, *args: Any) -> Sequence[Array]:

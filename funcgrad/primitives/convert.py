@@ -16,7 +16,7 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.primitives.basis import elementwise_abstract, elementwise_batch, moveaxis
 from funcgrad.primitives.kinds import ANY, FLOATS, elementwise
 
-# ---------------------------------------------------------------- bitcast
+# ---- bitcast -----------------------------------------------------------------------------------
 
 def _bitcast_abstract(x, *, new_dtype):
     old, new = x.dtype, new_dtype
@@ -78,7 +78,7 @@ def bitcast_convert_type(operand, new_dtype):
     return bitcast_convert_type_p.bind(operand, new_dtype=new_dtype)
 
 
-# ---------------------------------------------------------------- no derivative
+# ---- no derivative -----------------------------------------------------------------------------
 
 stop_gradient_p = elementwise(
     "stop_gradient", accepts=ANY, value=lambda xp, x: x, constant=True, scalar=lambda k, x: x)
@@ -100,7 +100,7 @@ def has_tangent(x: Any) -> bool:
     return not dtypes.is_key(dtype) and dtypes.is_inexact(dtype)
 
 
-# ---------------------------------------------------------------- less precision
+# ---- less precision ----------------------------------------------------------------------------
 
 _LAYOUT = {     # dtype -> (exponent bits, mantissa bits)
     dtypes.float16: (5, 10),

@@ -62,7 +62,7 @@ def ge(x, y):
     return ge_p.bind(*operands(x, y))
 
 
-# ---------------------------------------------------------------- logic, bit by bit
+# ---- logic, bit by bit -------------------------------------------------------------------------
 
 _bitwise = functools.partial(elementwise, accepts=INTEGERS_BOOL, constant=True)
 
@@ -98,7 +98,7 @@ def bitwise_not(x):
     return not_p.bind(x)
 
 
-# ---------------------------------------------------------------- shifts and counts
+# ---- shifts and counts -------------------------------------------------------------------------
 
 _on_integers = functools.partial(elementwise, accepts=INTEGERS, constant=True)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import funcgrad.numpy as fnp
+from funcgrad import random
 from funcgrad.api.autodiff import grad
 from funcgrad.api.compile import jit
 from funcgrad.api.devices import devices
@@ -216,6 +217,26 @@ def test_operators_on_tracers_give_tracers_and_the_same_values(function):
 
     same(jit(program)(x), np.asarray(program(fnp.array(x))))
     assert issubclass(seen[0], Tracer) and issubclass(seen[1], Array)
+
+
+def test_float32_is_one_object_however_an_array_is_made():
+    """The shortcuts of operators compare dtypes by identity."""
+    makers = [
+        fnp.ones(2), fnp.zeros(2, "float32"), fnp.arange(2.0), fnp.array([1.0]), fnp.array(X),
+        fnp.asarray(X.astype(">f4")), fnp.array([1], dtype=fnp.float32), fnp.eye(2),
+        fnp.arange(3).astype(float), fnp.linspace(0, 1, 3), fnp.full(2, 0.5), fnp.ones(2).sum(),
+        fnp.ones(2, "float64").astype("float32"), fnp.ones(2) @ fnp.ones((2, 2)),
+    ]  # fmt: skip
+    assert all(x.dtype is np.dtype("float32") for x in makers)
+
+
+def test_random_keys_can_be_compared_and_nothing_else():
+    keys = random.split(random.key(0), 2)
+    assert (keys == keys[0]).tolist() == [True, False]
+    assert (keys != keys[0]).tolist() == [False, True]
+    for function in (operator.add, operator.lt, fnp.sin, operator.neg):
+        with pytest.raises(TypeError, match="random keys take part in no arithmetic"):
+            function(*[keys] * (2 if function in (operator.add, operator.lt) else 1))
 
 
 def test_eager_operators_change_nothing_for_other_types():

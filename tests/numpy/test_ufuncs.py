@@ -247,7 +247,7 @@ def test_polyval_equals_jax(x):
     assert_same(fnp.polyval(p[:0], x), jnp.polyval(p[:0], x), 4)
 
 
-# ---- derivatives where they are delicate ------------------------------------------------------
+# ---- derivatives where they are delicate -------------------------------------------------------
 
 
 def test_gradient_of_the_absolute_value_is_zero_at_zero_d24():
@@ -302,7 +302,7 @@ def test_logaddexp_of_two_minus_infinities():
     assert float(fnp.logaddexp(-np.inf, -np.inf)) == -np.inf
 
 
-# ---- what is refused --------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------
 
 REFUSED = [
     (lambda x: fnp.add(x, [1, 2]), r"add: needs arrays or numbers, but got list \[1, 2\]"),
@@ -332,6 +332,8 @@ def test_wrong_types_are_refused_by_name(call, message):
 def test_shapes_that_do_not_broadcast_are_both_named():
     with pytest.raises(ValueError, match=r"add: shapes \(2,3\) and \(4,\) do not broadcast"):
         fnp.add(fnp.ones((2, 3)), fnp.ones(4))
+    with pytest.raises(ValueError, match=r"clip: shapes \(2,3\) and \(4,\) do not broadcast"):
+        fnp.clip(fnp.ones((2, 3)), None, fnp.ones(4))
     with pytest.raises(ValueError, match=r"multiply: shapes \(2,3\) and \(4,\) do not broadcast"):
         fnp.ones((2, 3)) * fnp.ones(4)
 

@@ -64,8 +64,7 @@ def positive(x, /):
     return as_array("positive", x)
 
 
-# ---- division with remainder
-# --------------------------------------------------------------------------
+# ---- division with remainder -------------------------------------------------------------------
 
 
 def floor_divide(x1, x2, /):
@@ -127,8 +126,7 @@ def _float_divmod(x1, x2):
     return P.round(quotient), rest
 
 
-# ---- powers
-# -----------------------------------------------------------------------------------------
+# ---- powers ------------------------------------------------------------------------------------
 
 
 def power(x1, x2, /):
@@ -191,8 +189,7 @@ def reciprocal(x, /):
     return P.integer_pow(x, -1)
 
 
-# ---- absolute value and sign
-# ----------------------------------------------------------------------------
+# ---- absolute value and sign -------------------------------------------------------------------
 
 
 @shortcut.unary(np.absolute)
@@ -219,8 +216,7 @@ def sign(x, /):
     return P.sign(*promote_args("sign", x))
 
 
-# ---- extrema
-# --------------------------------------------------------------------------------------------
+# ---- extrema -----------------------------------------------------------------------------------
 
 
 @shortcut.binary(np.maximum)
@@ -264,15 +260,21 @@ def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=N
         raise ValueError("clip: needs an array, but got none.")
     result = as_array("clip", arr)
     for bound in (result, low, high):
-        if bound is not None and dtypes.is_complex(typeof(bound).dtype):
+        if isinstance(bound, complex) or getattr(getattr(bound, "dtype", None), "kind", "") == "c":
             raise ValueError(
                 "clip: complex numbers have no order. Clip the real and imaginary parts."
             )
     if low is not None:
-        result = P.max(*promote_args("clip", low, result))
+        result = _limited(maximum, P.max, low, result)
     if high is not None:
-        result = P.min(*promote_args("clip", high, result))
+        result = _limited(minimum, P.min, high, result)
     return result
+
+
+def _limited(function, primitive, bound, x):
+    if type(bound) in (int, float) and dtypes.is_float(x.dtype):
+        return function(bound, x)       # which has a shortcut; nothing can go wrong with a number
+    return primitive(*promote_args("clip", bound, x))
 
 
 def heaviside(x1, x2, /):

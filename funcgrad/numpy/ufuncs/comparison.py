@@ -14,22 +14,35 @@ from funcgrad.numpy.ufuncs.elementary import degrees
 from funcgrad.numpy.ufuncs.floats import float_for, isfinite, isnan
 from funcgrad.primitives import elementwise as P, logic
 from funcgrad.primitives.basis import add, convert_element_type, full, mul, sub
+from funcgrad.primitives.bits import random_unwrap
 from funcgrad.primitives.reduce import reduce_and
 
-# ---- comparisons
-# ----------------------------------------------------------------------------------------
+# ---- comparisons -------------------------------------------------------------------------------
 
 
 @shortcut.test(np.equal)
 def equal(x, y, /):
-    """True where x equals y; NaN equals nothing."""
+    """True where x equals y; NaN equals nothing. Random keys are equal if all their bits are."""
+    if _are_keys(x, y):
+        return _same_bits(x, y)
     return logic.eq(*promote_args("equal", x, y))
 
 
 @shortcut.test(np.not_equal)
 def not_equal(x, y, /):
     """True where x differs from y; NaN differs from everything."""
+    if _are_keys(x, y):
+        return logic.bitwise_not(_same_bits(x, y))
     return logic.ne(*promote_args("not_equal", x, y))
+
+
+def _are_keys(x, y):
+    return all(isinstance(key, Array) and dtypes.is_key(key.dtype) for key in (x, y))
+
+
+def _same_bits(x, y):
+    same = logic.eq(*promote_args("equal", random_unwrap(x), random_unwrap(y)))
+    return reduce_and(same, (same.ndim - 1,))
 
 
 @shortcut.test(np.less)
@@ -109,8 +122,7 @@ def _all(x: Array) -> Array:
     return reduce_and(x, tuple(range(x.ndim)))
 
 
-# ---- logic
-# ----------------------------------------------------------------------------------------------
+# ---- logic -------------------------------------------------------------------------------------
 
 
 def logical_and(x, y, /):
@@ -137,8 +149,7 @@ def _nonzero(x: Array) -> Array:
     return x if x.dtype == dtypes.bool_ else logic.ne(x, 0)
 
 
-# ---- complex numbers
-# ------------------------------------------------------------------------------------
+# ---- complex numbers ---------------------------------------------------------------------------
 
 
 def real(val, /):

@@ -15,8 +15,7 @@ from funcgrad.primitives import elementwise as P, logic
 from funcgrad.primitives.basis import add, convert_element_type, mul
 from funcgrad.primitives.shape import index_in_dim
 
-# ---- bits
-# -----------------------------------------------------------------------------------------------
+# ---- bits --------------------------------------------------------------------------------------
 
 
 def bitwise_and(x, y, /):
@@ -63,8 +62,7 @@ def bitwise_count(x, /):
     return convert_element_type(logic.population_count(absolute(x)), dtypes.uint8)
 
 
-# ---- polynomials
-# ----------------------------------------------------------------------------------------
+# ---- polynomials -------------------------------------------------------------------------------
 
 
 def polyval(p, x, *, unroll=16):
