@@ -1,4 +1,6 @@
-"""Statements for views, library calls and inner programs; and what leaves the function as its results."""
+"""Statements for views, library calls and inner programs; and what leaves the function as its
+results.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ REDUCTIONS = {
 def write_steps(
     writer: Writer, calls: Callable[[Step], Any], write_kernel: Callable[[Writer, Step], None]
 ) -> bool:
-    """Statements of all steps. True if some of them run programs or callbacks, outside of the quiet state."""
+    """Statements of all steps. True if some of them run programs or callbacks, outside of the
+    quiet state.
+    """
     inner = {id(s): calls(s) for s in writer.program.steps if s.kind in ("call", "host")}
     hosted = [not inner[id(s)].leaf if id(s) in inner else False for s in writer.program.steps]
     quiet = False
@@ -74,7 +78,8 @@ def results(writer: Writer, e: Eqn) -> str:
     return ", ".join(map(writer.name, e.outs)) + ("," if e.primitive.multiple_results else "")
 
 
-# ---- views -----------------------------------------------------------------------------------------------
+# ---- views
+# -----------------------------------------------------------------------------------------------
 
 
 def write_view(writer: Writer, step: Step) -> None:
@@ -135,7 +140,8 @@ def write_repeated(writer: Writer, source: str, out: Var) -> None:
     writer.line(f"{writer.name(out)}[...] = {source}")
 
 
-# ---- calls -----------------------------------------------------------------------------------------------
+# ---- calls
+# -----------------------------------------------------------------------------------------------
 
 
 def write_library(writer: Writer, step: Step) -> None:
@@ -183,7 +189,8 @@ def write_call(writer: Writer, e: Eqn, function: Callable[..., Any]) -> None:
     writer.line(f"{', '.join(map(writer.name, e.outs))}{',' if e.outs else '_'} = {name}(({args}))")
 
 
-# ---- results ---------------------------------------------------------------------------------------------
+# ---- results
+# ---------------------------------------------------------------------------------------------
 
 
 def outputs(writer: Writer) -> Iterator[str]:
@@ -203,7 +210,9 @@ def outputs(writer: Writer) -> Iterator[str]:
 
 
 def _own(writer: Writer, o: Var, others: list[Var], shared: bool) -> str:
-    """The result itself if its memory is its alone; a copy if it certainly is not; else that is seen at run time."""
+    """The result itself if its memory is its alone; a copy if it certainly is not; else that is
+    seen at run time.
+    """
     if not others and not shared and o in writer.plan.compact:
         return writer.name(o)
     if o in others:

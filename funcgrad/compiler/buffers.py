@@ -24,7 +24,8 @@ class Plan:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.aliases = Aliases()
-        # Arrays of our own that fill their memory, so that they may be written to, and arrays in C order.
+        # Arrays of our own that fill their memory, so that they may be written to, and arrays in C
+        # order.
         self.owned: set[Var] = set()
         self.compact: set[Var] = set()
         # The last step that reads a piece of memory (by its representative), and a variable.

@@ -1,7 +1,7 @@
 """Loop forms executed element by element, independently of any `value` rule.
 
-The living definition of each form: tests compare it with `value` for every primitive, and compiled kernels with it.
-Nothing here is fast.
+The living definition of each form: tests compare it with `value` for every primitive, and compiled
+kernels with it. Nothing here is fast.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def _positions(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return itertools.product(*map(range, shape))
 
 
-# ---- moving elements -----------------------------------------------------------------------------------
+# ---- moving elements
+# -----------------------------------------------------------------------------------
 
 
 def _view(form: loops.View, operands: list[np.ndarray], aval: ShapedArray) -> Any:
@@ -97,7 +98,8 @@ def _guarded(form: loops.Guarded, operands: list[np.ndarray], aval: ShapedArray)
     return out
 
 
-# ---- combining elements --------------------------------------------------------------------------------
+# ---- combining elements
+# --------------------------------------------------------------------------------
 
 
 def _reduce(form: loops.Reduce, operands: list[np.ndarray], aval: ShapedArray) -> Any:
@@ -170,7 +172,8 @@ def _contract(form: loops.Contract, operands: list[np.ndarray], aval: ShapedArra
     return _narrowed(np.asarray((left * right).sum(summed)), aval.dtype)
 
 
-# ---- windows -------------------------------------------------------------------------------------------
+# ---- windows
+# -------------------------------------------------------------------------------------------
 
 
 def _taps(
@@ -230,7 +233,8 @@ def _convolve(form: loops.Convolve, operands: list[np.ndarray], aval: ShapedArra
     return _narrowed(out, aval.dtype).transpose(np.argsort(numbers.out_spec))
 
 
-# ---- gather and scatter --------------------------------------------------------------------------------
+# ---- gather and scatter
+# --------------------------------------------------------------------------------
 
 
 class _Windows:
@@ -277,7 +281,9 @@ class _Windows:
 def _placed(
     batch: Sequence[int], offset: Sequence[int], window_dims: Sequence[int]
 ) -> tuple[int, ...]:
-    """The position in the result: window dimensions where they are said to be, the others in order."""
+    """The position in the result: window dimensions where they are said to be, the others in
+    order.
+    """
     rest, inside = iter(batch), iter(offset)
     return tuple(
         next(inside) if d in window_dims else next(rest) for d in range(len(batch) + len(offset))

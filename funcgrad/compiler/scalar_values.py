@@ -1,4 +1,6 @@
-"""The operations of scalar rules on NumPy arrays, in the plainest way: what compiled kernels are tested against."""
+"""The operations of scalar rules on NumPy arrays, in the plainest way: what compiled kernels are
+tested against.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,15 @@ from funcgrad.core import dtypes
 from funcgrad.core.backend import NARROW
 
 UFUNCS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "neg": "negative", "abs": "absolute", "min": "minimum",
-    "max": "maximum", "sqrt": "sqrt", "cbrt": "cbrt", "floor": "floor", "ceil": "ceil", "round": "rint", "exp": "exp",
-    "exp2": "exp2", "expm1": "expm1", "log": "log", "log1p": "log1p", "sin": "sin", "cos": "cos", "tan": "tan",
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
-    "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "pow": "power", "atan2": "arctan2", "sign": "sign",
-    "is_finite": "isfinite", "nextafter": "nextafter", "eq": "equal", "ne": "not_equal", "lt": "less",
-    "le": "less_equal", "gt": "greater", "ge": "greater_equal", "and_": "bitwise_and", "or_": "bitwise_or",
-    "xor": "bitwise_xor", "not_": "invert", "conj": "conjugate", "real": "real", "imag": "imag",
+    "add": "add", "sub": "subtract", "mul": "multiply", "neg": "negative", "abs": "absolute", "min":
+    "minimum", "max": "maximum", "sqrt": "sqrt", "cbrt": "cbrt", "floor": "floor", "ceil": "ceil",
+    "round": "rint", "exp": "exp", "exp2": "exp2", "expm1": "expm1", "log": "log", "log1p": "log1p",
+    "sin": "sin", "cos": "cos", "tan": "tan", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
+    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "arcsinh", "acosh": "arccosh", "atanh":
+    "arctanh", "pow": "power", "atan2": "arctan2", "sign": "sign", "is_finite": "isfinite",
+    "nextafter": "nextafter", "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
+    "gt": "greater", "ge": "greater_equal", "and_": "bitwise_and", "or_": "bitwise_or", "xor":
+    "bitwise_xor", "not_": "invert", "conj": "conjugate", "real": "real", "imag": "imag",
 }  # fmt: skip
 
 
@@ -133,7 +136,9 @@ def computed(scalar: Callable[..., Any], operands: list[Any]) -> list[Any]:
 
 
 def _only_moves_bits(scalar: Callable[..., Any], operands: list[Any]) -> bool:
-    """Does the rule read the operand's bits, or its neighbours, so that it must see its true type?"""
+    """Does the rule read the operand's bits, or its neighbours, so that it must see its true
+    type?
+    """
     inner = [
         cell.cell_contents for cell in scalar.__closure__ or () if callable(cell.cell_contents)
     ]
@@ -187,7 +192,9 @@ def _lgamma(x: float) -> float:
 
 
 def _digamma(x: float) -> float:
-    """The recurrence up to 15, then the asymptotic series (Abramowitz and Stegun 6.3.18); reflection below 0."""
+    """The recurrence up to 15, then the asymptotic series (Abramowitz and Stegun 6.3.18);
+    reflection below 0.
+    """
     if x == 0:
         return math.copysign(math.inf, -x)
     if x == -math.inf or (x < 0 and x == math.floor(x)):

@@ -1,7 +1,7 @@
 """The operators and methods of arrays, for type checkers.
 
-They are installed from above by `funcgrad.numpy.methods`; this file only says what there is, and is never
-imported when a program runs. A test compares it with what is installed.
+They are installed from above by `funcgrad.numpy.methods`; this file only says what there is, and is
+never imported when a program runs. A test compares it with what is installed.
 """
 
 # mypy: disable-error-code="empty-body"

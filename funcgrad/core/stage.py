@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.config import config
-from funcgrad.core.array import ConcreteArray, KeyArray, Tracer
+from funcgrad.core.array import ConcreteArray, Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.check import check_jaxpr
 from funcgrad.core.jaxpr import NO_EFFECTS, Atom, Eqn, Jaxpr, Literal, Var

@@ -233,7 +233,7 @@ OF_VALUES: dict[str, Function] = {
     "item": item,
     "tolist": tolist,
     "tobytes": tobytes,
-    "device": property(device),     # type: ignore[dict-item]
+    "device": property(device),  # type: ignore[dict-item]
     "devices": devices,
     "is_ready": is_ready,
     "to_device": to_device,
@@ -244,4 +244,3 @@ def install() -> None:
     """Gives arrays their operators and methods."""
     general, concrete = operators()
     install_operators(general | METHODS, concrete | OF_VALUES)
-

@@ -69,7 +69,7 @@ def eager(ufunc: Function, general: Function, weak: bool = True, integers: bool 
                 elif other is int or (other is float and dtype is float32):
                     return ConcreteArray(quiet.run(ufunc, a, y), weak and x._weak)
             except (ValueError, OverflowError):
-                pass        # the general way says which shapes or numbers do not fit
+                pass  # the general way says which shapes or numbers do not fit
         return general(x, y)
 
     return method
@@ -164,10 +164,10 @@ def operators() -> tuple[dict[str, Function], dict[str, Function]]:
 def _eager_methods(methods: dict[str, Function]) -> dict[str, Function]:
     concrete = {}
     for name in ("add", "sub", "mul", "truediv"):
-        ufunc = BINARY[name].ufunc          # type: ignore[attr-defined]
+        ufunc = BINARY[name].ufunc  # type: ignore[attr-defined]
         concrete[f"__{name}__"] = eager(ufunc, methods[f"__{name}__"], integers=name != "truediv")
         concrete[f"__r{name}__"] = eager_reflected(ufunc, methods[f"__r{name}__"])
     for name, function in (COMPARISONS | EQUALITY).items():
-        ufunc = function.ufunc              # type: ignore[attr-defined]
+        ufunc = function.ufunc  # type: ignore[attr-defined]
         concrete[f"__{name}__"] = eager(ufunc, methods[f"__{name}__"], weak=False)
     return concrete

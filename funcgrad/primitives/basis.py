@@ -1,7 +1,7 @@
 """The longhand primitives: what derived rules are written in.
 
-Beside those that move and sum (`movement`), what all elementwise operations share, then arithmetic, selection and
-conversion. The factories in `kinds` build everything else on these.
+Beside those that move and sum (`movement`), what all elementwise operations share, then arithmetic,
+selection and conversion. The factories in `kinds` build everything else on these.
 """
 
 from __future__ import annotations
@@ -64,21 +64,32 @@ def common_shape(name: str, avals: Sequence[ShapedArray]) -> tuple[Any, ...]:
                 shape = aval.shape
             elif aval.shape != ():
                 shapes = ", ".join(str(a.shape) for a in avals)
-                raise ValueError(f"{name}: operands must have equal shapes, or rank 0, but got shapes {shapes}.")
+                raise ValueError(
+                    f"{name}: operands must have equal shapes, or rank 0, but got shapes {shapes}."
+                )
     return shape
 
 
-def elementwise_abstract(name: str, accepts: frozenset[Any], result: Any = None) -> Callable[..., ShapedArray]:
-    """The abstract rule of an elementwise operation; `result` is a dtype, or a function of the operands' dtype."""
+def elementwise_abstract(
+    name: str, accepts: frozenset[Any], result: Any = None
+) -> Callable[..., ShapedArray]:
+    """The abstract rule of an elementwise operation; `result` is a dtype, or a function of the
+    operands' dtype.
+    """
 
     def rule(*avals: ShapedArray, **params: Any) -> ShapedArray:
         dtype = avals[0].dtype
         for aval in avals:
             if aval.dtype != dtype:
                 kinds = ", ".join(map(str, avals))
-                raise TypeError(f"{name}: operands must have equal dtypes, but got {kinds}. Convert with astype.")
+                raise TypeError(
+                    f"{name}: operands must have equal dtypes, but got {kinds}. Convert with "
+                    "astype."
+                )
         if dtype not in accepts:
-            raise TypeError(f"{name}: accepts {_dtype_words(accepts)}, but got {', '.join(map(str, avals))}.")
+            raise TypeError(
+                f"{name}: accepts {_dtype_words(accepts)}, but got {', '.join(map(str, avals))}."
+            )
         out = dtype if result is None else result(dtype) if callable(result) else result
         return ShapedArray(common_shape(name, avals), out)
 
@@ -92,7 +103,9 @@ def elementwise_batch(primitive: Primitive) -> Callable[..., Any]:
         ranks = [typeof(a).ndim - (d is not None) for a, d in zip(args, dims)]
         rank = max(ranks)
         to = next((d for d, r in zip(dims, ranks) if d is not None and r == rank), 0)
-        lined = [_lined_up(axis, a, d, r, rank, to, args, dims) for a, d, r in zip(args, dims, ranks)]
+        lined = [
+            _lined_up(axis, a, d, r, rank, to, args, dims) for a, d, r in zip(args, dims, ranks)
+        ]
         return primitive.bind(*lined, **params), to
 
     return rule
@@ -146,10 +159,13 @@ def literal(number: Any, like: ShapedArray) -> Any:
     return ConcreteArray(value, True) if like.weak_type else value
 
 
-# ---- arithmetic ------------------------------------------------------------------------------------
+# ---- arithmetic
+# ------------------------------------------------------------------------------------
 
 
-def _arithmetic(name: str, ufunc: str, scalar: Any, accepts: frozenset[Any] = NUMBERS, **rules: Any) -> Primitive:
+def _arithmetic(
+    name: str, ufunc: str, scalar: Any, accepts: frozenset[Any] = NUMBERS, **rules: Any
+) -> Primitive:
     primitive = Primitive(
         name,
         abstract=elementwise_abstract(name, accepts),
@@ -224,7 +240,9 @@ def _div_value(xp: Any, x: Any, y: Any) -> Any:
     safe = xp.where(y == 0, xp.ones_like(y), y)
     quotient = xp.floor_divide(x, safe)
     remainder = x - quotient * safe
-    quotient = xp.where((remainder != 0) & ((x < 0) != (safe < 0)), quotient + quotient.dtype.type(1), quotient)
+    quotient = xp.where(
+        (remainder != 0) & ((x < 0) != (safe < 0)), quotient + quotient.dtype.type(1), quotient
+    )
     return xp.where(y == 0, ~xp.zeros_like(quotient), quotient)
 
 
@@ -257,14 +275,22 @@ def div(x: Any, y: Any) -> Any:
     return div_p.bind(*operands(x, y))
 
 
-# ---- selection -------------------------------------------------------------------------------------
+# ---- selection
+# -------------------------------------------------------------------------------------
 
 
 def _select_n_abstract(which: ShapedArray, *cases: ShapedArray) -> ShapedArray:
-    if which.dtype not in (dtypes.bool_, dtypes.int32) or (which.dtype == dtypes.bool_ and len(cases) > 2):
-        raise TypeError(f"select_n: `which` must be bool (two cases) or int32, but got {which} for {len(cases)} cases.")
+    if which.dtype not in (dtypes.bool_, dtypes.int32) or (
+        which.dtype == dtypes.bool_ and len(cases) > 2
+    ):
+        raise TypeError(
+            f"select_n: `which` must be bool (two cases) or int32, but got {which} for "
+            f"{len(cases)} cases."
+        )
     if any(case.dtype != cases[0].dtype for case in cases):
-        raise TypeError(f"select_n: the cases must have one dtype, but got {', '.join(map(str, cases))}.")
+        raise TypeError(
+            f"select_n: the cases must have one dtype, but got {', '.join(map(str, cases))}."
+        )
     shape = common_shape("select_n", [which, *cases])
     return ShapedArray(shape, cases[0].dtype)
 
@@ -275,13 +301,17 @@ def _select_n_value(xp: Any, which: Any, *cases: Any) -> Any:
     if len(cases) == 2:
         return xp.where(which if which.dtype == np.bool_ else which > 0, cases[1], cases[0])
     shape = np.broadcast_shapes(which.shape, *(case.shape for case in cases))
-    return xp.choose(which.clip(0, len(cases) - 1), [xp.broadcast_to(case, shape) for case in cases])
+    return xp.choose(
+        which.clip(0, len(cases) - 1), [xp.broadcast_to(case, shape) for case in cases]
+    )
 
 
 def _select_n_transpose(ct: Any, which: Any, *cases: Any) -> list[Any]:
     nothing = zeros(typeof(ct))
     return [None] + [
-        select_n(which, *(ct if j == i else nothing for j in range(len(cases)))) if is_linear(case) else None
+        select_n(which, *(ct if j == i else nothing for j in range(len(cases))))
+        if is_linear(case)
+        else None
         for i, case in enumerate(cases)
     ]
 
@@ -324,7 +354,8 @@ def select_n(which: Any, *cases: Any) -> Any:
     return select_n_p.bind(which, *operands(*cases))
 
 
-# ---- conversion --------------------------------------------------------------------------------------
+# ---- conversion
+# --------------------------------------------------------------------------------------
 
 
 def _to_integer(xp: Any, x: Any, dtype: Any) -> Any:
@@ -333,7 +364,9 @@ def _to_integer(xp: Any, x: Any, dtype: Any) -> Any:
     wide = x.astype(np.float64) if x.dtype.itemsize < 8 else x
     low, high = wide.dtype.type(info.min), wide.dtype.type(info.max)
     inside = xp.where((wide >= low) & (wide < high), wide, wide.dtype.type(0)).astype(dtype)
-    clamped = xp.where(wide < low, dtype.type(info.min), xp.where(wide >= high, dtype.type(info.max), inside))
+    clamped = xp.where(
+        wide < low, dtype.type(info.min), xp.where(wide >= high, dtype.type(info.max), inside)
+    )
     return xp.where(xp.isnan(wide), dtype.type(0), clamped)
 
 
@@ -349,7 +382,9 @@ def _convert_value(xp: Any, x: Any, *, new_dtype: Any, weak_type: bool) -> Any:
 
 def _convert_abstract(x: ShapedArray, *, new_dtype: Any, weak_type: bool) -> ShapedArray:
     if dtypes.is_key(x.dtype) != dtypes.is_key(new_dtype):
-        raise TypeError(f"astype: random keys are not numbers, but got {x} to {new_dtype}. Use random.key_data.")
+        raise TypeError(
+            f"astype: random keys are not numbers, but got {x} to {new_dtype}. Use random.key_data."
+        )
     return ShapedArray(x.shape, new_dtype, weak_type)
 
 
@@ -378,7 +413,9 @@ convert_element_type_p.batch = elementwise_batch(convert_element_type_p)
 
 
 def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False) -> Any:
-    """The operand in another dtype. Floats become integers toward zero, clamped; complex numbers lose their imaginary part."""
+    """The operand in another dtype. Floats become integers toward zero, clamped; complex numbers
+    lose their imaginary part.
+    """
     if isinstance(new_dtype, (type, str)):
         new_dtype = dtypes.as_dtype(new_dtype)
     aval = typeof(operand)
@@ -387,7 +424,8 @@ def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False
     return convert_element_type_p.bind(operand, new_dtype=new_dtype, weak_type=weak_type)
 
 
-# ---- constants ---------------------------------------------------------------------------------------
+# ---- constants
+# ---------------------------------------------------------------------------------------
 
 
 def full(shape: Sequence[Any], fill_value: Any, dtype: DType) -> Any:
@@ -426,5 +464,3 @@ def index_of(value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{what} must be an integer, but got {value!r}.") from None
-
-

@@ -18,12 +18,14 @@ from funcgrad.primitives.kinds import ANY, FLOATS, elementwise
 
 # ---- bitcast -----------------------------------------------------------------------------------
 
+
 def _bitcast_abstract(x, *, new_dtype):
     old, new = x.dtype, new_dtype
     if old != new and not all(dtypes.is_integer(t) or dtypes.is_float(t) for t in (old, new)):
         raise TypeError(
             f"bitcast_convert_type: needs integer or float types, but got {dtypes.short_name(old)} "
-            f"to {dtypes.short_name(new)}. Use x.view(dtype) for bool and complex numbers.")
+            f"to {dtypes.short_name(new)}. Use x.view(dtype) for bool and complex numbers."
+        )
     if old.itemsize == new.itemsize:
         return ShapedArray(x.shape, new)
     if old.itemsize > new.itemsize:
@@ -32,7 +34,8 @@ def _bitcast_abstract(x, *, new_dtype):
         raise ValueError(
             f"bitcast_convert_type: {dtypes.short_name(new)} needs a last dimension of "
             f"{new.itemsize // old.itemsize} elements of {dtypes.short_name(old)}, but got shape "
-            f"{x.shape}. Reshape the operand first.")
+            f"{x.shape}. Reshape the operand first."
+        )
     return ShapedArray(x.shape[:-1], new)
 
 
@@ -46,7 +49,7 @@ def _bitcast_value(xp, x, *, new_dtype):
 
 def _bitcast_batch(axis, args, dims, *, new_dtype):
     (x,), (dim,) = args, dims
-    if typeof(x).dtype.itemsize < new_dtype.itemsize:       # the last dimension is consumed
+    if typeof(x).dtype.itemsize < new_dtype.itemsize:  # the last dimension is consumed
         x, dim = moveaxis(x, dim, 0), 0
     return bitcast_convert_type(x, new_dtype), dim
 
@@ -74,14 +77,15 @@ def bitcast_convert_type(operand, new_dtype):
     A narrower type adds a last dimension (one element becomes several), a wider one consumes it.
     """
     new_dtype = dtypes.as_dtype(new_dtype)
-    _bitcast_abstract(typeof(operand), new_dtype=new_dtype)     # a view would not complain
+    _bitcast_abstract(typeof(operand), new_dtype=new_dtype)  # a view would not complain
     return bitcast_convert_type_p.bind(operand, new_dtype=new_dtype)
 
 
 # ---- no derivative -----------------------------------------------------------------------------
 
 stop_gradient_p = elementwise(
-    "stop_gradient", accepts=ANY, value=lambda xp, x: x, constant=True, scalar=lambda k, x: x)
+    "stop_gradient", accepts=ANY, value=lambda xp, x: x, constant=True, scalar=lambda k, x: x
+)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -102,7 +106,7 @@ def has_tangent(x: Any) -> bool:
 
 # ---- less precision ----------------------------------------------------------------------------
 
-_LAYOUT = {     # dtype -> (exponent bits, mantissa bits)
+_LAYOUT = {  # dtype -> (exponent bits, mantissa bits)
     dtypes.float16: (5, 10),
     dtypes.bfloat16: (8, 7),
     dtypes.float32: (8, 23),
@@ -150,4 +154,5 @@ def reduce_precision(operand, exponent_bits: int, mantissa_bits: int):
     Halves round to even; what is too large becomes infinite, what is too small becomes zero.
     """
     return reduce_precision_p.bind(
-        operand, exponent_bits=int(exponent_bits), mantissa_bits=int(mantissa_bits))
+        operand, exponent_bits=int(exponent_bits), mantissa_bits=int(mantissa_bits)
+    )

@@ -1,4 +1,5 @@
-"""The operations that move and sum: `broadcast_in_dim`, `reshape`, `transpose`, `reduce_sum`, longhand.
+"""The operations that move and sum: `broadcast_in_dim`, `reshape`, `transpose`, `reduce_sum`,
+longhand.
 
 Each is linear, and their transposes are written in each other. `basis` adds arithmetic.
 """
@@ -15,15 +16,21 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import Axis
 
 
-def _broadcast_in_dim_abstract(x: ShapedArray, *, shape: Any, broadcast_dimensions: Any) -> ShapedArray:
+def _broadcast_in_dim_abstract(
+    x: ShapedArray, *, shape: Any, broadcast_dimensions: Any
+) -> ShapedArray:
     if len(broadcast_dimensions) != x.ndim:
         raise ValueError(
-            f"broadcast_in_dim: broadcast_dimensions {broadcast_dimensions} must name one dimension of the result "
+            f"broadcast_in_dim: broadcast_dimensions {broadcast_dimensions} must name one "
+            "dimension of the result "
             f"for each of the operand's, whose shape is {x.shape}."
         )
     for size, d in zip(x.shape, broadcast_dimensions):
         if not 0 <= d < len(shape) or (size != shape[d] and size != 1):
-            raise ValueError(f"broadcast_in_dim: shape {x.shape} does not fit into {shape} at {broadcast_dimensions}.")
+            raise ValueError(
+                f"broadcast_in_dim: shape {x.shape} does not fit into {shape} at "
+                f"{broadcast_dimensions}."
+            )
     return ShapedArray(tuple(shape), x.dtype)
 
 
@@ -43,7 +50,9 @@ def _broadcast_in_dim_value(xp: Any, x: Any, *, shape: Any, broadcast_dimensions
     return out
 
 
-def _broadcast_in_dim_transpose(ct: Any, x: Any, *, shape: Any, broadcast_dimensions: Any) -> list[Any]:
+def _broadcast_in_dim_transpose(
+    ct: Any, x: Any, *, shape: Any, broadcast_dimensions: Any
+) -> list[Any]:
     new = tuple(d for d in range(len(shape)) if d not in broadcast_dimensions)
     stretched = tuple(
         d for size, d in zip(x.aval.shape, broadcast_dimensions) if size == 1 and shape[d] != 1
@@ -51,7 +60,9 @@ def _broadcast_in_dim_transpose(ct: Any, x: Any, *, shape: Any, broadcast_dimens
     return [reshape(reduce_sum(ct, tuple(sorted(new + stretched))), x.aval.shape)]
 
 
-def _broadcast_in_dim_batch(axis: Axis, args: Any, dims: Any, *, shape: Any, broadcast_dimensions: Any) -> Any:
+def _broadcast_in_dim_batch(
+    axis: Axis, args: Any, dims: Any, *, shape: Any, broadcast_dimensions: Any
+) -> Any:
     (x,), (dim,) = args, dims
     moved = (0, *(d + 1 for d in broadcast_dimensions))
     return broadcast_in_dim(moveaxis(x, dim, 0), (axis.size, *shape), moved), 0
@@ -77,8 +88,12 @@ broadcast_in_dim_p = Primitive(
 )
 
 
-def broadcast_in_dim(operand: Any, shape: Sequence[Any], broadcast_dimensions: Sequence[int]) -> Any:
-    """The operand inside a larger shape: its dimension `i` becomes dimension `broadcast_dimensions[i]`."""
+def broadcast_in_dim(
+    operand: Any, shape: Sequence[Any], broadcast_dimensions: Sequence[int]
+) -> Any:
+    """The operand inside a larger shape: its dimension `i` becomes dimension
+    `broadcast_dimensions[i]`.
+    """
     shape, broadcast_dimensions = tuple(shape), tuple(map(int, broadcast_dimensions))
     if typeof(operand).shape == shape and broadcast_dimensions == tuple(range(len(shape))):
         return operand
@@ -88,7 +103,8 @@ def broadcast_in_dim(operand: Any, shape: Sequence[Any], broadcast_dimensions: S
 def _reshape_abstract(x: ShapedArray, *, new_sizes: Any) -> ShapedArray:
     if math.prod(x.shape) != math.prod(new_sizes):
         raise ValueError(
-            f"reshape: the new shape {tuple(new_sizes)} must have as many elements as the old one, {x.shape}."
+            f"reshape: the new shape {tuple(new_sizes)} must have as many elements as the old one, "
+            f"{x.shape}."
         )
     return ShapedArray(tuple(new_sizes), x.dtype)
 
@@ -118,7 +134,8 @@ def reshape(operand: Any, new_sizes: Sequence[Any]) -> Any:
 def _transpose_abstract(x: ShapedArray, *, permutation: Any) -> ShapedArray:
     if sorted(permutation) != list(range(x.ndim)):
         raise ValueError(
-            f"transpose: {permutation} is not a permutation of the {x.ndim} dimensions of an array of shape {x.shape}."
+            f"transpose: {permutation} is not a permutation of the {x.ndim} dimensions of an array "
+            f"of shape {x.shape}."
         )
     return ShapedArray(tuple(x.shape[d] for d in permutation), x.dtype)
 

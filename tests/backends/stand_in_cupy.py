@@ -1,7 +1,8 @@
 """A stand-in for the cupy module: its arrays are NumPy arrays in a box that NumPy cannot open.
 
-Functions take boxes and numbers and give boxes back; handing them a NumPy array is an error, as in CuPy, and so is
-handing a box to NumPy. What primitives compute on it shows that their `value` rules use `xp` and nothing else.
+Functions take boxes and numbers and give boxes back; handing them a NumPy array is an error, as in
+CuPy, and so is handing a box to NumPy. What primitives compute on it shows that their `value` rules
+use `xp` and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 
-class ndarray:  # noqa: N801 - CuPy's name
+class ndarray:
     """An array "on the device"."""
 
     __array_ufunc__ = None
@@ -81,7 +82,8 @@ def _operator(name: str) -> Any:
 
 for _name in (
     "add sub mul truediv floordiv mod pow and or xor lshift rshift lt le gt ge eq ne matmul "
-    "radd rsub rmul rtruediv rfloordiv rmod rpow rand ror rxor neg pos abs invert iadd isub imul iand ior ixor "
+    "radd rsub rmul rtruediv rfloordiv rmod rpow rand ror rxor neg pos abs invert iadd isub imul "
+    "iand ior ixor "
     "itruediv irshift ilshift"
 ).split():
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
@@ -140,8 +142,12 @@ class StandIn(types.ModuleType):
                 sliding_window_view=_Function(np.lib.stride_tricks.sliding_window_view),
             )
         )
-        self.linalg = types.SimpleNamespace(**{n: _Function(getattr(np.linalg, n)) for n in np.linalg.__all__})
-        self.fft = types.SimpleNamespace(**{n: _Function(getattr(np.fft, n)) for n in np.fft.__all__})
+        self.linalg = types.SimpleNamespace(
+            **{n: _Function(getattr(np.linalg, n)) for n in np.linalg.__all__}
+        )
+        self.fft = types.SimpleNamespace(
+            **{n: _Function(getattr(np.fft, n)) for n in np.fft.__all__}
+        )
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(np, name)

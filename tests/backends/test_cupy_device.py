@@ -48,7 +48,15 @@ def test_put_and_get(card: fg.Device) -> None:
 
 def test_operations_stay_where_their_operands_are(card: fg.Device) -> None:
     x = on(card, np.ones((2, 3), np.float32))
-    for y in (x + 1.0, 2.0 * x, jnp.sin(x) @ x.T, jnp.sum(x), x[0], jnp.where(x > 0, x, 0.0), x + np.ones(3, np.float32)):
+    for y in (
+        x + 1.0,
+        2.0 * x,
+        jnp.sin(x) @ x.T,
+        jnp.sum(x),
+        x[0],
+        jnp.where(x > 0, x, 0.0),
+        x + np.ones(3, np.float32),
+    ):
         assert isinstance(y._buffer, ndarray)
 
 
@@ -98,12 +106,24 @@ def _runs(case: Case) -> bool:
     return not any(v.dtype == dtypes.bfloat16 for v in case.operands())
 
 
-HOST_LIBRARY = {"lu", "triangular_solve", "eig", "cholesky", "qr", "eigh", "svd"}  # scipy's LAPACK on the CPU
+HOST_LIBRARY = {
+    "lu",
+    "triangular_solve",
+    "eig",
+    "cholesky",
+    "qr",
+    "eigh",
+    "svd",
+}  # scipy's LAPACK on the CPU
 
 
 @pytest.mark.parametrize(
     "case, params",
-    [pytest.param(c, p, id=label) for label, c, p in CASES if _runs(c) and c.primitive.name not in HOST_LIBRARY],
+    [
+        pytest.param(c, p, id=label)
+        for label, c, p in CASES
+        if _runs(c) and c.primitive.name not in HOST_LIBRARY
+    ],
 )
 def test_value_rules_use_the_namespace(case: Case, params: dict[str, Any], card: fg.Device) -> None:
     values = case.operands()

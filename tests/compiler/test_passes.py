@@ -36,7 +36,8 @@ def equations(jaxpr):
     return [e.primitive.name for e in jaxpr.eqns]
 
 
-# ---- passes one by one ---------------------------------------------------------------------------------
+# ---- passes one by one
+# ---------------------------------------------------------------------------------
 
 
 def test_inline_calls():
@@ -130,7 +131,8 @@ def test_drop_dead():
     assert equations(after) == ["sin"]
 
 
-# ---- the rules of simplify -----------------------------------------------------------------------------
+# ---- the rules of simplify
+# -----------------------------------------------------------------------------
 
 
 def full(value):
@@ -138,54 +140,44 @@ def full(value):
 
 
 BECOMES = {
-    "plus_zero": [(lambda a: a + 0, n, []), (lambda a: a + -0.0, x, []), (lambda a: a + 0.0, x, ["add"])],
-    "plus_negative": [(lambda a: a + -(a * 3), x, ["mul", "sub"]), (lambda a: -a + a * 3, x, ["mul", "sub"])],
-    "plus_itself": [(lambda a: a + a, x, ["mul"])],
-    "minus_zero": [(lambda a: a - 0.0, x, []), (lambda a: a - -0.0, x, ["sub"])],
-    "minus_negative": [(lambda a: a * 3 - -a, x, ["mul", "add"])],
-    "negative_twice": [(lambda a: -(-a), x, [])],
-    "times_one": [(lambda a: a * 1, x, []), (lambda a: full(1.0) * a, x, []), (lambda a: a * (1 + 0j), x, ["convert_element_type", "mul"])],
-    "times_minus_one": [(lambda a: a * -1.0, x, ["neg"])],
-    "times_zero": [(lambda a: a * 0.0, x, ["mul"])],
-    "divided_by_one": [(lambda a: a / 1.0, x, [])],
-    "divided_by_power_of_two": [(lambda a: a / 8, x, ["mul"]), (lambda a: a / 3, x, ["div"]), (lambda a: a / 1e30, x, ["div"])],
-    "small_power": [
-        (lambda a: lax.integer_pow(a, 1), x, []),
-        (lambda a: lax.integer_pow(a, 2), x, ["square"]),
-        (lambda a: lax.integer_pow(a, 3), x, ["square", "mul"]),
-        (lambda a: lax.integer_pow(a, 5), x, ["integer_pow"]),
-    ],
-    "known_choice": [(lambda a: jnp.where(True, a, a * 2), x, [])],
-    "equal_cases": [(lambda a: lax.select_n(jnp.asarray(p), a, a), x, [])],
-    "with_itself": [(lambda a: jnp.maximum(a, a), x, [])],
-    "sign_of_rectified": [(lambda a: (jnp.maximum(a, 0), a > 0)[1], x, ["max", "gt"])],
-    "not_twice": [(lambda a: ~~(a > 1), x, ["gt"])],
-    "only_for_derivatives": [(lambda a: lax.stop_gradient(a), x, [])],
+    "plus_zero": [(lambda a: a + 0, n, []), (lambda a: a + -0.0, x, []), (lambda a: a + 0.0, x,
+    ["add"])], "plus_negative": [(lambda a: a + -(a * 3), x, ["mul", "sub"]), (lambda a: -a + a * 3,
+    x, ["mul", "sub"])], "plus_itself": [(lambda a: a + a, x, ["mul"])], "minus_zero": [(lambda a: a
+    - 0.0, x, []), (lambda a: a - -0.0, x, ["sub"])], "minus_negative": [(lambda a: a * 3 - -a, x,
+    ["mul", "add"])], "negative_twice": [(lambda a: -(-a), x, [])], "times_one": [(lambda a: a * 1,
+    x, []), (lambda a: full(1.0) * a, x, []), (lambda a: a * (1 + 0j), x, ["convert_element_type",
+    "mul"])], "times_minus_one": [(lambda a: a * -1.0, x, ["neg"])], "times_zero": [(lambda a: a *
+    0.0, x, ["mul"])], "divided_by_one": [(lambda a: a / 1.0, x, [])], "divided_by_power_of_two":
+    [(lambda a: a / 8, x, ["mul"]), (lambda a: a / 3, x, ["div"]), (lambda a: a / 1e30, x,
+    ["div"])], "small_power": [         (lambda a: lax.integer_pow(a, 1), x, []), (lambda a:
+    lax.integer_pow(a, 2), x, ["square"]), (lambda a: lax.integer_pow(a, 3), x, ["square", "mul"]),
+    (lambda a: lax.integer_pow(a, 5), x, ["integer_pow"]), ], "known_choice": [(lambda a:
+    jnp.where(True, a, a * 2), x, [])], "equal_cases": [(lambda a: lax.select_n(jnp.asarray(p), a,
+    a), x, [])], "with_itself": [(lambda a: jnp.maximum(a, a), x, [])], "sign_of_rectified":
+    [(lambda a: (jnp.maximum(a, 0), a > 0)[1], x, ["max", "gt"])], "not_twice": [(lambda a: ~~(a >
+    1), x, ["gt"])], "only_for_derivatives": [(lambda a: lax.stop_gradient(a), x, [])],
     "conjugate_twice": [(lambda a: jnp.conj(jnp.conj(a)), x.astype(np.complex64), [])],
-    "convert_twice": [
-        (lambda a: lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.float64)), np.dtype(np.float32)), x, []),
-        (lambda a: lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.float16)), np.dtype(np.float32)), x, ["convert_element_type"] * 2),
-        (lambda a: lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.float32)), np.dtype(np.int8)), n.astype(np.uint8), ["convert_element_type"] * 2),
-        (lambda a: lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.int32)), np.dtype(np.int8)), n.astype(np.uint8), ["convert_element_type"]),
-    ],
-    "reshape_once": [(lambda a: a.reshape(3, 1).reshape(1, 3), x, ["reshape"]), (lambda a: a.reshape(3, 1).reshape(3), x, [])],
+    "convert_twice": [         (lambda a: lax.convert_element_type(lax.convert_element_type(a,
+    np.dtype(np.float64)), np.dtype(np.float32)), x, []), (lambda a:
+    lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.float16)),
+    np.dtype(np.float32)), x, ["convert_element_type"] * 2), (lambda a:
+    lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.float32)), np.dtype(np.int8)),
+    n.astype(np.uint8), ["convert_element_type"] * 2), (lambda a:
+    lax.convert_element_type(lax.convert_element_type(a, np.dtype(np.int32)), np.dtype(np.int8)),
+    n.astype(np.uint8), ["convert_element_type"]), ], "reshape_once": [(lambda a: a.reshape(3,
+    1).reshape(1, 3), x, ["reshape"]), (lambda a: a.reshape(3, 1).reshape(3), x, [])],
     "moves_equal_elements": [(lambda a: a + jnp.full((1, 3), 2.0).reshape(3), x, ["add"])],
     "transpose_once": [(lambda a: a.T.T, m, []), (lambda a: a.T.T.T, m, ["transpose"])],
-    "transpose_moves_ones": [(lambda a: a.T, row, ["reshape"])],
-    "broadcast_once": [(lambda a: jnp.broadcast_to(jnp.broadcast_to(a, (2, 3)), (4, 2, 3)), x, ["broadcast_in_dim"])],
-    "broadcast_of_reshape": [(lambda a: jnp.broadcast_to(a.reshape(1, 3), (2, 3)), x, ["broadcast_in_dim"])],
-    "broadcast_repeats_nothing": [(lambda a: a[None, :, None], x, ["reshape"])],
-    "reduce_over_ones": [
-        (lambda a: jnp.sum(a, 0), row, ["reshape"]),
-        (lambda a: jnp.max(a, (0, 1)), row, ["reshape", "reduce_max"]),
-    ],
-    "slice_everything": [(lambda a: lax.slice_p.bind(a, start_indices=(0,), limit_indices=(3,), strides=None), x, [])],
-    "slice_of_one_part": [
-        (lambda a: jnp.concatenate([a, a * 2])[3:], x, ["mul"]),
-        (lambda a: jnp.concatenate([a, a * 2])[2:4], x, ["mul", "concatenate", "slice"]),
-    ],
-    "reverse_twice": [(lambda a: a[::-1][::-1], x, [])],
-    "copy_nothing": [(lambda a: lax.copy_p.bind(a), x, [])],
+    "transpose_moves_ones": [(lambda a: a.T, row, ["reshape"])], "broadcast_once": [(lambda a:
+    jnp.broadcast_to(jnp.broadcast_to(a, (2, 3)), (4, 2, 3)), x, ["broadcast_in_dim"])],
+    "broadcast_of_reshape": [(lambda a: jnp.broadcast_to(a.reshape(1, 3), (2, 3)), x,
+    ["broadcast_in_dim"])], "broadcast_repeats_nothing": [(lambda a: a[None, :, None], x,
+    ["reshape"])], "reduce_over_ones": [         (lambda a: jnp.sum(a, 0), row, ["reshape"]),
+    (lambda a: jnp.max(a, (0, 1)), row, ["reshape", "reduce_max"]), ], "slice_everything": [(lambda
+    a: lax.slice_p.bind(a, start_indices=(0, ), limit_indices=(3, ), strides=None), x, [])],
+    "slice_of_one_part": [         (lambda a: jnp.concatenate([a, a * 2])[3:], x, ["mul"]), (lambda
+    a: jnp.concatenate([a, a * 2])[2:4], x, ["mul", "concatenate", "slice"]), ], "reverse_twice":
+    [(lambda a: a[::-1][::-1], x, [])], "copy_nothing": [(lambda a: lax.copy_p.bind(a), x, [])],
 }  # fmt: skip
 UNREACHED_BY_USERS = {"remember_rectified", "to_its_own_type", "join_one", "pad_nothing"}
 
@@ -217,7 +209,8 @@ def test_maps_of_repeated_operands_are_computed_once():
     assert [str(e.outs[0].aval) for e in after.eqns] == ["f32[3]", "f32[3]", "f32[2,3]", "f32[2,3]"]
 
 
-# ---- the pipeline --------------------------------------------------------------------------------------
+# ---- the pipeline
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted({step.__name__ for step in pipeline.PIPELINE}))

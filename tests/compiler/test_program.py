@@ -125,7 +125,8 @@ def test_operands_that_repeat_rows_or_columns():
     assert turned._buffer.flags.c_contiguous
 
 
-# ---- ownership -----------------------------------------------------------------------------------------
+# ---- ownership
+# -----------------------------------------------------------------------------------------
 
 
 RETURNED = {
@@ -175,7 +176,8 @@ def test_arguments_are_not_donated_unasked():
     assert step(p)._buffer.ctypes.data != p._buffer.ctypes.data
 
 
-# ---- costs ---------------------------------------------------------------------------------------------
+# ---- costs
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [10, 100])

@@ -26,7 +26,7 @@ def test_reduce_precision_equals_jax(dtype, bits):
     ours, theirs = (np.asarray(f(x, *bits)).astype(np.float64)
                     for f in (reduce_precision, lax.reduce_precision))  # fmt: skip
     tiny = np.finfo(np.float32).tiny
-    subnormal = (np.abs(x.astype(np.float64)) < tiny) & (x != 0)    # jax flushes them
+    subnormal = (np.abs(x.astype(np.float64)) < tiny) & (x != 0)  # jax flushes them
     np.testing.assert_array_equal(ours[~subnormal], theirs[~subnormal])
 
 

@@ -1,4 +1,6 @@
-"""Every primitive through every law: types, derivatives, transposition, batching, staging, compiling, loop forms."""
+"""Every primitive through every law: types, derivatives, transposition, batching, staging,
+compiling, loop forms.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-import funcgrad.lax  # noqa: F401 - loads every primitive
+import funcgrad.lax
+from funcgrad.api.autodiff import cotangents_in
 from funcgrad.config import config
 from funcgrad.core import backend, dtypes, loops
 from funcgrad.core.array import ConcreteArray
@@ -21,7 +24,6 @@ from funcgrad.core.tangent import Zero, is_zero
 from funcgrad.core.trace import EVAL, Axis
 from funcgrad.transforms.autodiff import jvp_flat, linearize_flat
 from funcgrad.transforms.batching import batch_flat
-from funcgrad.api.autodiff import cotangents_in
 from tests.primitives.cases import Case, all_cases
 
 try:
@@ -35,7 +37,11 @@ STEP = 1e-6  # of central differences in float64: error about STEP**2 and 1e-16 
 
 def law(name: str) -> Any:
     """Runs the test for every row that the law applies to."""
-    rows = [pytest.param(case, params, id=label) for label, case, params in CASES if name not in case.skip]
+    rows = [
+        pytest.param(case, params, id=label)
+        for label, case, params in CASES
+        if name not in case.skip
+    ]
     return pytest.mark.parametrize("case, params", rows)
 
 
@@ -63,14 +69,17 @@ def widened(values: Any) -> list[np.ndarray]:
 
 
 _WIDE = {
-    dtypes.bfloat16: np.float64, dtypes.float16: np.float64, dtypes.float32: np.float64, dtypes.complex64: np.complex128,
+    dtypes.bfloat16: np.float64, dtypes.float16: np.float64, dtypes.float32: np.float64,
+    dtypes.complex64: np.complex128,
 }  # fmt: skip
 
 
 def direction(value: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(1000 + seed)
     t = rng.normal(size=value.shape)
-    return np.asarray(t + 1j * rng.normal(size=value.shape) if value.dtype.kind == "c" else t, value.dtype)
+    return np.asarray(
+        t + 1j * rng.normal(size=value.shape) if value.dtype.kind == "c" else t, value.dtype
+    )
 
 
 def same(actual: Any, expected: Any, exact: bool = True) -> None:
@@ -84,15 +93,31 @@ def same(actual: Any, expected: Any, exact: bool = True) -> None:
 
 def close(a: np.ndarray, e: np.ndarray) -> None:
     """Equal up to the order of summation."""
-    a, e = (np.asarray(v, np.float64) if v.dtype in (dtypes.bfloat16, dtypes.float16) else v for v in (a, e))
-    exponent = {4: 1e-5, 8: 1e-5 if e.dtype.kind == "c" else 1e-12, 16: 1e-12}.get(e.dtype.itemsize, 0)
+    a, e = (
+        np.asarray(v, np.float64) if v.dtype in (dtypes.bfloat16, dtypes.float16) else v
+        for v in (a, e)
+    )
+    exponent = {4: 1e-5, 8: 1e-5 if e.dtype.kind == "c" else 1e-12, 16: 1e-12}.get(
+        e.dtype.itemsize, 0
+    )
     np.testing.assert_allclose(a, e, rtol=exponent, atol=exponent * 10)
 
 
 def test_every_primitive_has_a_row() -> None:
-    ours = [p for p in registry if not isinstance(p, Construct) and p.value is not None and is_ours(p)]
+    ours = [
+        p for p in registry if not isinstance(p, Construct) and p.value is not None and is_ours(p)
+    ]
     covered = {case.primitive for _, case, _ in CASES}
-    collectives = {"psum", "pmax", "pmin", "axis_index", "all_gather", "reduce_scatter", "ppermute", "all_to_all"}
+    collectives = {
+        "psum",
+        "pmax",
+        "pmin",
+        "axis_index",
+        "all_gather",
+        "reduce_scatter",
+        "ppermute",
+        "all_to_all",
+    }
     missing = sorted(p.name for p in ours if p not in covered and p.name not in collectives)
     assert not missing, f"primitives without a row in the table: {missing}"
 
@@ -140,12 +165,15 @@ def differentiable(values: Any) -> list[bool]:
 
 def has_derivative(case: Case) -> bool:
     p = case.primitive
-    return not p.constant and any(f is not None for f in (p.partials, p.linear, p.multilinear, p.jvp))
+    return not p.constant and any(
+        f is not None for f in (p.partials, p.linear, p.multilinear, p.jvp)
+    )
 
 
 def tangents_for(values: Any, varied: Any) -> list[Any]:
     return [
-        ConcreteArray(direction(v, i)) if m else Zero(typeof(v).tangent()) for i, (v, m) in enumerate(zip(values, varied))
+        ConcreteArray(direction(v, i)) if m else Zero(typeof(v).tangent())
+        for i, (v, m) in enumerate(zip(values, varied))
     ]
 
 
@@ -159,7 +187,9 @@ def test_jvp_is_the_difference_quotient(case: Case, params: dict[str, Any]) -> N
         tangents = tangents_for(values, varied)
         outs, touts = jvp_flat(function, arrays(values), tangents)
         plus, minus = (
-            function(*arrays(v if is_zero(t) else v + h * t._buffer for v, t in zip(values, tangents)))
+            function(
+                *arrays(v if is_zero(t) else v + h * t._buffer for v, t in zip(values, tangents))
+            )
             for h in (STEP, -STEP)
         )
         for o, t, a, b in zip(outs, touts, buffers(plus), buffers(minus)):
@@ -169,7 +199,9 @@ def test_jvp_is_the_difference_quotient(case: Case, params: dict[str, Any]) -> N
             expected = (a - b) / (2 * STEP)
             actual = np.zeros_like(expected) if is_zero(t) else np.asarray(t._buffer)
             assert actual.shape == np.shape(o._buffer)
-            np.testing.assert_allclose(actual, expected, rtol=case.tolerance, atol=case.tolerance * scale(expected))
+            np.testing.assert_allclose(
+                actual, expected, rtol=case.tolerance, atol=case.tolerance * scale(expected)
+            )
 
 
 def scale(x: np.ndarray) -> float:
@@ -200,7 +232,9 @@ def test_transpose_is_the_adjoint(case: Case, params: dict[str, Any]) -> None:
         _, touts = jvp_flat(function, arrays(values), tangents)
         outs, linear = linearize_flat(function, arrays(values), varied)
         cts = [
-            Zero(typeof(o).tangent()) if not typeof(o).has_tangent else ConcreteArray(direction(np.asarray(o._buffer), 50 + i))
+            Zero(typeof(o).tangent())
+            if not typeof(o).has_tangent
+            else ConcreteArray(direction(np.asarray(o._buffer), 50 + i))
             for i, o in enumerate(outs)
         ]
         back = cotangents_in(linear, cts)
@@ -230,7 +264,9 @@ def test_second_derivatives(case: Case, params: dict[str, Any]) -> None:
     def gradient(*args: Any) -> list[Any]:
         outs, linear = linearize_flat(function, args, varied)
         cts = [
-            Zero(typeof(o).tangent()) if not typeof(o).has_tangent else ConcreteArray(direction(np.zeros(typeof(o).shape, typeof(o).dtype), 60 + i))
+            Zero(typeof(o).tangent())
+            if not typeof(o).has_tangent
+            else ConcreteArray(direction(np.zeros(typeof(o).shape, typeof(o).dtype), 60 + i))
             for i, o in enumerate(outs)
         ]
         return cotangents_in(linear, cts)
@@ -238,12 +274,15 @@ def test_second_derivatives(case: Case, params: dict[str, Any]) -> None:
     tangents = tangents_for(values, varied)
     _, touts = jvp_flat(gradient, arrays(values), tangents)
     plus, minus = (
-        gradient(*arrays(v if is_zero(t) else v + h * t._buffer for v, t in zip(values, tangents))) for h in (STEP, -STEP)
+        gradient(*arrays(v if is_zero(t) else v + h * t._buffer for v, t in zip(values, tangents)))
+        for h in (STEP, -STEP)
     )
     for t, a, b in zip(touts, buffers(plus), buffers(minus)):
         expected = (a - b) / (2 * STEP)
         actual = np.zeros_like(expected) if is_zero(t) else np.asarray(t._buffer)
-        np.testing.assert_allclose(actual, expected, rtol=20 * case.tolerance, atol=20 * case.tolerance * scale(expected))
+        np.testing.assert_allclose(
+            actual, expected, rtol=20 * case.tolerance, atol=20 * case.tolerance * scale(expected)
+        )
 
 
 @law("batch")
@@ -256,16 +295,22 @@ def test_batch_is_a_stacked_loop(case: Case, params: dict[str, Any]) -> None:
             dims = [samples[0][i].ndim if last else 0 if m else None for i, m in enumerate(mapped)]
             dims = [d if m else None for d, m in zip(dims, mapped)]
             stacked = [
-                np.stack([s[i] for s in samples], d) if d is not None else samples[0][i] for i, d in enumerate(dims)
+                np.stack([s[i] for s in samples], d) if d is not None else samples[0][i]
+                for i, d in enumerate(dims)
             ]
             outs, out_dims = batch_flat(function, Axis(3), arrays(stacked), dims)
             rows = [
-                function(*arrays(s[i] if m else samples[0][i] for i, m in enumerate(mapped))) for s in samples
+                function(*arrays(s[i] if m else samples[0][i] for i, m in enumerate(mapped)))
+                for s in samples
             ]
             for k, (o, d) in enumerate(zip(outs, out_dims)):
                 expected = np.stack([np.asarray(row[k]._buffer) for row in rows])
                 actual = np.asarray(o._buffer)
-                actual = np.moveaxis(actual, d, 0) if d is not None else np.broadcast_to(actual, expected.shape)
+                actual = (
+                    np.moveaxis(actual, d, 0)
+                    if d is not None
+                    else np.broadcast_to(actual, expected.shape)
+                )
                 assert actual.shape == expected.shape and actual.dtype == expected.dtype
                 close(actual, expected)
 

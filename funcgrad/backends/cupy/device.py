@@ -1,7 +1,8 @@
-"""Devices that CuPy drives: where their arrays live, and the namespace whose functions compute on them.
+"""Devices that CuPy drives: where their arrays live, and the namespace whose functions compute on
+them.
 
-Primitives run by the same `value` rules as on the CPU, with CuPy's functions in place of NumPy's. CuPy is imported
-when the first device is asked for.
+Primitives run by the same `value` rules as on the CPU, with CuPy's functions in place of NumPy's.
+CuPy is imported when the first device is asked for.
 """
 
 from __future__ import annotations

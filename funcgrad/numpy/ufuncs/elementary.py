@@ -89,7 +89,7 @@ def log10(x, /):
 
 def _logarithm(x, scale):
     natural = P.log(x)
-    factor = dtypes.real_part(x.dtype).type(scale)      # strong, and so is the result, as in JAX
+    factor = dtypes.real_part(x.dtype).type(scale)  # strong, and so is the result, as in JAX
     if not dtypes.is_complex(x.dtype):
         return mul(natural, factor)
     return P.complex(mul(P.real(natural), factor), mul(P.imag(natural), factor))

@@ -17,7 +17,9 @@ def _one_minus_square(x):
 
 
 sin_p = elementwise(
-    "sin", accepts=INEXACT, ufunc="sin",
+    "sin",
+    accepts=INEXACT,
+    ufunc="sin",
     partials=[lambda y, x: cos(x)],
     scalar=lambda k, x: k.sin(x),
 )
@@ -29,7 +31,9 @@ def sin(x):
 
 
 cos_p = elementwise(
-    "cos", accepts=INEXACT, ufunc="cos",
+    "cos",
+    accepts=INEXACT,
+    ufunc="cos",
     partials=[lambda y, x: neg(sin(x))],
     scalar=lambda k, x: k.cos(x),
 )
@@ -41,7 +45,9 @@ def cos(x):
 
 
 tan_p = elementwise(
-    "tan", accepts=INEXACT, ufunc="tan",
+    "tan",
+    accepts=INEXACT,
+    ufunc="tan",
     partials=[lambda y, x: add(square(y), 1)],
     scalar=lambda k, x: k.tan(x),
 )
@@ -53,7 +59,9 @@ def tan(x):
 
 
 asin_p = elementwise(
-    "asin", accepts=INEXACT, ufunc="arcsin",
+    "asin",
+    accepts=INEXACT,
+    ufunc="arcsin",
     partials=[lambda y, x: rsqrt(_one_minus_square(x))],
     scalar=lambda k, x: k.asin(x),
 )
@@ -65,7 +73,9 @@ def asin(x):
 
 
 acos_p = elementwise(
-    "acos", accepts=INEXACT, ufunc="arccos",
+    "acos",
+    accepts=INEXACT,
+    ufunc="arccos",
     partials=[lambda y, x: neg(rsqrt(_one_minus_square(x)))],
     scalar=lambda k, x: k.acos(x),
 )
@@ -77,7 +87,9 @@ def acos(x):
 
 
 atan_p = elementwise(
-    "atan", accepts=INEXACT, ufunc="arctan",
+    "atan",
+    accepts=INEXACT,
+    ufunc="arctan",
     partials=[lambda y, x: div(1, add(square(x), 1))],
     scalar=lambda k, x: k.atan(x),
 )
@@ -99,7 +111,9 @@ def _atan2_slope(numerator, y, x):
 
 
 atan2_p = elementwise(
-    "atan2", accepts=INEXACT, value=_atan2_value,
+    "atan2",
+    accepts=INEXACT,
+    value=_atan2_value,
     partials=[
         lambda out, y, x: _atan2_slope(x, y, x),
         lambda out, y, x: _atan2_slope(neg(y), y, x),
@@ -114,7 +128,9 @@ def atan2(y, x):
 
 
 sinh_p = elementwise(
-    "sinh", accepts=INEXACT, ufunc="sinh",
+    "sinh",
+    accepts=INEXACT,
+    ufunc="sinh",
     partials=[lambda y, x: cosh(x)],
     scalar=lambda k, x: k.sinh(x),
 )
@@ -126,7 +142,9 @@ def sinh(x):
 
 
 cosh_p = elementwise(
-    "cosh", accepts=INEXACT, ufunc="cosh",
+    "cosh",
+    accepts=INEXACT,
+    ufunc="cosh",
     partials=[lambda y, x: sinh(x)],
     scalar=lambda k, x: k.cosh(x),
 )
@@ -138,7 +156,9 @@ def cosh(x):
 
 
 tanh_p = elementwise(
-    "tanh", accepts=INEXACT, ufunc="tanh",
+    "tanh",
+    accepts=INEXACT,
+    ufunc="tanh",
     partials=[lambda y, x: sub(1, square(y))],
     scalar=lambda k, x: k.tanh(x),
 )
@@ -150,7 +170,9 @@ def tanh(x):
 
 
 asinh_p = elementwise(
-    "asinh", accepts=INEXACT, ufunc="arcsinh",
+    "asinh",
+    accepts=INEXACT,
+    ufunc="arcsinh",
     partials=[lambda y, x: rsqrt(add(square(x), 1))],
     scalar=lambda k, x: k.asinh(x),
 )
@@ -162,13 +184,15 @@ def asinh(x):
 
 
 def _acosh_slope(y, x):
-    if is_complex(x):       # the root of the product is on the wrong branch in half of the plane
+    if is_complex(x):  # the root of the product is on the wrong branch in half of the plane
         return mul(rsqrt(sub(x, 1)), rsqrt(add(x, 1)))
     return rsqrt(mul(sub(x, 1), add(x, 1)))
 
 
 acosh_p = elementwise(
-    "acosh", accepts=INEXACT, ufunc="arccosh",
+    "acosh",
+    accepts=INEXACT,
+    ufunc="arccosh",
     partials=[_acosh_slope],
     scalar=lambda k, x: k.acosh(x),
 )
@@ -180,7 +204,9 @@ def acosh(x):
 
 
 atanh_p = elementwise(
-    "atanh", accepts=INEXACT, ufunc="arctanh",
+    "atanh",
+    accepts=INEXACT,
+    ufunc="arctanh",
     partials=[lambda y, x: div(1, _one_minus_square(x))],
     scalar=lambda k, x: k.atanh(x),
 )

@@ -104,6 +104,7 @@ def lgamma_any(xp, x):
 
 def _series(xp, a, x):
     """The sum of x**n / ((a + 1) ... (a + n)) over n = 0, 1, 2, ...."""
+
     def step(xp, n, total, term, a, x):
         term = term * (x / (a + n))
         total = total + term
@@ -114,6 +115,7 @@ def _series(xp, a, x):
 
 def _series_and_slope(xp, a, x):
     """That sum, and its derivative in a."""
+
     def step(xp, n, total, slope, term, harmonic, a, x):
         term = term * (x / (a + n))
         harmonic = harmonic + 1 / (a + n)
@@ -131,6 +133,7 @@ def _fraction(xp, a, x):
 
     Numerators p and denominators q of successive approximants.
     """
+
     def step(xp, n, value, p, q, p_before, q_before, a, x):
         partial, denominator = n * (n - a), x + (2 * n + 1) - a
         new_p, new_q = p * denominator - p_before * partial, q * denominator - q_before * partial
@@ -147,6 +150,7 @@ def _fraction(xp, a, x):
 
 def _fraction_and_slope(xp, a, x):
     """That fraction, and its derivative in a: p and q each with its derivative."""
+
     def step(xp, n, value, slope, p, q, p_before, q_before, dp, dq, dp_before, dq_before, a, x):
         partial, denominator = n * (n - a), x + (2 * n + 1) - a
         new_p, new_q = p * denominator - p_before * partial, q * denominator - q_before * partial
