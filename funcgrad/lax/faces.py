@@ -10,10 +10,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from funcgrad.core.array import Array
 from funcgrad.core.inputs import as_input
 from funcgrad.errors import trimmed
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+STRICT = frozenset(
+    "add sub mul div rem max min atan2 nextafter eq ne lt le gt ge bitwise_and bitwise_or "
+    "bitwise_xor shift_left shift_right_logical shift_right_arithmetic complex".split()
+)
 
 
 def public(function: F) -> F:
@@ -24,12 +30,30 @@ def public(function: F) -> F:
         try:
             entered = [_entered(function.__name__, a) for a in args]
             named = {name: _entered(function.__name__, a) for name, a in kwargs.items()}
+            if function.__name__ in STRICT:
+                _check_alike(function.__name__, entered)
             return function(*entered, **named)
         except Exception as error:
             __tracebackhide__ = True
             raise trimmed(error)
 
     return wrapper  # type: ignore[return-value]
+
+
+def _check_alike(name: str, operands: list[Any]) -> None:
+    """Eager operations do not look at types, for speed; what users call by hand does."""
+    avals = [x.aval for x in operands if isinstance(x, Array)]
+    if len({aval.dtype for aval in avals}) > 1:
+        raise TypeError(
+            f"{name}: operands must have one dtype, but got {', '.join(map(str, avals))}. "
+            "Convert with astype, or use the function of funcgrad.numpy, which promotes."
+        )
+    if len({aval.shape for aval in avals if aval.shape}) > 1:
+        raise ValueError(
+            f"{name}: operands must have equal shapes, or rank 0, but got "
+            f"{', '.join(map(str, avals))}. "
+            "Reshape one, or use the function of funcgrad.numpy, which broadcasts."
+        )
 
 
 def _entered(name: str, x: Any) -> Any:
