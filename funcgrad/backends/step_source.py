@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from funcgrad.backends.python_source import Writer
 
 SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
-FILLED = (
-    1 << 16
-)  # elements; up to here a repeated array is written out: NumPy's views of that kind are slow to make
+# Elements; up to here a repeated array is written out: NumPy's views of that kind are slow to make.
+FILLED = 1 << 16
 
 REDUCTIONS = {
     "add": "add.reduce",

@@ -28,6 +28,7 @@ PIPELINE: tuple[Pass, ...] = (
     drop_dead,
     fold_constants,
     simplify,
+    fold_constants,
     share_common,
     drop_dead,
 )
