@@ -319,7 +319,7 @@ def eigvalsh(a: Any, UPLO: str | None = "L", *, symmetrize_input: bool = True) -
 def eig(a: Any) -> EigResult:
     """Eigenvalues and right eigenvectors (columns) of square matrices, always complex.
 
-    Only the values are differentiable, through `eigvals`.
+    The phase of a vector is free, so only what does not depend on it has a meaningful derivative.
     """
     x = _matrices("eig", a, square=True)
     return EigResult(*primitives.eig(x, compute_left_eigenvectors=False))

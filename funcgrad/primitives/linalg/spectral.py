@@ -17,6 +17,7 @@ from funcgrad.primitives.basis import (
     div,
     full,
     mul,
+    reduce_sum,
     sub,
 )
 from funcgrad.primitives.linalg import values
@@ -236,16 +237,25 @@ def _left_vectors(xp, v):
 
 
 def _eig_jvp(primals, tangents, *, compute_left_eigenvectors, compute_right_eigenvectors):
-    """dw = diag(V^-1 dA V)."""
+    """dw = diag(V^-1 dA V); dV = V (F * V^-1 dA V), less its part along each vector itself.
+
+    The phase of a vector is free, so its tangent is taken orthogonal to it: what does not depend
+    on phases has the right derivative.
+    """
     (x,), (x_dot,) = primals, tangents
-    if compute_left_eigenvectors or compute_right_eigenvectors:
+    if compute_left_eigenvectors:
         raise ValueError(
-            "eig: only eigenvalues are differentiable, since eigenvectors have a free phase. "
-            "Use eigvals, or eigh for Hermitian matrices."
+            "eig: left eigenvectors are not differentiable. Use the right eigenvectors of the "
+            "adjoint, or eigh for Hermitian matrices."
         )
     w, v = eig_p.bind(x, compute_left_eigenvectors=False, compute_right_eigenvectors=True)
     inner = linear_solve(v, matmul(convert_element_type(x_dot, typeof(v).dtype), v))
-    return [w], [diagonal_of(inner)]
+    w_dot = diagonal_of(inner)
+    if not compute_right_eigenvectors:
+        return [w], [w_dot]
+    v_dot = matmul(v, mul(reciprocal_differences(w), inner))
+    along = reduce_sum(mul(conjugated(v), v_dot), (typeof(v).ndim - 2,))
+    return [w, v], [w_dot, sub(v_dot, columns_scaled(v, along))]
 
 
 eig_p = Primitive(
@@ -265,7 +275,9 @@ def eig(
     """Eigenvalues of square matrices, with left and right eigenvectors as asked for (CPU only).
 
     Returns [w], [w, left], [w, right] or [w, left, right], complex even for real matrices:
-    x right = right diag(w) and left^H x = diag(w) left^H, columns of length one.
+    x right = right diag(w) and left^H x = diag(w) left^H, columns of length one. Values and right
+    vectors are differentiable; as the phase of a vector is free, only what does not depend on it
+    has a meaningful derivative.
     """
     return eig_p.bind(
         x,
