@@ -41,7 +41,7 @@ from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
 from funcgrad.control.custom import custom_jvp
 from funcgrad.control.custom_vjp import custom_vjp
-from funcgrad.core import pretty as _pretty  # gives programs their printed form
+from funcgrad.core import pretty as _pretty  # noqa: F401 - gives programs their printed form
 from funcgrad.core.array import Array
 from funcgrad.core.backend import Device
 from funcgrad.core.dtypes import float0
@@ -53,10 +53,11 @@ _install_excepthook()
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint",
-    "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp", "default_backend", "default_device",
-    "device_count", "device_get", "device_put", "devices", "disable_jit", "dtypes", "enable_x64", "errors",
-    "eval_shape", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax",
-    "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "nn",
-    "numpy", "ops", "process_count", "process_index", "random", "remat", "scipy", "tree",
-    "tree_util", "typeof", "typing", "value_and_grad", "vjp", "vmap",
+    "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp", "default_backend",
+    "default_device", "device_count", "device_get", "device_put", "devices", "disable_jit",
+    "dtypes", "enable_x64", "errors", "eval_shape", "flatten_util", "float0", "grad", "hessian",
+    "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize",
+    "local_device_count", "local_devices", "make_jaxpr", "nn", "numpy", "ops", "process_count",
+    "process_index", "random", "remat", "scipy", "tree", "tree_util", "typeof", "typing",
+    "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

@@ -1,7 +1,9 @@
-"""Error classes, each with a failing program and its repair, and the trimming of tracebacks to the user's frames.
+"""Error classes, each with a failing program and its repair, and the trimming of tracebacks to the
+user's frames.
 
-A message has four parts: the public name, what it needs, what it got, what to do. Frames of this package are cut out
-of tracebacks, so that the last line shown is the user's; `FUNCGRAD_TRACEBACK=full` shows everything.
+A message has four parts: the public name, what it needs, what it got, what to do. Frames of this
+package are cut out of tracebacks, so that the last line shown is the user's;
+`FUNCGRAD_TRACEBACK=full` shows everything.
 """
 
 from __future__ import annotations
@@ -80,16 +82,27 @@ class MissingRuleError(NotImplementedError):
 
 
 class JaxprTypeError(TypeError):
-    """A program breaks the rules of the intermediate representation: a mistake of whoever built it."""
+    """A program breaks the rules of the intermediate representation: a mistake of whoever built
+    it.
+    """
 
 
-# ---- tracebacks -------------------------------------------------------------------------------------
+class NarrowingWarning(UserWarning):
+    """NumPy data of 64 bits is computed in 32, the default width.
+
+    Ask for 64 bits (`numpy.asarray(x, dtype=numpy.float64)`), set `enable_x64`, or convert the data
+    yourself.
+    """
+
+
+# ---- tracebacks
+# -------------------------------------------------------------------------------------
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _OURS = (_PACKAGE + os.sep, _PACKAGE + "_nn" + os.sep, "<funcgrad")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def is_ours(filename: str) -> bool:
     """Is this the name of one of our files, or of code that we generated?"""
     return filename.startswith(_OURS)
@@ -128,7 +141,9 @@ def user_facing(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, tb: types.TracebackType | None) -> None:
+def _excepthook(
+    kind: type[BaseException], error: BaseException, tb: types.TracebackType | None
+) -> None:
     """Prints an uncaught exception without our frames; Python's own hook does the printing."""
     if config.current().traceback != "full" and any(map(is_ours, _filenames(tb))):
         tb = _users_frames(tb) or tb

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,8 +17,8 @@ class SupportsDType(Protocol):
 
 
 #: What functions accept as an array.
-ArrayLike = Union[Array, np.ndarray, np.bool_, np.number, bool, int, float, complex]
+ArrayLike = Array | np.ndarray | np.bool_ | np.number | bool | int | float | complex
 #: What functions accept as a dtype.
-DTypeLike = Union[str, type[Any], np.dtype, SupportsDType]
+DTypeLike = str | type[Any] | np.dtype | SupportsDType
 
 __all__ = ["ArrayLike", "DTypeLike", "SupportsDType"]

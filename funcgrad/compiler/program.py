@@ -147,7 +147,8 @@ def build(jaxpr: Jaxpr, donated: tuple[bool, ...], fuses: Callable[[Eqn, Any], b
     program = Program(jaxpr, donated, steps, count_uses(jaxpr))
     program.expanded = expanded(program)
     views = [step.eqn for step in steps if step.kind == "view"]
-    program.expanded_from = {o: e.args[0] for e in views for o in e.outs if o in program.expanded}
+    sources = [(e.args[0], o) for e in views for o in e.outs if o in program.expanded]
+    program.expanded_from = {o: x for x, o in sources if type(x) is not Literal}
     return program
 
 

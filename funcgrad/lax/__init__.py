@@ -1,8 +1,8 @@
-"""Primitives and control flow under JAX's names. Operands must agree in dtype and shape; nothing is promoted."""
+"""Primitives and control flow under JAX's names.
 
-# ruff: noqa: A001, A004 - JAX's names shadow Python's on purpose
+Operands of one call must agree in dtype and shape; nothing is promoted.
+"""
 
-from funcgrad.lax.faces import public as _public
 from funcgrad.control.collectives import (
     all_gather,
     all_to_all,
@@ -41,6 +41,7 @@ from funcgrad.lax.compositions import (
     select as _select,
     with_sharding_constraint as _with_sharding_constraint,
 )
+from funcgrad.lax.faces import public as _public
 from funcgrad.primitives.activation import (
     relu_p,
 )

@@ -53,7 +53,7 @@ def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = No
     return reshape(operand, (*shape[:start], math.prod(shape[start:stop]), *shape[stop:]))
 
 
-def approx_max_k(operand: Any, k: int, reduction_dimension: int = -1, **settings: Any) -> list[Any]:
+def approx_max_k(operand: Any, k: int, reduction_dimension: int = -1, **settings: Any) -> Any:
     """The `k` largest elements and their indices. Exact here; the settings of the approximation
     (`recall_target`, `reduction_input_size_override`, `aggregate_to_topk`) have no effect.
     """

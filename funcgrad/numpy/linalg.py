@@ -205,7 +205,7 @@ def lstsq(
         s, rank, x = empty, as_array("lstsq", np.int32(0)), zeros((n, b.shape[1]), a.dtype)
     else:
         s, rank, x = _least_squares(a, b, _eps(a) * max(m, n) if rcond is None else rcond)
-    if numpy_resid and (m <= n or int(rank) < n):  # type: ignore[call-overload]
+    if numpy_resid and (m <= n or int(rank) < n):
         residuals = zeros((0,), dtypes.real_part(a.dtype))
     else:
         residuals = reductions.sum(squared_size(b - matmul(a, x)), axis=0)

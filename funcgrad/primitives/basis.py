@@ -49,9 +49,11 @@ ORDERED = REALS | {dtypes.bool_}
 
 
 def _dtype_words(accepts: frozenset[Any]) -> str:
-    names = {ANY: "any", NUMBERS: "numbers", INTEGERS: "integers", INTEGERS_BOOL: "integers or bools",
-             FLOATS: "floats", COMPLEX: "complex numbers", INEXACT: "floats or complex numbers",
-             REALS: "real numbers", ORDERED: "real numbers or bools"}  # fmt: skip
+    names = {
+        ANY: "any", NUMBERS: "numbers", INTEGERS: "integers", INTEGERS_BOOL: "integers or bools",
+        FLOATS: "floats", COMPLEX: "complex numbers", INEXACT: "floats or complex numbers",
+        REALS: "real numbers", ORDERED: "real numbers or bools",
+    }  # fmt: skip
     return names.get(accepts, ", ".join(sorted(map(short_name, accepts))))
 
 
