@@ -90,10 +90,11 @@ def fuses(e: Eqn, form: Any) -> bool:
 
 
 def own(x: Any, *others: Any) -> Any:
-    """The array itself if nobody else has it, else a copy."""
-    if type(x) is np.ndarray and (x.base is not None or any(x is other for other in others)):
-        return x.copy()
-    return x
+    """The array itself if nobody else has it and it is in C order, else a copy."""
+    if type(x) is not np.ndarray:
+        return x
+    alone = x.base is None and not any(x is other for other in others)
+    return x if alone and x.flags.c_contiguous else x.copy()
 
 
 # ---- steps that are not NumPy's

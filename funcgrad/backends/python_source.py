@@ -19,6 +19,7 @@ from funcgrad.compiler.buffers import Plan
 from funcgrad.compiler.program import Program, Step
 from funcgrad.compiler.rules import literal_value
 from funcgrad.core.jaxpr import Atom, Literal, Var
+from funcgrad.core.loops import Contract
 from funcgrad.core.pretty import _letters
 
 SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
@@ -122,9 +123,33 @@ def write(
     writer.lines.append("def program(buffers):")
     jaxpr = program.jaxpr
     for v, c in zip(jaxpr.constvars, jaxpr.consts):
-        writer.names[v] = writer.bind("c", c._buffer)
+        writer.names[v] = writer.bind("c", in_order(c._buffer))
     if jaxpr.args:
         writer.line(f"{', '.join(map(writer.name, jaxpr.args))}, = buffers")
+    for v in merged_inputs(program):
+        name = writer.name(v)
+        writer.line(f"{name} = {writer.numpy('ascontiguousarray')}({name})")
     hosted = step_source.write_steps(writer, calls, kernel_source.write_kernel)
     writer.line(f"return [{', '.join(step_source.outputs(writer))}]")
     return "\n".join(writer.lines) + "\n", writer.globals, hosted
+
+
+def in_order(buffer: Any) -> Any:
+    """A constant in C order."""
+    return np.ascontiguousarray(buffer) if buffer.ndim > 1 else buffer
+
+
+def merged_inputs(program: Program) -> list[Var]:
+    """Arguments that must be in C order: kernels over blocks merge dimensions, which moves nothing then.
+
+    Only what goes into products may lie otherwise. In programs without such kernels order does not matter.
+    """
+    if not any(step.kind == "kernel" and len(step.eqns) > 1 for step in program.steps):
+        return []
+    read = {
+        v
+        for step in program.steps
+        if not isinstance(step.forms[0], Contract)
+        for v in step.reads()
+    }
+    return [v for v in program.jaxpr.args if v in read and v.aval.ndim > 1]

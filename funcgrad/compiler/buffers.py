@@ -9,13 +9,13 @@ memory that the program allocated itself, or was given, is ever written to.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from funcgrad.compiler.program import Program, Step
 from funcgrad.compiler.views import FRESH, Aliases
 from funcgrad.core import loops
-from funcgrad.core.jaxpr import Var
+from funcgrad.core.jaxpr import Eqn, Var
 
 
 class Plan:
@@ -52,15 +52,22 @@ class Plan:
             fresh = step.kind in ("kernel", "call") or isinstance(form, FRESH)
             self.aliases.add(e, form, fresh)
             if fresh:
-                self._add_fresh(e.outs)
+                self._add_fresh(e.outs, in_order=step.kind == "kernel" or self._in_order(e, form))
             elif isinstance(form, loops.Reshape) and e.args[0] in self.compact:
                 self.compact.update(e.outs)
                 if e.args[0] in self.owned and e.outs[0].aval.shape:
                     self.owned.update(e.outs)
 
-    def _add_fresh(self, outs: Any) -> None:
-        self.compact.update(outs)
+    def _in_order(self, e: Eqn, form: Any) -> bool:
+        """Is the result of a library call in C order? NumPy's reductions keep their operand's."""
+        return isinstance(form, loops.Contract) or all(
+            a in self.compact for a in e.args if type(a) is Var
+        )
+
+    def _add_fresh(self, outs: Sequence[Var], in_order: bool) -> None:
         self.owned.update(v for v in outs if v.aval.shape)
+        if in_order:
+            self.compact.update(outs)
 
     # ---- how long memory lives
 
@@ -93,6 +100,10 @@ class Plan:
                     self._held.setdefault(self.aliases.find(v), []).append(v)
         return self._held.get(root, [])
 
+    def may_hold(self, v: Var) -> bool:
+        """Can a result be written where `v` lies?"""
+        return v in self.owned and v in self.compact
+
     def dies_at(self, v: Var, step: int) -> bool:
         """Does nobody read the memory of `v` after this step?"""
         return self.last.get(self.aliases.find(v)) == step
@@ -116,7 +127,7 @@ def plan_buffers(program: Program) -> Plan:
         for v in _dead_variables(plan, step, i):
             if v in taken or v in program.expanded_from:
                 continue
-            if v in plan.owned and plan.sharers[plan.aliases.find(v)] == 1:
+            if plan.may_hold(v) and plan.sharers[plan.aliases.find(v)] == 1:
                 pool.put(v, step)
             elif v not in arguments:
                 step.frees.append(v)
@@ -128,7 +139,7 @@ def _dying_operand(plan: Plan, step: Step, out: Var, i: int, taken: set[Var]) ->
     """An operand whose memory the result may take."""
     for v in step.reads():
         root = plan.aliases.find(v)
-        if v in taken or v not in plan.owned or v in plan.program.expanded:
+        if v in taken or not plan.may_hold(v) or v in plan.program.expanded:
             continue
         fits = v.aval.shape == out.aval.shape and v.aval.dtype == out.aval.dtype
         alone = all(plan.aliases.find(w) is not root for w in step.reads() if w is not v)

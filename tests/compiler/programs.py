@@ -42,19 +42,19 @@ MOVES: list[Callable[[Any], Any]] = [
 def arrays() -> st.SearchStrategy[np.ndarray]:
     """Arguments: ordinary numbers, with a few special ones among them."""
 
-    def make(shape: tuple[int, ...], seed: int, integers: bool) -> np.ndarray:
+    def make(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
         rng = np.random.default_rng(seed)
         x = rng.standard_normal(shape).astype(np.float32)
         special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 3e38], np.float32)
         x = np.where(rng.random(shape) < 0.1, rng.choice(special, shape), x).astype(np.float32)
-        return rng.integers(-5, 5, shape).astype(np.int32) if integers else x
+        if kind == "integers":
+            return rng.integers(-5, 5, shape).astype(np.int32)
+        if kind == "strided":
+            return np.repeat(x, 2, -1)[..., ::2] if shape else x
+        return np.asfortranarray(x) if kind == "columns first" else x
 
-    return st.builds(
-        make,
-        st.sampled_from(SHAPES),
-        st.integers(0, 1000),
-        st.sampled_from([False, False, False, True]),
-    )
+    kinds = st.sampled_from(["plain", "plain", "integers", "columns first", "strided"])
+    return st.builds(make, st.sampled_from(SHAPES), st.integers(0, 1000), kinds)
 
 
 class RandomProgram:
