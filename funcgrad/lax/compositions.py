@@ -12,7 +12,8 @@ from funcgrad.core.avals import typeof
 from funcgrad.primitives.basis import broadcast_in_dim, neg, reshape, select_n
 from funcgrad.primitives.sort import top_k
 
-DotDimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
+_Pair = tuple[Sequence[int], Sequence[int]]
+DotDimensionNumbers = tuple[_Pair, _Pair]
 
 
 def select(pred: Any, on_true: Any, on_false: Any) -> Any:
@@ -71,7 +72,9 @@ def approx_min_k(operand: Any, k: int, reduction_dimension: int = -1, **settings
 def _check_last(operand: Any, dimension: int, name: str) -> None:
     rank = typeof(operand).ndim
     if dimension not in (-1, rank - 1):
-        raise ValueError(f"{name}: reduction_dimension must be the last one, but got {dimension}. Use moveaxis.")
+        raise ValueError(
+            f"{name}: reduction_dimension must be the last one, but got {dimension}. Use moveaxis."
+        )
 
 
 def with_sharding_constraint(x: Any, shardings: Any) -> Any:
