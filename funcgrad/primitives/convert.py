@@ -11,6 +11,7 @@ import numpy as np
 
 from funcgrad import tree
 from funcgrad.core import dtypes, loops
+from funcgrad.core.array import Array
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
 from funcgrad.primitives.basis import elementwise_abstract, elementwise_batch, moveaxis
@@ -71,7 +72,7 @@ bitcast_convert_type_p = Primitive(
 )
 
 
-def bitcast_convert_type(operand, new_dtype):
+def bitcast_convert_type(operand: Any, new_dtype: Any) -> Array:
     """The same bits read as another integer or float type.
 
     A narrower type adds a last dimension (one element becomes several), a wider one consumes it.
@@ -148,7 +149,7 @@ reduce_precision_p = Primitive(
 reduce_precision_p.batch = elementwise_batch(reduce_precision_p)
 
 
-def reduce_precision(operand, exponent_bits: int, mantissa_bits: int):
+def reduce_precision(operand: Any, exponent_bits: int, mantissa_bits: int) -> Array:
     """Floats rounded as if they were stored with fewer bits.
 
     Halves round to even; what is too large becomes infinite, what is too small becomes zero.

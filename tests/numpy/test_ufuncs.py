@@ -289,6 +289,13 @@ def test_logaddexp_has_finite_gradients_everywhere_d39(function):
         assert sum(gradients) == pytest.approx(1.0, rel=1e-6)
 
 
+def test_hypot_is_smooth_where_its_operands_are_equal():
+    assert [float(g) for g in grad(fnp.hypot, (0, 1))(0.0, 0.0)] == [0.0, 0.0]
+    second = grad(lambda x, y: grad(fnp.hypot)(x, y), (0, 1))
+    expected = 1 / (2 * math.sqrt(2) * 3)
+    assert [float(g) for g in second(3.0, 3.0)] == pytest.approx([expected, -expected], rel=1e-5)
+
+
 def test_no_floating_point_warning_reaches_the_user_d39():
     with np.errstate(all="raise"):
         x = fnp.array([-1000.0, 0.0, 1000.0])

@@ -25,27 +25,27 @@ from funcgrad.primitives.basis import add as _add, div, mul, neg, sub
 
 
 @shortcut.binary(np.add)
-def add(x, y, /):
+def add(x: Any, y: Any, /) -> Array:
     """Sum x + y; for bools, whether either is true."""
     x, y = promote_args("add", x, y)
     return logic.bitwise_or(x, y) if x.dtype == dtypes.bool_ else _add(x, y)
 
 
 @shortcut.binary(np.subtract)
-def subtract(x, y, /):
+def subtract(x: Any, y: Any, /) -> Array:
     """Difference x - y; bools are an error."""
     return sub(*promote_args("subtract", x, y))
 
 
 @shortcut.binary(np.multiply)
-def multiply(x, y, /):
+def multiply(x: Any, y: Any, /) -> Array:
     """Product x * y; for bools, whether both are true."""
     x, y = promote_args("multiply", x, y)
     return logic.bitwise_and(x, y) if x.dtype == dtypes.bool_ else mul(x, y)
 
 
 @shortcut.binary(np.divide)
-def true_divide(x1, x2, /):
+def true_divide(x1: Any, x2: Any, /) -> Array:
     """Quotient x1 / x2, always a float or complex number."""
     return div(*promote_args_inexact("divide", x1, x2))
 
@@ -54,12 +54,12 @@ divide = true_divide
 
 
 @shortcut.unary(np.negative)
-def negative(x, /):
+def negative(x: Any, /) -> Array:
     """-x; bools are an error."""
     return neg(*promote_args("negative", x))
 
 
-def positive(x, /):
+def positive(x: Any, /) -> Array:
     """x itself, as an array."""
     return as_array("positive", x)
 
@@ -67,7 +67,7 @@ def positive(x, /):
 # ---- division with remainder -------------------------------------------------------------------
 
 
-def floor_divide(x1, x2, /):
+def floor_divide(x1: Any, x2: Any, /) -> Array:
     """Quotient rounded toward minus infinity, in the promoted dtype of the operands."""
     x1, x2 = promote_args_numeric("floor_divide", x1, x2)
     if dtypes.is_complex(x1.dtype):
@@ -82,7 +82,7 @@ def floor_divide(x1, x2, /):
     return choose(below, sub(quotient, 1), quotient)
 
 
-def remainder(x1, x2, /):
+def remainder(x1: Any, x2: Any, /) -> Array:
     """x1 - floor(x1 / x2) * x2, with the sign of x2; 0 for an integer divisor 0."""
     x1, x2 = promote_args_numeric("remainder", x1, x2)
     if dtypes.is_integer(x2.dtype):
@@ -100,7 +100,7 @@ def _against(rest, divisor):
     return logic.bitwise_and(opposite, logic.ne(rest, 0))
 
 
-def fmod(x1, x2, /):
+def fmod(x1: Any, x2: Any, /) -> Array:
     """Remainder of x1 / x2 with the sign of x1; 0 for an integer divisor 0."""
     x1, x2 = promote_args_numeric("fmod", x1, x2)
     if dtypes.is_integer(x2.dtype):
@@ -108,7 +108,7 @@ def fmod(x1, x2, /):
     return P.rem(x1, x2)
 
 
-def divmod(x1, x2, /):
+def divmod(x1: Any, x2: Any, /) -> tuple[Array, Array]:
     """The pair (floor_divide(x1, x2), remainder(x1, x2))."""
     x1, x2 = promote_args_numeric("divmod", x1, x2)
     if dtypes.is_integer(x1.dtype):
@@ -129,7 +129,8 @@ def _float_divmod(x1, x2):
 # ---- powers ------------------------------------------------------------------------------------
 
 
-def power(x1, x2, /):
+@composite
+def power(x1: Any, x2: Any, /) -> Array:
     """x1 to the power x2.
 
     A concrete integer exponent is multiplied out, also negative ones for floats. Of two integer
@@ -172,18 +173,18 @@ def _integer_power(base, exponent):
     return result
 
 
-def float_power(x, y, /):
+def float_power(x: Any, y: Any, /) -> Array:
     """x to the power y, computed in floats even for integers."""
     return P.pow(*promote_args_inexact("float_power", x, y))
 
 
 @shortcut.unary(np.square)
-def square(x, /):
+def square(x: Any, /) -> Array:
     """x * x."""
     return P.square(*promote_dtypes_numeric("square", x))
 
 
-def reciprocal(x, /):
+def reciprocal(x: Any, /) -> Array:
     """1 / x, as a float or complex number."""
     (x,) = promote_args_inexact("reciprocal", x)
     return P.integer_pow(x, -1)
@@ -193,7 +194,7 @@ def reciprocal(x, /):
 
 
 @shortcut.unary(np.absolute)
-def absolute(x, /):
+def absolute(x: Any, /) -> Array:
     """Absolute value; of complex numbers the real magnitude."""
     x = as_array("absolute", x)
     return x if x.dtype.kind in "bu" else P.abs(x)
@@ -202,7 +203,7 @@ def absolute(x, /):
 abs = absolute
 
 
-def fabs(x, /):
+def fabs(x: Any, /) -> Array:
     """Absolute value as a float; complex numbers are an error."""
     (x,) = promote_args_inexact("fabs", x)
     if dtypes.is_complex(x.dtype):
@@ -211,7 +212,7 @@ def fabs(x, /):
 
 
 @shortcut.unary(np.sign)
-def sign(x, /):
+def sign(x: Any, /) -> Array:
     """-1, 0 or 1 by the sign of x; x / |x| for complex x."""
     return P.sign(*promote_args("sign", x))
 
@@ -220,24 +221,24 @@ def sign(x, /):
 
 
 @shortcut.binary(np.maximum)
-def maximum(x, y, /):
+def maximum(x: Any, y: Any, /) -> Array:
     """Larger of x and y; NaN if either is."""
     return P.max(*promote_args("maximum", x, y))
 
 
 @shortcut.binary(np.minimum)
-def minimum(x, y, /):
+def minimum(x: Any, y: Any, /) -> Array:
     """Smaller of x and y; NaN if either is."""
     return P.min(*promote_args("minimum", x, y))
 
 
-def fmax(x1, x2):
+def fmax(x1: Any, x2: Any) -> Array:
     """Larger of x1 and x2; where one is NaN, the other."""
     x1, x2 = promote_args("fmax", x1, x2)
     return choose(logic.bitwise_or(logic.gt(x1, x2), logic.ne(x2, x2)), x1, x2)
 
 
-def fmin(x1, x2):
+def fmin(x1: Any, x2: Any) -> Array:
     """Smaller of x1 and x2; where one is NaN, the other."""
     x1, x2 = promote_args("fmin", x1, x2)
     return choose(logic.bitwise_or(logic.lt(x1, x2), logic.ne(x2, x2)), x1, x2)
@@ -246,7 +247,16 @@ def fmin(x1, x2):
 _MISSING = object()
 
 
-def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=None):
+def clip(
+    arr: Any = _MISSING,
+    /,
+    min: Any = None,
+    max: Any = None,
+    *,
+    a: Any = _MISSING,
+    a_min: Any = None,
+    a_max: Any = None,
+) -> Array:
     """arr limited to [min, max]; either bound may be None. `a`, `a_min` and `a_max` are the older
     names.
 
@@ -273,11 +283,11 @@ def clip(arr=_MISSING, /, min=None, max=None, *, a=_MISSING, a_min=None, a_max=N
 
 def _limited(function, primitive, bound, x):
     if type(bound) in (int, float) and dtypes.is_float(x.dtype):
-        return function(bound, x)       # which has a shortcut; nothing can go wrong with a number
-    return primitive(*promote_args("clip", bound, x))
+        return function(x, bound)       # which has a shortcut; nothing can go wrong with a number
+    return primitive(*promote_args("clip", x, bound))
 
 
-def heaviside(x1, x2, /):
+def heaviside(x1: Any, x2: Any, /) -> Array:
     """Step function: 0 for negative x1, 1 for positive x1, x2 at 0; NaN stays NaN."""
     x1, x2 = promote_args_inexact("heaviside", x1, x2)
     if dtypes.is_complex(x1.dtype):

@@ -21,7 +21,7 @@ from funcgrad.primitives.reduce import reduce_and
 
 
 @shortcut.test(np.equal)
-def equal(x, y, /):
+def equal(x: Any, y: Any, /) -> Array:
     """True where x equals y; NaN equals nothing. Random keys are equal if all their bits are."""
     if _are_keys(x, y):
         return _same_bits(x, y)
@@ -29,7 +29,7 @@ def equal(x, y, /):
 
 
 @shortcut.test(np.not_equal)
-def not_equal(x, y, /):
+def not_equal(x: Any, y: Any, /) -> Array:
     """True where x differs from y; NaN differs from everything."""
     if _are_keys(x, y):
         return logic.bitwise_not(_same_bits(x, y))
@@ -46,25 +46,25 @@ def _same_bits(x, y):
 
 
 @shortcut.test(np.less)
-def less(x, y, /):
+def less(x: Any, y: Any, /) -> Array:
     """True where x is less than y; complex numbers compare by real, then imaginary part."""
     return _ordered(logic.lt, *promote_args("less", x, y))
 
 
 @shortcut.test(np.less_equal)
-def less_equal(x, y, /):
+def less_equal(x: Any, y: Any, /) -> Array:
     """True where x is at most y; complex numbers compare by real, then imaginary part."""
     return _ordered(logic.le, *promote_args("less_equal", x, y))
 
 
 @shortcut.test(np.greater)
-def greater(x, y, /):
+def greater(x: Any, y: Any, /) -> Array:
     """True where x is greater than y; complex numbers compare by real, then imaginary part."""
     return _ordered(logic.gt, *promote_args("greater", x, y))
 
 
 @shortcut.test(np.greater_equal)
-def greater_equal(x, y, /):
+def greater_equal(x: Any, y: Any, /) -> Array:
     """True where x is at least y; complex numbers compare by real, then imaginary part."""
     return _ordered(logic.ge, *promote_args("greater_equal", x, y))
 
@@ -76,7 +76,7 @@ def _ordered(compare, x, y):
     return choose(tie, compare(P.imag(x), P.imag(y)), compare(P.real(x), P.real(y)))
 
 
-def isclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
+def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Array:
     """True where |a - b| <= atol + rtol * |b|; equal infinities are close, NaN only with
     `equal_nan`.
     """
@@ -89,12 +89,14 @@ def isclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
     return logic.bitwise_or(close, logic.bitwise_and(isnan(a), isnan(b))) if equal_nan else close
 
 
-def allclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
+def allclose(
+    a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False
+) -> Array:
     """Whether all elements are close, see `isclose`."""
     return _all(isclose(a, b, rtol, atol, equal_nan))
 
 
-def array_equal(a1, a2, equal_nan=False):
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Array:
     """Whether two arrays have the same shape and elements; NaN equals NaN only with `equal_nan`."""
     a1, a2 = _listed("array_equal", a1), _listed("array_equal", a2)
     if a1.shape != a2.shape:
@@ -105,7 +107,7 @@ def array_equal(a1, a2, equal_nan=False):
     return _all(same)
 
 
-def array_equiv(a1, a2):
+def array_equiv(a1: Any, a2: Any) -> Array:
     """Whether two arrays are equal after broadcasting; False if their shapes do not broadcast."""
     a1, a2 = _listed("array_equiv", a1), _listed("array_equiv", a2)
     try:
@@ -125,22 +127,22 @@ def _all(x: Array) -> Array:
 # ---- logic -------------------------------------------------------------------------------------
 
 
-def logical_and(x, y, /):
+def logical_and(x: Any, y: Any, /) -> Array:
     """True where both are nonzero."""
     return logic.bitwise_and(*map(_nonzero, promote_args("logical_and", x, y)))
 
 
-def logical_or(x, y, /):
+def logical_or(x: Any, y: Any, /) -> Array:
     """True where either is nonzero."""
     return logic.bitwise_or(*map(_nonzero, promote_args("logical_or", x, y)))
 
 
-def logical_xor(x, y, /):
+def logical_xor(x: Any, y: Any, /) -> Array:
     """True where exactly one is nonzero."""
     return logic.bitwise_xor(*map(_nonzero, promote_args("logical_xor", x, y)))
 
 
-def logical_not(x, /):
+def logical_not(x: Any, /) -> Array:
     """True where x is zero."""
     return logic.bitwise_not(_nonzero(as_array("logical_not", x)))
 
@@ -152,19 +154,19 @@ def _nonzero(x: Array) -> Array:
 # ---- complex numbers ---------------------------------------------------------------------------
 
 
-def real(val, /):
+def real(val: Any, /) -> Array:
     """Real part; real arrays are themselves."""
     val = as_array("real", val)
     return P.real(val) if dtypes.is_complex(val.dtype) else val
 
 
-def imag(val, /):
+def imag(val: Any, /) -> Array:
     """Imaginary part; zeros for real arrays."""
     val = as_array("imag", val)
     return P.imag(val) if dtypes.is_complex(val.dtype) else P.like(val, 0)
 
 
-def conjugate(x, /):
+def conjugate(x: Any, /) -> Array:
     """Complex conjugate; real arrays are themselves."""
     x = as_array("conjugate", x)
     return P.conj(x) if dtypes.is_complex(x.dtype) else x
@@ -173,7 +175,7 @@ def conjugate(x, /):
 conj = conjugate
 
 
-def angle(z, deg=False):
+def angle(z: Any, deg: bool = False) -> Array:
     """Angle of complex numbers with the positive real axis, in radians, or in degrees with
     `deg`.
     """
@@ -184,22 +186,22 @@ def angle(z, deg=False):
     return degrees(result) if deg else result
 
 
-def isreal(x):
+def isreal(x: Any) -> Array:
     """True where the imaginary part is zero."""
     return logic.eq(imag(x), 0)
 
 
-def iscomplex(x):
+def iscomplex(x: Any) -> Array:
     """True where the imaginary part is not zero."""
     return logic.ne(imag(x), 0)
 
 
-def iscomplexobj(x) -> bool:
+def iscomplexobj(x: Any) -> bool:
     """Whether x has a complex dtype, whatever its values."""
     dtype = getattr(x, "dtype", None)
     return isinstance(x, complex) if dtype is None else getattr(dtype, "kind", "") == "c"
 
 
-def isrealobj(x) -> bool:
+def isrealobj(x: Any) -> bool:
     """Whether x does not have a complex dtype."""
     return not iscomplexobj(x)

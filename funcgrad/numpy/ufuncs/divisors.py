@@ -4,8 +4,11 @@ once.
 
 from __future__ import annotations
 
+from typing import Any
+
 from funcgrad.control.loop import while_loop
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.core.dtypes import short_name
 from funcgrad.numpy.promote import (
     broadcast_shapes,
@@ -20,7 +23,7 @@ from funcgrad.primitives.basis import mul
 from funcgrad.primitives.reduce import reduce_or
 
 
-def gcd(x1, x2):
+def gcd(x1: Any, x2: Any) -> Array:
     """Greatest common divisor of integers, never negative; gcd(0, 0) is 0."""
     x1, x2 = _integers("gcd", x1, x2)
     shape = broadcast_shapes("gcd", x1.shape, x2.shape)
@@ -39,7 +42,7 @@ def _euclid(state):
     return choose(going, b, a), choose(going, P.rem(a, b), b)
 
 
-def lcm(x1, x2):
+def lcm(x1: Any, x2: Any) -> Array:
     """Least common multiple of integers, never negative; 0 if either is 0."""
     x1, x2 = _integers("lcm", x1, x2)
     x1, x2 = absolute(x1), absolute(x2)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core import dtypes
-from funcgrad.core.array import ConcreteArray
+from funcgrad.core.array import Array, ConcreteArray
 from funcgrad.core.dtypes import short_name
 from funcgrad.numpy.promote import (
     as_array,
@@ -55,20 +55,20 @@ def _everywhere(x: Any, flag: bool) -> Any:
 
 
 @shortcut.unary(np.floor)
-def floor(x, /):
+def floor(x: Any, /) -> Array:
     """Largest integer not above x, as a float; integers stay as they are."""
     x = as_array("floor", x)
     return x if is_whole(x) else P.floor(_real("floor", x))
 
 
 @shortcut.unary(np.ceil)
-def ceil(x, /):
+def ceil(x: Any, /) -> Array:
     """Smallest integer not below x, as a float; integers stay as they are."""
     x = as_array("ceil", x)
     return x if is_whole(x) else P.ceil(_real("ceil", x))
 
 
-def trunc(x):
+def trunc(x: Any) -> Array:
     """x without its fraction, toward zero; integers stay as they are."""
     x = as_array("trunc", x)
     if is_whole(x):
@@ -79,7 +79,7 @@ def trunc(x):
 fix = trunc
 
 
-def rint(x, /):
+def rint(x: Any, /) -> Array:
     """Nearest integer as a float, halves to even."""
     x = as_array("rint", x)
     if is_whole(x):
@@ -87,7 +87,7 @@ def rint(x, /):
     return _each_part(x, lambda part: P.round(part, TO_EVEN))
 
 
-def round(a, decimals=0, out=None):
+def round(a: Any, decimals: Any = 0, out: Any = None) -> Array:
     """a rounded to `decimals` digits after the point, halves to even; integers stay as they are.
 
     Negative `decimals` round to tens, hundreds, ... (floats only). `out` must be None: arrays are
@@ -147,13 +147,13 @@ def _real(name, x):
 # ---- NaN and infinity --------------------------------------------------------------------------
 
 
-def isnan(x, /):
+def isnan(x: Any, /) -> Array:
     """True where x is NaN."""
     x = as_array("isnan", x)
     return logic.ne(x, x)
 
 
-def isfinite(x, /):
+def isfinite(x: Any, /) -> Array:
     """True where x is neither infinite nor NaN; complex numbers need both parts finite."""
     x = as_array("isfinite", x)
     if is_whole(x):
@@ -163,7 +163,7 @@ def isfinite(x, /):
     return P.is_finite(x)
 
 
-def isinf(x, /):
+def isinf(x: Any, /) -> Array:
     """True where x, or a part of it, is infinite."""
     x = as_array("isinf", x)
     if is_whole(x):
@@ -173,12 +173,12 @@ def isinf(x, /):
     return logic.eq(P.abs(x), math.inf)
 
 
-def isposinf(x, /, out=None):
+def isposinf(x: Any, /, out: Any = None) -> Array:
     """True where x is plus infinity. `out` must be None: arrays are immutable."""
     return _is_infinity("isposinf", x, math.inf, out)
 
 
-def isneginf(x, /, out=None):
+def isneginf(x: Any, /, out: Any = None) -> Array:
     """True where x is minus infinity. `out` must be None: arrays are immutable."""
     return _is_infinity("isneginf", x, -math.inf, out)
 
@@ -190,7 +190,9 @@ def _is_infinity(name, x, infinity, out):
     return _everywhere(x, False) if is_whole(x) else logic.eq(x, infinity)
 
 
-def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
+def nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Array:
     """x with NaN replaced by `nan`, infinities by `posinf` and `neginf` (default: the largest
     finite numbers).
 
@@ -217,7 +219,7 @@ def _bits(x):
     return bitcast_convert_type(x, np.dtype(f"i{x.dtype.itemsize}"))
 
 
-def signbit(x, /):
+def signbit(x: Any, /) -> Array:
     """True where the sign bit is set: for negative numbers and for -0.0."""
     x = _real("signbit", as_array("signbit", x))
     if x.dtype == dtypes.bool_:
@@ -225,26 +227,26 @@ def signbit(x, /):
     return logic.lt(x if is_whole(x) else _bits(x), 0)
 
 
-def copysign(x1, x2, /):
+def copysign(x1: Any, x2: Any, /) -> Array:
     """The magnitude of x1 with the sign of x2."""
     x1, x2 = promote_args_inexact("copysign", x1, x2)
     magnitude = P.abs(_real("copysign", x1))
     return choose(signbit(x2), neg(magnitude), magnitude)
 
 
-def nextafter(x, y, /):
+def nextafter(x: Any, y: Any, /) -> Array:
     """The float next to x in the direction of y."""
     return P.nextafter(*promote_args_inexact("nextafter", x, y))
 
 
-def spacing(x, /):
+def spacing(x: Any, /) -> Array:
     """The distance from x to the next float away from zero, with the sign of x."""
     (x,) = promote_args_inexact("spacing", x)
     away = copysign(P.like(_real("spacing", x), math.inf), x)
     return sub(P.nextafter(x, away), x)
 
 
-def modf(x, /, out=None):
+def modf(x: Any, /, out: Any = None) -> tuple[Array, Array]:
     """The pair (fraction, whole part), both with the sign of x. `out` must be None: arrays are
     immutable.
     """
@@ -267,7 +269,7 @@ def _power_of_two(exponent, dtype):
     return bitcast_convert_type(logic.shift_left(add(exponent, bias), mantissa), dtype)
 
 
-def frexp(x, /):
+def frexp(x: Any, /) -> tuple[Array, Array]:
     """The pair (mantissa, exponent) with x = mantissa * 2**exponent and 0.5 <= |mantissa| < 1;
     (x, 0) at 0, inf, NaN.
     """
@@ -285,7 +287,7 @@ def frexp(x, /):
     return fraction, convert_element_type(power, dtypes.int32)
 
 
-def ldexp(x1, x2, /):
+def ldexp(x1: Any, x2: Any, /) -> Array:
     """x1 * 2**x2 for integer x2."""
     x1, x2 = as_array("ldexp", x1), as_array("ldexp", x2)
     if dtypes.is_complex(x1.dtype) or dtypes.is_inexact(x2.dtype):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.numpy.promote import (
     broadcast_shapes,
     broadcast_to_shape,
@@ -18,22 +21,22 @@ from funcgrad.primitives.shape import index_in_dim
 # ---- bits --------------------------------------------------------------------------------------
 
 
-def bitwise_and(x, y, /):
+def bitwise_and(x: Any, y: Any, /) -> Array:
     """Bits set in both operands, integers or bools."""
     return logic.bitwise_and(*promote_args("bitwise_and", x, y))
 
 
-def bitwise_or(x, y, /):
+def bitwise_or(x: Any, y: Any, /) -> Array:
     """Bits set in either operand, integers or bools."""
     return logic.bitwise_or(*promote_args("bitwise_or", x, y))
 
 
-def bitwise_xor(x, y, /):
+def bitwise_xor(x: Any, y: Any, /) -> Array:
     """Bits set in exactly one operand, integers or bools."""
     return logic.bitwise_xor(*promote_args("bitwise_xor", x, y))
 
 
-def invert(x, /):
+def invert(x: Any, /) -> Array:
     """Every bit inverted; for bools, the opposite."""
     return logic.bitwise_not(*promote_args("invert", x))
 
@@ -41,12 +44,12 @@ def invert(x, /):
 bitwise_not = bitwise_invert = invert
 
 
-def left_shift(x, y, /):
+def left_shift(x: Any, y: Any, /) -> Array:
     """x moved left by y bits; 0 if y is negative or at least the width."""
     return logic.shift_left(*promote_args_numeric("left_shift", x, y))
 
 
-def right_shift(x1, x2, /):
+def right_shift(x1: Any, x2: Any, /) -> Array:
     """x1 moved right by x2 bits; signed types fill with the sign."""
     x1, x2 = promote_args_numeric("right_shift", x1, x2)
     shift = logic.shift_right_logical if x1.dtype.kind == "u" else logic.shift_right_arithmetic
@@ -56,7 +59,7 @@ def right_shift(x1, x2, /):
 bitwise_left_shift, bitwise_right_shift = left_shift, right_shift
 
 
-def bitwise_count(x, /):
+def bitwise_count(x: Any, /) -> Array:
     """Number of bits set in the absolute value of x, as uint8."""
     (x,) = promote_args_numeric("bitwise_count", x)
     return convert_element_type(logic.population_count(absolute(x)), dtypes.uint8)
@@ -65,7 +68,7 @@ def bitwise_count(x, /):
 # ---- polynomials -------------------------------------------------------------------------------
 
 
-def polyval(p, x, *, unroll=16):
+def polyval(p: Any, x: Any, *, unroll: int = 16) -> Array:
     """p[0] * x**(n-1) + ... + p[n-1], by Horner's rule; further dimensions of p broadcast against
     x.
 

@@ -1,6 +1,7 @@
-"""The short way for eager arrays: float32 or float64 in, no tracer about, NumPy's ufunc at once.
+"""The short ways for arrays outside of jit: NumPy's ufunc at once where no tracer is about, and
+under reverse mode the operation's compiled Unit (transforms/units.py).
 
-Everything else takes the general way: promotion, broadcasting, `bind`. Both ways give the same
+Everything else takes the general way: promotion, broadcasting, `bind`. All ways give the same
 numbers, for a shortcut is only declared where the general way ends in that same ufunc.
 """
 
@@ -15,6 +16,7 @@ from funcgrad.core.array import ConcreteArray
 from funcgrad.core.backend import quiet
 from funcgrad.core.dtypes import float32, float64
 from funcgrad.core.trace import EVAL, current_trace
+from funcgrad.transforms.autodiff import AutodiffTrace
 
 Function = Callable[..., Any]
 
@@ -29,7 +31,7 @@ def unary(ufunc: Function) -> Callable[[Function], Function]:
                 buffer = x._buffer
                 if buffer.dtype is float32 or buffer.dtype is float64:
                     return ConcreteArray(quiet.run(ufunc, buffer), x._weak)
-            return general(x)
+            return differentiated(general, x)
 
         return function
 
@@ -65,12 +67,38 @@ def binary(ufunc: Function, weak: bool = True) -> Callable[[Function], Function]
                     b = y._buffer
                     if b.dtype is float32 or b.dtype is float64:
                         return ConcreteArray(quiet.run(ufunc, x, b), weak and y._weak)
-            return general(x, y)
+                return general(x, y)
+            return differentiated(general, x, y)
 
         function.ufunc = ufunc  # type: ignore[attr-defined]
         return function
 
     return decorate
+
+
+def differentiated(general: Function, *args: Any, **settings: Any) -> Any:
+    """`general(*args, **settings)`, through its Unit where there is one."""
+    trace = current_trace()
+    if type(trace) is AutodiffTrace:
+        out = trace.composite(general, args, tuple(settings.items()))
+        if out is not None:
+            return out
+    return general(*args, **settings)
+
+
+def composite(general: Function) -> Function:
+    """Gives a function of arrays the way through its Unit; for functions without a ufunc."""
+
+    @functools.wraps(general)
+    def function(*args: Any, **settings: Any) -> Any:
+        if type(current_trace()) is AutodiffTrace:
+            try:
+                return differentiated(general, *args, **settings)
+            except TypeError:  # settings that cannot be hashed
+                return general(*args, **settings)
+        return general(*args, **settings)
+
+    return function
 
 
 def broadcasts(a: Any, b: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.core.avals import typeof
 from funcgrad.primitives.basis import convert_element_type, div, mul, operands, select_n, sub
 from funcgrad.primitives.elementwise.complexes import conj, is_complex, real
@@ -49,7 +50,7 @@ rem_p = elementwise(
 )
 
 
-def rem(x, y):
+def rem(x: Any, y: Any) -> Array:
     """Remainder of x / y with the sign of x; for integers, x where y is 0."""
     return rem_p.bind(*operands(x, y))
 
@@ -72,7 +73,7 @@ max_p = elementwise(
 )
 
 
-def max(x, y):
+def max(x: Any, y: Any) -> Array:
     """Larger of two values, NaN if either is; complex numbers compare by real, then imaginary
     part.
     """
@@ -88,7 +89,7 @@ min_p = elementwise(
 )
 
 
-def min(x, y):
+def min(x: Any, y: Any) -> Array:
     """Smaller of two values, NaN if either is; complex numbers compare by real, then imaginary
     part.
     """
@@ -108,7 +109,7 @@ clamp_p = elementwise(
 )
 
 
-def clamp(min, x, max):
+def clamp(min: Any, x: Any, max: Any) -> Array:
     """x limited to [min, max], bounds being of rank 0 or of the shape of x; max where min > max."""
     return clamp_p.bind(*operands(min, x, max))
 
@@ -135,7 +136,7 @@ abs_p = elementwise(
 )
 
 
-def abs(x):
+def abs(x: Any) -> Array:
     """Absolute value; the real magnitude of complex numbers. The derivative at 0 is 0."""
     return abs_p.bind(x)
 
@@ -145,6 +146,6 @@ sign_p = elementwise(
 )
 
 
-def sign(x):
+def sign(x: Any) -> Array:
     """-1, 0 or 1 by the sign of x; x / |x| for complex x."""
     return sign_p.bind(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.core.avals import typeof
 from funcgrad.core.tangent import is_linear
 from funcgrad.primitives.basis import full, neg, operands
@@ -40,7 +41,7 @@ real_p = elementwise(
 )
 
 
-def real(x):
+def real(x: Any) -> Array:
     """Real part of each complex element."""
     return real_p.bind(x)
 
@@ -56,7 +57,7 @@ imag_p = elementwise(
 )
 
 
-def imag(x):
+def imag(x: Any) -> Array:
     """Imaginary part of each complex element."""
     return imag_p.bind(x)
 
@@ -83,7 +84,7 @@ complex_p = elementwise(
 )
 
 
-def complex(re, im):
+def complex(re: Any, im: Any) -> Array:
     """Complex number from its real and imaginary part, both float32 or both float64."""
     return complex_p.bind(*operands(re, im))
 
@@ -109,6 +110,6 @@ conj_p = elementwise(
 )
 
 
-def conj(x):
+def conj(x: Any) -> Array:
     """Complex conjugate of each element; a real operand becomes complex with imaginary part 0."""
     return conj_p.bind(x, input_dtype=typeof(x).dtype)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.primitives.basis import add, div, mul, sub
 from funcgrad.primitives.elementwise.narrow import in_float32
 from funcgrad.primitives.kinds import INEXACT, elementwise
@@ -18,7 +20,7 @@ exp_p = elementwise(
 )
 
 
-def exp(x):
+def exp(x: Any) -> Array:
     """e to the power of each element."""
     return exp_p.bind(x)
 
@@ -32,7 +34,7 @@ exp2_p = elementwise(
 )
 
 
-def exp2(x):
+def exp2(x: Any) -> Array:
     """2 to the power of each element."""
     return exp2_p.bind(x)
 
@@ -46,7 +48,7 @@ expm1_p = elementwise(
 )
 
 
-def expm1(x):
+def expm1(x: Any) -> Array:
     """exp(x) - 1, accurate near 0."""
     return expm1_p.bind(x)
 
@@ -60,7 +62,7 @@ log_p = elementwise(
 )
 
 
-def log(x):
+def log(x: Any) -> Array:
     """Natural logarithm of each element; NaN for negative reals, -inf at 0."""
     return log_p.bind(x)
 
@@ -74,7 +76,7 @@ log1p_p = elementwise(
 )
 
 
-def log1p(x):
+def log1p(x: Any) -> Array:
     """log(1 + x), accurate near 0."""
     return log1p_p.bind(x)
 
@@ -99,6 +101,6 @@ logistic_p = elementwise(
 )
 
 
-def logistic(x):
+def logistic(x: Any) -> Array:
     """1 / (1 + exp(-x)), without overflow: 0 at -inf, 1/2 at 0, 1 at inf."""
     return logistic_p.bind(x)

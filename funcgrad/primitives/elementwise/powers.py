@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 from funcgrad.core import dtypes
-from funcgrad.core.array import ConcreteArray
+from funcgrad.core.array import Array, ConcreteArray
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.primitives.basis import (
     broadcast_in_dim,
@@ -47,7 +47,7 @@ square_p = elementwise(
 )
 
 
-def square(x):
+def square(x: Any) -> Array:
     """x * x."""
     return square_p.bind(x)
 
@@ -98,7 +98,7 @@ integer_pow_p = elementwise(
 )
 
 
-def integer_pow(x, y: int):
+def integer_pow(x: Any, y: int) -> Array:
     """x to a static integer power, by repeated multiplication; a negative y takes the
     reciprocal.
     """
@@ -149,7 +149,7 @@ pow_p = elementwise(
 pow_p.abstract = _pow_abstract  # the one elementwise operation whose operands may differ in dtype
 
 
-def pow(x, y):
+def pow(x: Any, y: Any) -> Array:
     """x to the power y, for float or complex x; y has the dtype of x or an integer one."""
     return pow_p.bind(*operands(x, y))
 
@@ -165,7 +165,7 @@ sqrt_p = elementwise(
 )
 
 
-def sqrt(x):
+def sqrt(x: Any) -> Array:
     """Square root of each element; NaN for negative reals."""
     return sqrt_p.bind(x)
 
@@ -184,7 +184,7 @@ rsqrt_p = elementwise(
 )
 
 
-def rsqrt(x):
+def rsqrt(x: Any) -> Array:
     """1 / sqrt(x)."""
     return rsqrt_p.bind(x)
 
@@ -198,6 +198,6 @@ cbrt_p = elementwise(
 )
 
 
-def cbrt(x):
+def cbrt(x: Any) -> Array:
     """Real cube root of each element, negative for negative x."""
     return cbrt_p.bind(x)

@@ -6,8 +6,10 @@ All of these are constant almost everywhere, so their derivative is zero.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.primitives.basis import operands
 from funcgrad.primitives.kinds import FLOATS, elementwise
 
@@ -24,7 +26,7 @@ floor_p = elementwise(
 )
 
 
-def floor(x):
+def floor(x: Any) -> Array:
     """Largest integer that is not greater than x, as a float."""
     return floor_p.bind(x)
 
@@ -34,7 +36,7 @@ ceil_p = elementwise(
 )
 
 
-def ceil(x):
+def ceil(x: Any) -> Array:
     """Smallest integer that is not less than x, as a float."""
     return ceil_p.bind(x)
 
@@ -65,7 +67,7 @@ round_p = elementwise(
 )
 
 
-def round(x, rounding_method=RoundingMethod.AWAY_FROM_ZERO):
+def round(x: Any, rounding_method: Any = RoundingMethod.AWAY_FROM_ZERO) -> Array:
     """Nearest integer, as a float; `rounding_method` says what happens half-way."""
     return round_p.bind(x, rounding_method=RoundingMethod(rounding_method))
 
@@ -81,7 +83,7 @@ is_finite_p = elementwise(
 )
 
 
-def is_finite(x):
+def is_finite(x: Any) -> Array:
     """True where x is neither infinite nor NaN."""
     return is_finite_p.bind(x)
 
@@ -95,6 +97,6 @@ nextafter_p = elementwise(
 )
 
 
-def nextafter(x, y):
+def nextafter(x: Any, y: Any) -> Array:
     """The float next to x in the direction of y."""
     return nextafter_p.bind(*operands(x, y))

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from funcgrad.core import dtypes
+from funcgrad.core.array import Array
 from funcgrad.primitives.basis import add, div, mul, neg, operands, sub
 from funcgrad.primitives.elementwise.complexes import is_complex
 from funcgrad.primitives.elementwise.powers import rsqrt, square
@@ -25,7 +28,7 @@ sin_p = elementwise(
 )
 
 
-def sin(x):
+def sin(x: Any) -> Array:
     """Sine of each element, in radians."""
     return sin_p.bind(x)
 
@@ -39,7 +42,7 @@ cos_p = elementwise(
 )
 
 
-def cos(x):
+def cos(x: Any) -> Array:
     """Cosine of each element, in radians."""
     return cos_p.bind(x)
 
@@ -53,7 +56,7 @@ tan_p = elementwise(
 )
 
 
-def tan(x):
+def tan(x: Any) -> Array:
     """Tangent of each element, in radians."""
     return tan_p.bind(x)
 
@@ -67,7 +70,7 @@ asin_p = elementwise(
 )
 
 
-def asin(x):
+def asin(x: Any) -> Array:
     """Angle between -pi/2 and pi/2 whose sine is x; NaN outside [-1, 1]."""
     return asin_p.bind(x)
 
@@ -81,7 +84,7 @@ acos_p = elementwise(
 )
 
 
-def acos(x):
+def acos(x: Any) -> Array:
     """Angle between 0 and pi whose cosine is x; NaN outside [-1, 1]."""
     return acos_p.bind(x)
 
@@ -95,7 +98,7 @@ atan_p = elementwise(
 )
 
 
-def atan(x):
+def atan(x: Any) -> Array:
     """Angle between -pi/2 and pi/2 whose tangent is x."""
     return atan_p.bind(x)
 
@@ -122,7 +125,7 @@ atan2_p = elementwise(
 )
 
 
-def atan2(y, x):
+def atan2(y: Any, x: Any) -> Array:
     """Angle of the point (x, y) seen from the origin, between -pi and pi."""
     return atan2_p.bind(*operands(y, x))
 
@@ -136,7 +139,7 @@ sinh_p = elementwise(
 )
 
 
-def sinh(x):
+def sinh(x: Any) -> Array:
     """Hyperbolic sine of each element."""
     return sinh_p.bind(x)
 
@@ -150,7 +153,7 @@ cosh_p = elementwise(
 )
 
 
-def cosh(x):
+def cosh(x: Any) -> Array:
     """Hyperbolic cosine of each element."""
     return cosh_p.bind(x)
 
@@ -164,7 +167,7 @@ tanh_p = elementwise(
 )
 
 
-def tanh(x):
+def tanh(x: Any) -> Array:
     """Hyperbolic tangent of each element."""
     return tanh_p.bind(x)
 
@@ -178,7 +181,7 @@ asinh_p = elementwise(
 )
 
 
-def asinh(x):
+def asinh(x: Any) -> Array:
     """Inverse hyperbolic sine of each element."""
     return asinh_p.bind(x)
 
@@ -198,7 +201,7 @@ acosh_p = elementwise(
 )
 
 
-def acosh(x):
+def acosh(x: Any) -> Array:
     """Inverse hyperbolic cosine of each element; NaN below 1."""
     return acosh_p.bind(x)
 
@@ -212,6 +215,6 @@ atanh_p = elementwise(
 )
 
 
-def atanh(x):
+def atanh(x: Any) -> Array:
     """Inverse hyperbolic tangent of each element; NaN outside [-1, 1]."""
     return atanh_p.bind(x)
