@@ -129,7 +129,7 @@ def _float_divmod(x1, x2):
 # ---- powers ------------------------------------------------------------------------------------
 
 
-@composite
+@shortcut.composite
 def power(x1: Any, x2: Any, /) -> Array:
     """x1 to the power x2.
 
