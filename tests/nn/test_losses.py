@@ -144,6 +144,13 @@ def test_elementwise_losses(ours, theirs, targets, reduction):
     )
 
 
+@pytest.mark.parametrize("label", [0.0, 0.3, 1.0])
+def test_the_curvature_of_binary_cross_entropy_is_right_where_training_begins(label):
+    """At a logit of 0, where formulas with max and abs have their bend: p (1 - p) = 1/4."""
+    second = fg.grad(fg.grad(lambda x: nn.binary_cross_entropy(x, jnp.float32(label))))
+    assert float(second(0.0)) == pytest.approx(0.25, rel=1e-6)
+
+
 def test_D11_mse_has_no_half():
     assert float(nn.mse(jnp.array([3.0]), jnp.array([1.0]))) == 4.0
 
