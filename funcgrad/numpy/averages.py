@@ -20,6 +20,7 @@ from funcgrad.numpy.promote import (
     promote_args_inexact,
 )
 from funcgrad.numpy.reductions import constant, given_or, masked, sum
+from funcgrad.numpy.ufuncs.shortcut import composite
 from funcgrad.primitives import elementwise
 from funcgrad.primitives.basis import (
     convert_element_type,
@@ -39,6 +40,7 @@ def computed_dtype(dtype: Any) -> Any:
     return dtypes.float32 if dtype in (dtypes.bfloat16, dtypes.float16) else dtype
 
 
+@composite
 def mean(
     a: Any,
     axis: Axis = None,

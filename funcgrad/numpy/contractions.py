@@ -15,6 +15,7 @@ from funcgrad.numpy.joining import stack
 from funcgrad.numpy.promote import promote_dtypes, promote_dtypes_inexact
 from funcgrad.numpy.shaping import expand_dims, moveaxis, ravel
 from funcgrad.numpy.ufuncs import conjugate, multiply, subtract
+from funcgrad.numpy.ufuncs.shortcut import composite
 from funcgrad.primitives.basis import convert_element_type, reshape
 from funcgrad.primitives.contract import canonical_result_type, dot_general
 from funcgrad.primitives.convolution import conv_general_dilated
@@ -30,6 +31,7 @@ _VECTORS = (((0,), (0,)), ((), ()))
 _MATRICES = (((1,), (0,)), ((), ()))
 
 
+@composite
 def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Array:
     """The sum over the last dimension of `a` and the last but one (or only one) of `b`.
 
@@ -60,6 +62,7 @@ def _check_summed(name, a, b, a_axis, b_axis):
         )
 
 
+@composite
 def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Array:
     """The matrix product over the last two dimensions; leading ones broadcast, as in `a @ b`.
 

@@ -22,6 +22,7 @@ from funcgrad.numpy.promote import (
     broadcast_shapes,
     broadcast_to_shape,
 )
+from funcgrad.numpy.ufuncs.shortcut import composite
 from funcgrad.primitives import elementwise
 from funcgrad.primitives.basis import (
     add,
@@ -86,6 +87,7 @@ def given_or(dtype: Any, otherwise: Any) -> Any:
 # ---- sum and prod --------------------------------------------------------------------------------
 
 
+@composite
 def sum(
     a: Any,
     axis: Axis = None,

@@ -7,6 +7,7 @@ which records what depends on a tangent. Reverse mode is linearization followed 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -82,12 +83,12 @@ class AutodiffTrace(Trace):
         if not live or primitive.constant:
             return self.parent.process(primitive, primals, params)
         if self.parent is EVAL and self.tangents is not EVAL and primitive.units is not None:
-            unit = units.find(primitive, primals, tangents, params)
+            unit = units.find(primitive.units, list(params.items()), primals, tangents)
             if type(unit) is tuple:
-                unit = _make_unit(unit, primitive, primals, tangents, params)
+                function = functools.partial(primitive.bind, **params)
+                unit = _make_unit(primitive.units, unit, function, primals, tangents)
             if unit is not None:
-                out, var = units.record(self.tangents, unit, primals, tangents)
-                return AutodiffTracer(self, out, LinearTracer(self.tangents, var))  # type: ignore[arg-type]
+                return self._by_unit(unit, primals, tangents)
         if primitive.jvp is not None:
             return self._by_rule(primitive, primals, tangents, params)
         out = self.parent.process(primitive, primals, params)
@@ -104,6 +105,36 @@ class AutodiffTrace(Trace):
         if primitive.multiple_results:
             return [AutodiffTracer(self, o, t) for o, t in zip(out, tangent)]
         return AutodiffTracer(self, out, tangent)
+
+    def _by_unit(self, unit: units.Unit, primals: Any, tangents: Any) -> AutodiffTracer:
+        out, var = units.record(self.tangents, unit, primals, tangents)
+        return AutodiffTracer(self, out, LinearTracer(self.tangents, var))  # type: ignore[arg-type]
+
+    def composite(self, function: Any, args: Sequence[Any], settings: Any = ()) -> Any:
+        """The result of a public function of arrays and Python numbers, through its Unit; None if
+        it has none (yet). `settings` are its other arguments, (name, value) pairs, hashable.
+        """
+        if self.parent is not EVAL or self.tangents is EVAL:
+            return None
+        key, primals, tangents = [function, *settings], [], []
+        for a in args:
+            if type(a) is AutodiffTracer and a._trace is self:
+                primals.append(a.primal)
+                tangents.append(a.tangent)
+            elif type(a) is ConcreteArray:
+                primals.append(a)
+                tangents.append(None)
+            elif type(a) is float or type(a) is int:
+                key += (a, type(a))
+            else:
+                return None
+        if all(t is None for t in tangents):
+            return None
+        unit = units.find(_composites, key, primals, tangents)
+        if type(unit) is tuple:
+            fixed = functools.partial(_with_numbers, function, args, dict(settings))
+            unit = _make_unit(_composites, unit, fixed, primals, tangents)
+        return None if unit is None else self._by_unit(unit, primals, tangents)
 
     def _by_rule(self, primitive: Primitive, primals: Any, tangents: Any, params: Any) -> Any:
         rows = [Zero(typeof(p).tangent()) if t is None else t for p, t in zip(primals, tangents)]
@@ -181,17 +212,23 @@ class AutodiffTrace(Trace):
         return self._tangent(primitive, operands, params, out)
 
 
+_composites: units.Table = {}
+
+
+def _with_numbers(function: Any, args: Sequence[Any], settings: dict[str, Any], *arrays: Any) -> Any:
+    """The function with its Python numbers put back among its arrays."""
+    given = iter(arrays)
+    full = [a if type(a) is float or type(a) is int else next(given) for a in args]
+    return function(*full, **settings)
+
+
 def _make_unit(
-    signature: Any, primitive: Primitive, primals: Any, tangents: Any, params: Any
+    table: units.Table, signature: Any, function: Any, primals: Any, tangents: Any
 ) -> units.Unit | None:
-    """Compiles the operation for these types; where that is not possible, it is never tried
-    again.
-    """
-    jaxpr = stage_rule(
-        lambda *args: [primitive.bind(*args, **params)], [typeof(p) for p in primals]
-    )
+    """Compiles the operation for these types; where that is not possible, it is never tried again."""
+    jaxpr = stage_rule(lambda *args: [function(*args)], [typeof(p) for p in primals])
     unit = units.make(linearize_jaxpr(jaxpr, tuple(t is not None for t in tangents)))
-    primitive.units[signature] = units.NEVER if unit is None else unit  # type: ignore[index]
+    table[signature] = units.NEVER if unit is None else unit
     return unit
 
 

@@ -1,9 +1,10 @@
 """Operations met again and again outside of jit: linearized and transposed once for their types.
 
-Reverse mode on arrays spends most of its time not on numbers but on asking rules. An operation that
-comes for the third time with the same parameters and types becomes a `Unit`: its forward half
-(result and residuals) and its transpose as two compiled functions of buffers. Everything that
-traces sees ordinary equations: `expand` writes them out.
+Reverse mode on arrays spends most of its time not on numbers but on asking rules. An operation (a
+primitive, or a public function with its promotion and broadcasting) that comes for the third time
+with the same parameters and types becomes a `Unit`: its forward half (result and residuals) and its
+transpose as two compiled functions of buffers. Everything that traces sees ordinary equations:
+`expand` writes them out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from funcgrad.transforms.partial import LinearTracer, Split
 from funcgrad.transforms.transpose import transpose_jaxpr
 
 _AFTER = 2  # encounters before an operation is worth compiling
-_LIMIT = 4096  # signatures kept per primitive
+_LIMIT = 4096  # signatures kept per operation
 NEVER = -(2**60)  # a count that does not get there
 
 
@@ -81,24 +82,25 @@ def _unit_transpose(ct: Any, *operands: Linear, unit: Unit, residuals: Sequence[
 unit_p = Primitive("unit", transpose=_unit_transpose)
 
 
-def find(
-    primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any]
-) -> Any:
+Table = dict[Any, Any]  # signature -> Unit, or how often it was met
+
+
+def find(table: Table, key: list[Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The operation's Unit; its signature if one should be made now; None if it should go the
-    general way.
+    general way. `key` holds its parameters, hashable.
     """
-    key: list[Any] = list(params.items()) if params else []
     for p, t in zip(primals, tangents):
         if type(p) is not ConcreteArray or (t is not None and type(t) is not LinearTracer):
             return None
         key.append((p._buffer.shape, p._buffer.dtype, p._weak, t is None))
-    units: Any = primitive.units  # the caller asks only primitives that have some
     signature = (config.current().trace_key, *key)
-    found = units.get(signature, 0)
+    found = table.get(signature, 0)
     if type(found) is Unit:
         return found
-    if found < _AFTER or len(units) > _LIMIT:
-        units[signature] = found + 1
+    if found < _AFTER:
+        if len(table) > _LIMIT:  # numbers that differ at every call leave entries that nobody reads
+            table.clear()
+        table[signature] = found + 1
         return None
     return signature
 
