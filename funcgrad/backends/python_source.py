@@ -20,7 +20,7 @@ from funcgrad.compiler.program import Program, Step
 from funcgrad.compiler.rules import literal_value
 from funcgrad.core.jaxpr import Atom, Literal, Var
 from funcgrad.core.loops import Contract
-from funcgrad.core.pretty import _letters
+from funcgrad.core.pretty import letters
 
 SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
 TAKEN = (
@@ -40,7 +40,7 @@ class Writer:
         self.indent = "    "
         self.globals: dict[str, Any] = {}
         self.names: dict[Var, str] = {}
-        self.letters = _letters()
+        self.letters = letters()
         self.constants: dict[Any, str] = {}
 
     # ---- names

@@ -15,7 +15,7 @@ from funcgrad.compiler.cluster import clusters
 from funcgrad.compiler.views import form_of, is_view
 from funcgrad.core import loops
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Literal, Var
-from funcgrad.core.pretty import _Names, _used, print_eqn
+from funcgrad.core.pretty import Names, print_eqn, used_variables
 from funcgrad.core.primitive import Primitive
 
 LARGE = 1 << 18  # bytes; chains over smaller arrays stay in the cache by themselves
@@ -67,7 +67,7 @@ class Program:
     expanded_from: dict[Var, Var] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        names = _Names(_used(self.jaxpr))
+        names = Names(used_variables(self.jaxpr))
         for v in self.jaxpr.inputs:
             names(v)
         lines = [line for step in self.steps for line in _described(step, names)]
@@ -112,7 +112,7 @@ def work(e: Eqn, form: Any) -> int:
     return max(map(_size, [*e.args, *e.outs]), default=0)
 
 
-def _described(step: Step, names: _Names) -> list[str]:
+def _described(step: Step, names: Names) -> list[str]:
     """Lines of text: the kind, the equations, and where their results lie."""
     notes = [f"{names(out)} in {names(dead)}" for out, dead in step.into.items()]
     freed = [names(v) for v in step.frees]

@@ -19,7 +19,7 @@ from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Literal, Var
 WIDTH = 100
 
 
-def _letters() -> Iterator[str]:
+def letters() -> Iterator[str]:
     """a, b, ..., z, ba, bb, ... as JAX names variables."""
     for n in itertools.count():
         name, rest = "", n
@@ -31,11 +31,11 @@ def _letters() -> Iterator[str]:
         yield name
 
 
-class _Names:
+class Names:
     """Gives each variable a letter, in order of appearance; results that nobody reads are `_`."""
 
     def __init__(self, used: set[Var]) -> None:
-        self.used, self.letters = used, _letters()
+        self.used, self.letters = used, letters()
         self.names: dict[Var, str] = {}
 
     def __call__(self, atom: Atom) -> str:
@@ -60,7 +60,7 @@ def _scalar(value: Any) -> str:
     return str(host.item()) if isinstance(host, np.generic) else str(host)
 
 
-def _used(jaxpr: Jaxpr) -> set[Var]:
+def used_variables(jaxpr: Jaxpr) -> set[Var]:
     used = {a for e in jaxpr.eqns for a in e.args if isinstance(a, Var)}
     return used.union((o for o in jaxpr.outputs if isinstance(o, Var)), jaxpr.inputs)
 
@@ -98,7 +98,7 @@ def _params(eqn: Eqn, indent: str) -> str:
     return "[\n" + "".join(f"{inner}{text}\n" for text in texts) + f"{indent}]"
 
 
-def print_eqn(eqn: Eqn, names: _Names, indent: str = "") -> str:
+def print_eqn(eqn: Eqn, names: Names, indent: str = "") -> str:
     """`b:f32[3] = sin a`"""
     left = " ".join(map(names.typed, eqn.outs))
     right = " ".join(map(names, eqn.args))
@@ -107,7 +107,7 @@ def print_eqn(eqn: Eqn, names: _Names, indent: str = "") -> str:
 
 def print_jaxpr(jaxpr: Jaxpr, indent: str = "") -> str:
     """The whole program; on one line if it has at most one equation and fits."""
-    names = _Names(_used(jaxpr))
+    names = Names(used_variables(jaxpr))
     consts = " ".join(map(names.typed, jaxpr.constvars))
     args = " ".join(map(names.typed, jaxpr.args))
     head = (
