@@ -147,7 +147,7 @@ def _excepthook(
     """Prints an uncaught exception without our frames; Python's own hook does the printing."""
     if config.current().traceback != "full" and any(map(is_ours, _filenames(tb))):
         tb = _users_frames(tb) or tb
-    sys.__excepthook__(kind, error, tb)
+    sys.__excepthook__(kind, error.with_traceback(tb), tb)  # printed is what the error carries
 
 
 def _filenames(tb: types.TracebackType | None) -> list[str]:

@@ -21,6 +21,11 @@ STRICT = frozenset(
     "bitwise_xor shift_left shift_right_logical shift_right_arithmetic complex".split()
 )
 
+FLOATING = frozenset(
+    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp exp2 expm1 log log1p logistic "
+    "sqrt rsqrt cbrt floor ceil round is_finite erf erfc erf_inv lgamma digamma".split()
+)
+
 
 def public(function: F) -> F:
     """The function, taking NumPy arrays too (64 bits become the default width)."""
@@ -32,6 +37,8 @@ def public(function: F) -> F:
             named = {name: _entered(function.__name__, a) for name, a in kwargs.items()}
             if function.__name__ in STRICT:
                 _check_alike(function.__name__, entered)
+            elif function.__name__ in FLOATING:
+                _check_inexact(function.__name__, entered)
             return function(*entered, **named)
         except Exception as error:
             __tracebackhide__ = True
@@ -54,6 +61,16 @@ def _check_alike(name: str, operands: list[Any]) -> None:
             f"{', '.join(map(str, avals))}. "
             "Reshape one, or use the function of funcgrad.numpy, which broadcasts."
         )
+
+
+def _check_inexact(name: str, operands: list[Any]) -> None:
+    """As `_check_alike`: NumPy would compute these of integers too, in double precision."""
+    for x in operands:
+        if isinstance(x, Array) and not x.aval.has_tangent:
+            raise TypeError(
+                f"{name}: accepts floating-point and complex numbers, but got {x.aval}. "
+                "Convert with astype, or use the function of funcgrad.numpy, which does."
+            )
 
 
 def _entered(name: str, x: Any) -> Any:
