@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.backends import kernel_source, step_source
+from funcgrad.backends import step_source
 from funcgrad.compiler.buffers import Plan
 from funcgrad.compiler.program import Program, Step
 from funcgrad.compiler.rules import literal_value
@@ -129,7 +129,7 @@ def write(
     for v in merged_inputs(program):
         name = writer.name(v)
         writer.line(f"{name} = {writer.numpy('ascontiguousarray')}({name})")
-    hosted = step_source.write_steps(writer, calls, kernel_source.write_kernel)
+    hosted = step_source.write_steps(writer, calls)
     writer.line(f"return [{', '.join(step_source.outputs(writer))}]")
     return "\n".join(writer.lines) + "\n", writer.globals, hosted
 
@@ -140,16 +140,12 @@ def in_order(buffer: Any) -> Any:
 
 
 def merged_inputs(program: Program) -> list[Var]:
-    """Arguments that must be in C order: kernels over blocks merge dimensions, which moves nothing then.
-
-    Only what goes into products may lie otherwise. In programs without such kernels order does not matter.
+    """Arguments that must be in C order: kernels over blocks merge dimensions, which moves nothing
+    then. Only what goes into products may lie otherwise; without such kernels no order matters.
     """
     if not any(step.kind == "kernel" and len(step.eqns) > 1 for step in program.steps):
         return []
     read = {
-        v
-        for step in program.steps
-        if not isinstance(step.forms[0], Contract)
-        for v in step.reads()
+        v for step in program.steps if not isinstance(step.forms[0], Contract) for v in step.reads()
     }
     return [v for v in program.jaxpr.args if v in read and v.aval.ndim > 1]

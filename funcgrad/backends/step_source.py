@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from funcgrad.backends.blocked_source import Blocked
+from funcgrad.backends.kernel_source import SMALL, Registers
 from funcgrad.backends.ufuncs import WIDE_FLOATS
 from funcgrad.compiler.program import Step
 from funcgrad.core import loops
@@ -19,7 +21,6 @@ from funcgrad.core.jaxpr import Eqn, Literal, Var
 if TYPE_CHECKING:
     from funcgrad.backends.python_source import Writer
 
-SMALL = 1 << 12  # bytes; below, freeing memory early costs more than it saves
 # Elements; up to here a repeated array is written out: NumPy's views of that kind are slow to make.
 FILLED = 1 << 16
 
@@ -31,32 +32,31 @@ REDUCTIONS = {
 }
 
 
-def write_steps(
-    writer: Writer, calls: Callable[[Step], Any], write_kernel: Callable[[Writer, Step], None]
-) -> bool:
+def write_steps(writer: Writer, calls: Callable[[Step], Any]) -> bool:
     """Statements of all steps. True if some of them run programs or callbacks, outside of the
     quiet state.
     """
     inner = {id(s): calls(s) for s in writer.program.steps if s.kind in ("call", "host")}
-    hosted = [not inner[id(s)].leaf if id(s) in inner else False for s in writer.program.steps]
+    outside = {key for key, called in inner.items() if not called.leaf}
     quiet = False
-    for step, outside in zip(writer.program.steps, hosted):
-        if any(hosted) and quiet == outside:
-            quiet = not outside
+    for step in writer.program.steps:
+        if outside and quiet == (id(step) in outside):
+            quiet = not quiet
             writer.indent = "        " if quiet else "    "
             if quiet:
                 writer.lines.append(f'    with {writer.numpy("errstate")}(all="ignore"):')
-        if step.kind == "kernel":
-            write_kernel(writer, step)
-        elif step.kind == "view":
-            write_view(writer, step)
-        elif step.kind == "library":
-            write_library(writer, step)
-        else:
+        if step.kind in ("call", "host"):
             write_call(writer, step.eqn, inner[id(step)].function)
+        else:
+            WRITE[step.kind](writer, step)
         write_frees(writer, step)
     writer.indent = "    "
-    return any(hosted)
+    return bool(outside)
+
+
+def write_kernel(writer: Writer, step: Step) -> None:
+    """The statements of one kernel."""
+    (Blocked if len(step.eqns) > 1 else Registers)(writer, step).write()
 
 
 def write_frees(writer: Writer, step: Step) -> None:
@@ -179,6 +179,9 @@ def _plain(writer: Writer, param: Any) -> str:
     simple = param is None or type(param) in (int, bool, str)
     nested = type(param) is tuple and all(type(p) is int for p in param)
     return repr(param) if simple or nested else writer.bind("p", param)
+
+
+WRITE = {"kernel": write_kernel, "view": write_view, "library": write_library}
 
 
 def write_call(writer: Writer, e: Eqn, function: Callable[..., Any]) -> None:

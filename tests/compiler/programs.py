@@ -34,8 +34,10 @@ MOVES: list[Callable[[Any], Any]] = [
     *x.shape)), lambda x: jnp.swapaxes(x, 0, -1), lambda x: jnp.sum(x), lambda x: jnp.sum(x, 0),
     lambda x: jnp.sum(x, -1, keepdims=True), lambda x: jnp.max(x, 0), lambda x: jnp.mean(x, -1),
     lambda x: jnp.cumsum(x, 0), lambda x: jnp.sort(x), lambda x: x @ x.T, lambda x: jnp.argmax(x),
-    lambda x: jnp.flip(x), lambda x: jnp.tile(x, 2), lambda x: x.at[0].set(1), lambda x:
-    jnp.full_like(x, 2),
+    lambda x: jnp.flip(x), lambda x: jnp.tile(x, 2), lambda x: x.at[0].set(1),
+    lambda x: jnp.full_like(x, 2), lambda x: x - jnp.max(x, -1, keepdims=True),
+    lambda x: jnp.exp(x) / jnp.sum(jnp.exp(x), -1, keepdims=True),
+    lambda x: x * jnp.sum(x, (-1, -2), keepdims=True) + jnp.min(x, -1, keepdims=True),
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings, strategies as st
 
 import funcgrad as fg
-from funcgrad.backends import kernel_source
+from funcgrad.backends import blocked_source
 from funcgrad.compiler import program
 from funcgrad.config import config
 from tests.compiler.programs import arrays, bits, programs
@@ -52,7 +52,7 @@ def test_random_programs(function, args):
 def test_random_programs_in_blocks(monkeypatch):
     """The same, with every chain in a loop over blocks of a few elements."""
     monkeypatch.setattr(program, "LARGE", 1)
-    monkeypatch.setattr(kernel_source, "BLOCK", 64)
+    monkeypatch.setattr(blocked_source, "BLOCK", 64)
 
     @settings(max_examples=80)
     @given(programs(), st.lists(arrays(), min_size=1, max_size=3))

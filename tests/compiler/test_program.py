@@ -170,6 +170,17 @@ def test_donated_memory_is_used_again():
     assert q._buffer.ctypes.data == address and p.is_deleted()
 
 
+def test_a_choice_does_not_overwrite_what_it_still_reads():
+    """The first case dies, but a masked copy in two steps would destroy it."""
+
+    def function(a, mask, b):
+        return jnp.where(mask, a, b * 2)
+
+    mask, b = large > 0.5, large[::-1].copy()
+    got = fg.jit(function, donate_argnums=0)(jnp.array(large), mask, b)
+    np.testing.assert_array_equal(got, np.where(mask, large, b * 2))
+
+
 def test_arguments_are_not_donated_unasked():
     step = fg.jit(lambda p: -p)
     p = jnp.ones(5000)
