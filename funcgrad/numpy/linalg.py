@@ -460,16 +460,20 @@ def _chain_order(sizes):
 
 
 def matrix_rank(M: Any, rtol: Any = None, *, hermitian: bool = False, tol: Any = None) -> Array:
-    """How many singular values exceed `rtol` (default max(m, n) eps) times the largest."""
+    """How many singular values exceed `rtol` times the largest, or `tol`.
+
+    The default is rtol = max(m, n) eps. Of a scalar or vector: 1 if an element is not zero.
+    """
     (x,) = promote_dtypes_inexact("matrix_rank", M)
+    if rtol is not None and tol is not None:
+        raise ValueError("matrix_rank: only one of rtol and tol may be given.")
     if x.ndim < 2:
         return convert_element_type(reductions.any(ufuncs.not_equal(x, 0)), dtypes.default_int())
-    rtol = tol if rtol is None else rtol
     s = svd(x, full_matrices=False, compute_uv=False, hermitian=hermitian)
-    if rtol is None:
-        rtol = max(x.shape[-2:]) * _eps(x)
-    largest = reductions.max(s, axis=-1, keepdims=True, initial=0)
-    cutoff = largest * expand_dims(as_array("matrix_rank", rtol), -1)
+    if tol is None:
+        rtol = max(x.shape[-2:]) * _eps(x) if rtol is None else rtol
+        tol = as_array("matrix_rank", rtol) * reductions.max(s, axis=-1, initial=0)
+    cutoff = expand_dims(as_array("matrix_rank", tol), -1)
     return reductions.sum(ufuncs.greater(s, cutoff), axis=-1)
 
 

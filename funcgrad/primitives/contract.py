@@ -11,6 +11,7 @@ import math
 from operator import index
 from typing import Any
 
+from funcgrad.config import config
 from funcgrad.core import dtypes, loops
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
@@ -46,7 +47,12 @@ _PRECISION_NAMES = {
 
 
 def canonical_precision(name: str, precision: Any) -> Any:
-    """`precision` as a static parameter: None, or one `Precision` per operand."""
+    """`precision` as a static parameter: None, or one `Precision` per operand.
+
+    None means what `config.default_matmul_precision` says.
+    """
+    if precision is None:
+        precision = config.current().default_matmul_precision
     if precision is None:
         return None
     pair = precision if isinstance(precision, (tuple, list)) else (precision, precision)
@@ -169,12 +175,26 @@ def _permutation(dims):
     return None if dims == tuple(range(len(dims))) else dims
 
 
-_plan = functools.lru_cache(maxsize=4096)(_Plan)
+@functools.lru_cache(maxsize=4096)
+def _plan(lhs, rhs, dimension_numbers, preferred_element_type):
+    """The plan for operands of these shapes and dtypes, which it checks: NumPy would broadcast."""
+    _dot_general_abstract(
+        ShapedArray(*lhs),
+        ShapedArray(*rhs),
+        dimension_numbers=dimension_numbers,
+        precision=None,
+        preferred_element_type=preferred_element_type,
+    )
+    lhs_shape, rhs_shape = lhs[0], rhs[0]
+    follow_lhs = math.prod(lhs_shape) >= math.prod(rhs_shape)
+    return _Plan(len(lhs_shape), len(rhs_shape), dimension_numbers, follow_lhs)
 
 
 def _dot_general_value(xp, lhs, rhs, *, dimension_numbers, precision, preferred_element_type):
     dtype = preferred_element_type or lhs.dtype
-    plan = _plan(lhs.ndim, rhs.ndim, dimension_numbers, lhs.size >= rhs.size)
+    plan = _plan(
+        (lhs.shape, lhs.dtype), (rhs.shape, rhs.dtype), dimension_numbers, preferred_element_type
+    )
     if plan.lhs is not None:
         lhs = lhs.transpose(plan.lhs)
     if plan.rhs is not None:

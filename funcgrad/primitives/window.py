@@ -9,8 +9,10 @@ stands in `window_values`.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from funcgrad import tree
-from funcgrad.core import loops
+from funcgrad.core import dtypes, loops
 from funcgrad.core.array import Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
@@ -20,6 +22,7 @@ from funcgrad.primitives.basis import (
     FLOATS,
     NUMBERS,
     ORDERED,
+    add,
     add_p,
     batched,
     broadcast_in_dim,
@@ -98,6 +101,7 @@ def _window_loops(op):
 
 def _sum_value(xp, x, **params):
     module = xp.module
+    reduce_window_sum_p.abstract(x, **params)  # NumPy adds bools without a word
     return window_values.reduced_windows(xp, x, _windows(x, params), module.add, module.sum, 0)
 
 
@@ -303,7 +307,7 @@ def reduce_window(
     `computation(a, b)` combines two values; it should be associative and commutative, with
     `init_value` as its identity. Windows have the sizes `window_dimensions`, one per dimension (1
     where nothing is reduced), and advance by `window_strides` (default 1). `padding` is "VALID",
-    "SAME", "SAME_LOWER" or a (low, high) pair per dimension, filled with `init_value`, as are the
+    "SAME", "SAME_LOWER" or a (low, high) pair per dimension, filled with the identity, as are the
     gaps of `base_dilation`; `window_dilation` spreads the window. Additions, maxima and minima are
     recognised and have fast forms; other functions are folded over the elements of the window.
     `operand` and `init_value` may be trees of arrays of one shape; `computation` then takes two
@@ -339,19 +343,29 @@ def reduce_window(
 
 
 def _initial(x, init):
-    """The initial value as an array of rank 0 and the operand's dtype."""
+    """The initial value with rank 0 and the operand's dtype; a constant if its value is known."""
     if typeof(init).shape != ():
         raise ValueError(
             f"reduce_window: init_value must have rank 0, but has shape {typeof(init).shape}."
         )
-    return convert_element_type(init, typeof(x).dtype)
+    dtype = typeof(x).dtype
+    if isinstance(init, Tracer):
+        return convert_element_type(init, dtype)
+    value = np.asarray(init)
+    if dtypes.is_integer(dtype) and dtypes.is_inexact(value.dtype) and not np.isfinite(value):
+        raise TypeError(
+            f"reduce_window: init_value {value} is no value of the operand's dtype {dtype}. "
+            "Use numpy.iinfo(dtype).min or max."
+        )
+    return value.astype(dtype)[()]
 
 
 def _known_monoid(x, init, computation, structure, params):
     """The window reduction by a primitive that does what `computation` does, else None."""
     primitive = _primitive_of(computation, typeof(x), structure)
-    if primitive is add_p and _is_value(init, 0):
-        return reduce_window_sum_p.bind(x, **params)
+    if primitive is add_p and typeof(x).dtype in NUMBERS:
+        out = reduce_window_sum_p.bind(x, **params)
+        return out if _is_value(init, 0) else add(out, init)
     is_bool = typeof(x).dtype.kind == "b"
     if primitive is max_p or (primitive is or_p and is_bool):
         reduced, combine, identity = reduce_window_max_p, maximum, 0

@@ -108,6 +108,7 @@ def _lu_abstract(x):
 
 
 def _lu_value(xp, x):
+    _lu_abstract(x)
     factors, pivots = values.lu(xp, x)
     return [factors, pivots, values.permutation(xp, pivots, x.shape[-2])]
 
@@ -229,10 +230,10 @@ def _qr_abstract(x, *, pivoting, full_matrices):
 
 
 def _qr_value(xp, x, *, pivoting, full_matrices):
+    avals = _qr_abstract(x, pivoting=pivoting, full_matrices=full_matrices)
     if pivoting:
         return list(values.qr_with_pivoting(xp, x, full_matrices))
     mode = "complete" if full_matrices else "reduced"
-    avals = _qr_abstract(x, pivoting=pivoting, full_matrices=full_matrices)
     return values.factorized(xp, lambda x: xp.linalg.qr(x, mode), x, avals)
 
 

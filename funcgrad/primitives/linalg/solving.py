@@ -45,6 +45,11 @@ def _triangular_abstract(a, b, *, left_side, **flags):
     return ShapedArray(b.shape, b.dtype)
 
 
+def _triangular_value(xp, a, b, **flags):
+    _triangular_abstract(a, b, **flags)
+    return values.triangular_solve(xp, a, b, **flags)
+
+
 def _applied(a, lower, transpose_a, conjugate_a, unit_diagonal):
     """A tangent of the matrix as the system reads it: one triangle, transposed or conjugated."""
     offset = 1 if unit_diagonal else 0
@@ -85,7 +90,7 @@ def _triangular_batch(axis, args, dims, *, left_side, **flags):
 triangular_solve_p = Primitive(
     "triangular_solve",
     abstract=_triangular_abstract,
-    value=values.triangular_solve,
+    value=_triangular_value,
     jvp=_triangular_jvp,
     transpose=_triangular_transpose,
     batch=_triangular_batch,
@@ -129,6 +134,11 @@ def _solve_abstract(a, b):
     return ShapedArray(b.shape, b.dtype)
 
 
+def _solve_value(xp, a, b):
+    _solve_abstract(a, b)
+    return values.solve(xp, a, b)
+
+
 def _solve_jvp(primals, tangents):
     (a, b), (a_dot, b_dot) = primals, tangents
     x = linear_solve(a, b)
@@ -152,7 +162,7 @@ def _solve_batch(axis, args, dims):
 linear_solve_p = Primitive(
     "linear_solve",
     abstract=_solve_abstract,
-    value=values.solve,
+    value=_solve_value,
     jvp=_solve_jvp,
     transpose=lambda ct, a, b: [None, linear_solve(transposed(a), ct)],
     batch=_solve_batch,
