@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from funcgrad.compiler.program import Program, Step, build
 from funcgrad.core import backend
 from funcgrad.core.array import ConcreteArray, KeyArray
 from funcgrad.core.dtypes import is_key
-from funcgrad.core.jaxpr import Eqn, Jaxpr
+from funcgrad.core.jaxpr import Eqn, Jaxpr, subjaxprs
 from funcgrad.core.primitive import result_buffer
 from funcgrad.core.stage import collector_paused
 from funcgrad.core.trace import EVAL, running
@@ -42,31 +42,31 @@ class Executable(NamedTuple):
 
 def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     """The program as a function of buffers; `donated` marks those that it may overwrite."""
-    executable = executable_of(jaxpr, donated)
-    function, quiet, namespace_of, numpy = (
-        executable.function,
-        backend.quiet,
-        backend.namespace_of,
-        backend.NUMPY,
-    )
-    fallback: list[Run] = []
-
-    def on_device(buffers: Sequence[Any]) -> list[Any]:
-        if not fallback:
-            fallback.append(reference.compile(jaxpr, donated))
-        return fallback[0](buffers)
+    by_equation = reference.compile(jaxpr, donated)
+    namespace_of, numpy, quiet = backend.namespace_of, backend.NUMPY, backend.quiet
+    if namespace_of([c._buffer for c in constants(jaxpr)]) is not numpy:
+        return by_equation
+    function, leaf, _ = executable_of(jaxpr, donated)
 
     def run_leaf(buffers: Sequence[Any]) -> list[Any]:
         if namespace_of(buffers) is not numpy:
-            return on_device(buffers)
+            return by_equation(buffers)
         return quiet.run(function, buffers)
 
     def run(buffers: Sequence[Any]) -> list[Any]:
-        return function(buffers) if namespace_of(buffers) is numpy else on_device(buffers)
+        return function(buffers) if namespace_of(buffers) is numpy else by_equation(buffers)
 
-    if any(not isinstance(c._buffer, (np.ndarray, np.generic)) for c in jaxpr.consts):
-        return on_device
-    return run_leaf if executable.leaf else run
+    return run_leaf if leaf else run
+
+
+def constants(jaxpr: Jaxpr) -> Iterator[Any]:
+    """The constants of a program and of all programs inside it."""
+    pending = [jaxpr]
+    while pending:
+        program = pending.pop()
+        yield from program.consts
+        for e in program.eqns:
+            pending += subjaxprs(e.params)
 
 
 def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:

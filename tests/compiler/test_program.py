@@ -262,6 +262,20 @@ def test_passes_walk_once_each(monkeypatch):
         assert visited(500, monkeypatch)[0] == 500 * len(rewriting)
 
 
+def test_code_is_the_same_each_time():
+    def function(a, b):
+        return layer(a, b, b[0]), jnp.sin(a) + jnp.cos(a) * 2
+
+    texts = {shown(lambda a, b: function(a, b), x, np.eye(3, dtype=np.float32), dialect="python")}
+    texts |= {shown(lambda a, b: function(a, b), x, np.eye(3, dtype=np.float32), dialect="python")}
+    assert len(texts) == 1
+
+
+def test_unknown_dialects_are_refused():
+    with pytest.raises(ValueError, match="there are the dialects"):
+        shown(chain, row, dialect="assembly")
+
+
 def test_estimates():
     found = engine.program_of(
         fg.jit(lambda a, b: a @ b)
