@@ -74,7 +74,7 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
     Raises `ValueError` for operands of rank 0, `TypeError` for sizes that do not fit.
 
     >>> import numpy as np
-    >>> matmul(np.ones((5, 2, 3)), np.ones((3, 4))).shape
+    >>> matmul(np.ones((5, 2, 3), np.float32), np.ones((3, 4), np.float32)).shape
     (5, 2, 4)
     """
     a, b = promote_dtypes("matmul", a, b)

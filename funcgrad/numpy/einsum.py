@@ -268,7 +268,8 @@ def einsum(
     Raises `ValueError` if subscripts and shapes do not fit.
 
     >>> import numpy as np
-    >>> einsum("ij,kj->ik", np.ones((2, 3)), np.ones((4, 3))).shape
+    >>> x, y = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+    >>> einsum("ij,kj->ik", x, y).shape
     (2, 4)
     """
     if out is not None:

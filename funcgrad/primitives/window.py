@@ -99,9 +99,12 @@ def _window_loops(op):
 # ---------------------------------------------------------------- sums
 
 
+_sum_abstract = _window_abstract("reduce_window_sum", NUMBERS)
+
+
 def _sum_value(xp, x, **params):
     module = xp.module
-    reduce_window_sum_p.abstract(x, **params)  # NumPy adds bools without a word
+    _sum_abstract(x, **params)  # NumPy adds bools without a word
     return window_values.reduced_windows(xp, x, _windows(x, params), module.add, module.sum, 0)
 
 
@@ -129,7 +132,7 @@ def _sum_transpose(
 
 reduce_window_sum_p: Primitive = Primitive(
     "reduce_window_sum",
-    abstract=_window_abstract("reduce_window_sum", NUMBERS),
+    abstract=_sum_abstract,
     value=_sum_value,
     linear=(0,),
     transpose=_sum_transpose,
