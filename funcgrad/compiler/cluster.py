@@ -101,8 +101,10 @@ class _Clustering:
 
 def _is_large(e: Eqn, smallest: int) -> bool:
     """Does the equation read or write that many bytes in one array?"""
+    if len(e.outs) != 1:
+        return False
     aval = e.outs[0].aval
-    if len(e.outs) != 1 or not aval.shape or not all(isinstance(n, int) for n in aval.shape):
+    if not aval.shape or not all(isinstance(n, int) for n in aval.shape):
         return False
     widest = max(a.aval.dtype.itemsize for a in (*e.args, *e.outs))
     return math.prod(aval.shape) * widest >= smallest
