@@ -39,6 +39,7 @@ class ndarray:
     imag = property(lambda self: box(self._host.imag), lambda self, v: _set(self._host.imag, v))
     T = property(lambda self: box(self._host.T))
     nbytes = property(lambda self: self._host.nbytes)
+    itemsize = property(lambda self: self._host.itemsize)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
