@@ -21,7 +21,7 @@ from funcgrad.core.stage import stage
 from funcgrad.core.tangent import Zero, is_zero
 from funcgrad.core.trace import current_trace
 from funcgrad.errors import user_facing
-from funcgrad.primitives.basis import literal, zeros
+from funcgrad.primitives.basis import convert_element_type, literal, zeros
 from funcgrad.transforms.autodiff import Linearized, jvp_flat, linearize_flat
 from funcgrad.transforms.dce import drop_dead
 from funcgrad.transforms.transpose import accumulate, backward_pass, pull_back
@@ -44,14 +44,17 @@ def cotangents_in(linear: Linearized, cts: Sequence[Any]) -> list[Any]:
         ):
             accumulate(found, out, ct)
     pull_back(linear.eqns, linear.residuals, found)
-    return [_typed(found[v], v.aval) if v in found else zeros(v.aval) for v in linear.inputs]
+    return [_typed(found[v] if v in found else zeros(v.aval), v.aval) for v in linear.inputs]
 
 
 def _typed(ct: Any, aval: ShapedArray) -> Any:
     """A cotangent that is as weakly typed as what it belongs to."""
-    if type(ct) is ConcreteArray and ct._weak != aval.weak_type:
-        return ConcreteArray(ct._buffer, aval.weak_type)
-    return ct
+    if type(ct) is not ConcreteArray:
+        weak = typeof(ct).weak_type
+        return (
+            ct if weak == aval.weak_type else convert_element_type(ct, aval.dtype, aval.weak_type)
+        )
+    return ct if ct._weak == aval.weak_type else ConcreteArray(ct._buffer, aval.weak_type)
 
 
 @user_facing

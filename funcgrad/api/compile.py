@@ -13,7 +13,7 @@ from funcgrad import tree
 from funcgrad.api.entry import Entry
 from funcgrad.api.flat import Flat, call_leaves, check_callable, name_of
 from funcgrad.api.shapes import abstract_leaf
-from funcgrad.api.signature import Statics, fix_static
+from funcgrad.api.signature import Statics, fix_static, kind_of
 from funcgrad.api.stages import Lowered, Traced
 from funcgrad.config import config
 from funcgrad.control.call import jit_p
@@ -79,7 +79,8 @@ class JitFunction:
         if current_trace() is not EVAL or self._inline:
             return self._bind(fixed, leaves, in_tree)
         devices = tuple([x.device for x in leaves if type(x) is DeviceArray])
-        key = (in_tree, fixed, tuple([typeof(x) for x in leaves]), state.trace_key, devices)
+        types = tuple([typeof(x) for x in leaves])
+        key = (in_tree, fixed, kind_of(fixed), types, state.trace_key, devices)
         entry = self._cache.get(key)
         if entry is None:
             with self._lock:
@@ -130,6 +131,7 @@ class JitFunction:
         key = (
             in_tree,
             fixed,
+            kind_of(fixed),
             tuple([typeof(x) for x in leaves]),
             config.current().trace_key,
             named_axes(),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import tree
+from funcgrad.api.signature import kind_of
 from funcgrad.control.call import arrays_of, buffers_of
 from funcgrad.core import backend
 from funcgrad.core.array import DELETED, ConcreteArray, is_on_cpu
@@ -66,10 +67,11 @@ class Entry:
 
     def _take_donated(self, leaves: Sequence[Any]) -> list[Any]:
         """Buffers of all leaves; a donated one that somebody else can see is replaced by a copy."""
+        repeated = len({id(x) for x in leaves}) < len(leaves)
         buffers = []
         for x, given in zip(leaves, self.donated):
             if given:
-                buffers.append(_owned(x))
+                buffers.append(x._buffer.copy() if repeated else _owned(x))
             else:
                 buffers.append(x._buffer)
         for x, given in zip(leaves, self.donated):
@@ -210,7 +212,10 @@ class _Matcher:
 
     def _static(self, name: str, value: Any) -> None:
         constant = self._constant(value)
-        self._unless(f"type({name}) is not type({constant}) or {name} != {constant}")
+        kind = f"type({name}) is not type({constant})"
+        if type(value) is tuple:
+            kind = f"{self._constant(kind_of)}({name}) != {self._constant(kind_of(value))}"
+        self._unless(f"{kind} or {name} != {constant}")
 
     def _leaf(self, name: str, index: int) -> None:
         aval, buffer = self.entry.avals[index], self._name("b")

@@ -40,7 +40,7 @@ def _basis(avals: Sequence[Any]) -> tuple[list[Any], int]:
     for aval, size in zip(avals, sizes):
         block = np.zeros((total, size), aval.dtype)
         block[start + np.arange(size), np.arange(size)] = 1
-        rows.append(ConcreteArray(block.reshape(total, *aval.shape)))
+        rows.append(ConcreteArray(block.reshape(total, *aval.shape), aval.weak_type))
         start += size
     return rows, total
 

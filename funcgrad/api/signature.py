@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,6 +86,11 @@ class Statics:
             ) from None
 
 
+def kind_of(value: Any) -> Any:
+    """What distinguishes equal static values: 1, 1.0 and True give different programs."""
+    return (tuple, *map(kind_of, value)) if type(value) is tuple else type(value)
+
+
 def fix_static(fun: Callable[..., Any], fixed: Sequence[tuple[Any, Any]]) -> Callable[..., Any]:
     """The function of its dynamic arguments, the static ones put back in their places."""
     if not fixed:
@@ -101,15 +108,26 @@ def fix_static(fun: Callable[..., Any], fixed: Sequence[tuple[Any, Any]]) -> Cal
     return partial
 
 
-@functools.lru_cache(maxsize=512)
-def _cached_parameters(fun: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(fun).parameters)
+# Weak, so that what a function closes over is not kept alive.
+_known_parameters: weakref.WeakKeyDictionary[Any, dict[str, inspect.Parameter]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def _parameters(fun: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The function's parameters; none are known of some builtins."""
     try:
-        return _cached_parameters(fun)
+        return _known_parameters[fun]
+    except (KeyError, TypeError):
+        found = _inspected(fun)
+    with contextlib.suppress(TypeError):  # not hashable, or no weak references to it
+        _known_parameters[fun] = found
+    return found
+
+
+def _inspected(fun: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(fun).parameters)
     except (TypeError, ValueError):
         return {}
 
