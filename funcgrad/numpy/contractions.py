@@ -17,7 +17,7 @@ from funcgrad.numpy.shaping import expand_dims, moveaxis, ravel
 from funcgrad.numpy.ufuncs import conjugate, multiply, subtract
 from funcgrad.numpy.ufuncs.shortcut import composite
 from funcgrad.primitives.basis import convert_element_type, reshape
-from funcgrad.primitives.contract import canonical_result_type, dot_general
+from funcgrad.primitives.contract import canonical_result_type, contract
 from funcgrad.primitives.convolution import conv_general_dilated
 from funcgrad.primitives.shape import rev
 from funcgrad.primitives.slicing import slice_in_dim
@@ -44,7 +44,7 @@ def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = 
     summed = max(b.ndim - 2, 0)
     _check_summed("dot", a, b, a.ndim - 1, summed)
     numbers = (((a.ndim - 1,), (summed,)), ((), ()))
-    return dot_general(a, b, numbers, precision, preferred_element_type)
+    return contract(a, b, numbers, precision, preferred_element_type)
 
 
 def _product(a, b, preferred_element_type):
@@ -87,7 +87,7 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
     _check_summed("matmul", a, b, a_rank - 1, max(b_rank - 2, 0))
     if b_rank <= 2:
         numbers = _MATRICES if a_rank == 2 else (((a_rank - 1,), (0,)), ((), ()))
-        return dot_general(a, b, numbers, precision, preferred_element_type)
+        return contract(a, b, numbers, precision, preferred_element_type)
     a_batch, b_batch = _batch_labels(a_rank - 2), _batch_labels(b_rank - 2)
     a_labels = (*a_batch, "row", "sum") if a_rank > 1 else ("sum",)
     b_labels = (*b_batch, "sum", "column")
@@ -133,7 +133,7 @@ def vdot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any =
     a = conjugate(a) if dtypes.is_complex(a.dtype) else a
     a, b = ravel(a), ravel(b)
     _check_summed("vdot", a, b, 0, 0)
-    return dot_general(a, b, _VECTORS, precision, preferred_element_type)
+    return contract(a, b, _VECTORS, precision, preferred_element_type)
 
 
 def inner(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Array:
@@ -143,7 +143,7 @@ def inner(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any 
         return _product(a, b, preferred_element_type)
     _check_summed("inner", a, b, a.ndim - 1, b.ndim - 1)
     numbers = (((a.ndim - 1,), (b.ndim - 1,)), ((), ()))
-    return dot_general(a, b, numbers, precision, preferred_element_type)
+    return contract(a, b, numbers, precision, preferred_element_type)
 
 
 def outer(a: Any, b: Any, out: None = None) -> Array:
@@ -168,7 +168,7 @@ def tensordot(
         raise ValueError(f"tensordot: axes must pair dimensions of a and b, but got {axes}.")
     for pair in zip(a_axes, b_axes, strict=True):
         _check_summed("tensordot", a, b, *pair)
-    return dot_general(a, b, ((a_axes, b_axes), ((), ())), precision, preferred_element_type)
+    return contract(a, b, ((a_axes, b_axes), ((), ())), precision, preferred_element_type)
 
 
 def _tensordot_axes(axes, a_rank, b_rank):

@@ -350,10 +350,18 @@ def dot_general(
     (5, 2, 4)
     """
     lhs, rhs = common_dtype(lhs, rhs)
+    numbers = _canonical_dimension_numbers(dimension_numbers)
+    return contract(lhs, rhs, numbers, precision, preferred_element_type)
+
+
+def contract(
+    lhs: Any, rhs: Any, numbers: Any, precision: Any = None, preferred_element_type: Any = None
+) -> Any:
+    """dot_general of operands of one dtype, by dimension numbers that are tuples already."""
     return dot_general_p.bind(
         lhs,
         rhs,
-        dimension_numbers=_canonical_dimension_numbers(dimension_numbers),
+        dimension_numbers=numbers,
         precision=canonical_precision("dot_general", precision),
         preferred_element_type=canonical_result_type(preferred_element_type),
     )
