@@ -232,9 +232,13 @@ class ConcreteArray(Array):
         return to_host(self._buffer).reshape(())
 
     def __format__(self, spec: str) -> str:
-        if self.ndim == 0 and spec:
+        if self.ndim == 0:
             return format(to_host(self._buffer).reshape(()).item(), spec)
-        return format(str(self), spec)
+        if spec:
+            raise TypeError(
+                f"format: {spec!r} is for single numbers, but got {self.aval}. Format its elements."
+            )
+        return str(self)
 
     def __repr__(self) -> str:
         if self._buffer is DELETED:
@@ -300,9 +304,12 @@ class KeyArray(ConcreteArray):
         raise TypeError("random keys are not numbers: use random.key_data(key) for their bits.")
 
     def __repr__(self) -> str:
-        return f"Array({self.aval}) overlaying:\n{to_host(self._buffer)}"
+        return f"Array({self.shape}, dtype={self.dtype}) overlaying:\n{to_host(self._buffer)}"
 
     __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
 
     def __reduce__(self) -> Any:
         return KeyArray, (np.array(to_host(self._buffer)), self._dtype)

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from funcgrad.core import dtypes
 from funcgrad.core.array import Array
-from funcgrad.core.inputs import as_input
+from funcgrad.core.avals import typeof
+from funcgrad.core.inputs import as_input, default_dtype, from_number
 from funcgrad.errors import trimmed
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,6 +22,16 @@ STRICT = frozenset(
     "add sub mul div rem max min atan2 nextafter eq ne lt le gt ge bitwise_and bitwise_or "
     "bitwise_xor shift_left shift_right_logical shift_right_arithmetic complex".split()
 )
+
+# Other functions, some of whose operands must have one dtype: which ones.
+ONE_DTYPE = {
+    "select": slice(1, 3),
+    "select_n": slice(1, None),
+    "clamp": slice(0, 3),
+    "dynamic_update_slice": slice(0, 2),
+    "dynamic_update_slice_in_dim": slice(0, 2),
+    "dynamic_update_index_in_dim": slice(0, 2),
+}
 
 FLOATING = frozenset(
     "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp exp2 expm1 log log1p logistic "
@@ -36,7 +48,10 @@ def public(function: F) -> F:
             entered = [_entered(function.__name__, a) for a in args]
             named = {name: _entered(function.__name__, a) for name, a in kwargs.items()}
             if function.__name__ in STRICT:
-                _check_alike(function.__name__, entered)
+                _check_dtypes(function.__name__, entered)
+                _check_shapes(function.__name__, entered)
+            elif function.__name__ in ONE_DTYPE:
+                _check_dtypes(function.__name__, entered[ONE_DTYPE[function.__name__]])
             elif function.__name__ in FLOATING:
                 _check_inexact(function.__name__, entered)
             return function(*entered, **named)
@@ -47,14 +62,32 @@ def public(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def _check_alike(name: str, operands: list[Any]) -> None:
-    """Eager operations do not look at types, for speed; what users call by hand does."""
-    avals = [x.aval for x in operands if isinstance(x, Array)]
-    if len({aval.dtype for aval in avals}) > 1:
+def _check_dtypes(name: str, operands: list[Any]) -> None:
+    """Eager operations do not look at types, for speed; what users call by hand does.
+
+    A Python number takes its partner's dtype where that loses nothing: an integer may meet floats.
+    """
+    found = [x.aval.dtype for x in operands if isinstance(x, Array)]
+    numbers = [x for x in operands if isinstance(x, (bool, int, float, complex))]
+    if not found:
+        found, numbers = [default_dtype(x) for x in numbers], []
+    if len(set(found)) > 1 or not all(_fits(x, found[0]) for x in numbers):
+        got = ", ".join(str(typeof(x)) for x in operands)
         raise TypeError(
-            f"{name}: operands must have one dtype, but got {', '.join(map(str, avals))}. "
+            f"{name}: operands must have one dtype, but got {got}. "
             "Convert with astype, or use the function of funcgrad.numpy, which promotes."
         )
+    for x in numbers:
+        from_number(name, x, found[0])
+
+
+def _fits(number: Any, dtype: Any) -> bool:
+    """Is the number's kind no wider than the dtype's?"""
+    return dtypes.promote(((dtype, False), (default_dtype(number), True)))[0] == dtype
+
+
+def _check_shapes(name: str, operands: list[Any]) -> None:
+    avals = [x.aval for x in operands if isinstance(x, Array)]
     if len({aval.shape for aval in avals if aval.shape}) > 1:
         raise ValueError(
             f"{name}: operands must have equal shapes, or rank 0, but got "
@@ -64,7 +97,7 @@ def _check_alike(name: str, operands: list[Any]) -> None:
 
 
 def _check_inexact(name: str, operands: list[Any]) -> None:
-    """As `_check_alike`: NumPy would compute these of integers too, in double precision."""
+    """As `_check_dtypes`: NumPy would compute these of integers too, in double precision."""
     for x in operands:
         if isinstance(x, Array) and not x.aval.has_tangent:
             raise TypeError(

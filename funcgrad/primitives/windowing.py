@@ -88,12 +88,16 @@ def padtype_to_pads(
     >>> padtype_to_pads((5, 6), (3, 2), (1, 2), "SAME")
     [(1, 1), (0, 0)]
     """
+    return _named_pads("padtype_to_pads", in_shape, window_shape, window_strides, padding)
+
+
+def _named_pads(name, in_shape, window_shape, window_strides, padding):
     kind = padding.upper() if isinstance(padding, str) else padding
     if kind == "VALID":
         return [(0, 0)] * len(in_shape)
     if kind not in ("SAME", "SAME_LOWER"):
         raise ValueError(
-            'padding must be "SAME", "SAME_LOWER", "VALID" or (low, high) pairs, but got '
+            f'{name}: padding must be "SAME", "SAME_LOWER", "VALID" or (low, high) pairs, but got '
             f"{padding!r}."
         )
     totals = [
@@ -108,8 +112,14 @@ def padtype_to_pads(
 def explicit_pads(name, padding, sizes, windows, strides):
     """Padding as pairs of ints, from pairs or from a name; `windows` are dilated sizes."""
     if isinstance(padding, str):
-        return tuple(padtype_to_pads(sizes, windows, strides, padding))
-    pairs = tuple((index(low), index(high)) for low, high in padding)
+        return tuple(_named_pads(name, sizes, windows, strides, padding))
+    try:
+        pairs = tuple((index(low), index(high)) for low, high in padding)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name}: padding must be a name or one (low, high) pair of integers for each "
+            f"dimension, but got {padding!r}."
+        ) from None
     if len(pairs) != len(sizes):
         raise ValueError(
             f"{name}: padding needs one (low, high) pair for each of {len(sizes)} dimensions, "
