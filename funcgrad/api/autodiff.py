@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import tree
-from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
+from funcgrad.api.flat import Flat, FlatOfSome, argument_leaves, check_callable, name_of
 from funcgrad.core import dtypes
 from funcgrad.core.array import ConcreteArray
 from funcgrad.core.avals import ShapedArray, described, typeof
@@ -152,7 +152,7 @@ def _differentiator(
     def derivative(*args: Any, **kwargs: Any) -> Any:
         chosen = [args[i] for i in _within(positions, args, name, fun)]
         leaves, in_tree = argument_leaves(name, chosen)
-        flat = Flat(_of_arguments(fun, positions, args, kwargs), _call_tree(in_tree), name, has_aux)
+        flat = FlatOfSome(fun, in_tree, name, has_aux, positions, args, kwargs)
         varied = _differentiable(name, leaves, holomorphic, allow_int, args, positions)
         outs, linear = linearize_flat(flat, leaves, varied)
         value = _scalar(name, fun, flat, outs, holomorphic)
@@ -183,26 +183,6 @@ def _within(positions: Sequence[int], args: Sequence[Any], name: str, fun: Any) 
                 f"but {name_of(fun)} was called with {len(args)}."
             )
     return positions
-
-
-def _call_tree(in_tree: Any) -> Any:
-    """The structure of `((arguments,), {})` as `Flat` calls its function."""
-    return tree.structure(((tree.unflatten(in_tree, [0] * in_tree.num_leaves),), {}))
-
-
-def _of_arguments(
-    fun: Callable[..., Any], positions: Sequence[int], args: Any, kwargs: Any
-) -> Callable[..., Any]:
-    """The function of the chosen arguments, given as one sequence; the others are fixed."""
-
-    @functools.wraps(fun)
-    def partial(chosen: Sequence[Any]) -> Any:
-        full = list(args)
-        for i, value in zip(positions, chosen):
-            full[i] = value
-        return fun(*full, **kwargs)
-
-    return partial
 
 
 def _differentiable(

@@ -60,9 +60,12 @@ class Flat:
         """Where the user's function begins, for messages about values that escape from it."""
         return source_of(self.fun)
 
-    def __call__(self, *leaves: Any) -> list[Any]:
+    def _called(self, leaves: Sequence[Any]) -> Any:
         args, kwargs = tree.unflatten(self.in_tree, leaves)
-        out = self.fun(*args, **kwargs)
+        return self.fun(*args, **kwargs)
+
+    def __call__(self, *leaves: Any) -> list[Any]:
+        out = self._called(leaves)
         aux: list[Any] = []
         if self.has_aux:
             out, aux = self._without_aux(out)
@@ -98,6 +101,31 @@ class Flat:
         arrays = iter(leaves[self.out_count :])
         filled = [next(arrays) if isinstance(leaf, Array) else leaf for leaf in self.aux_leaves]
         return tree.unflatten(self.aux_tree, filled)
+
+
+class FlatOfSome(Flat):
+    """The function of some of its arguments, the others fixed: `in_tree` is the list of the chosen
+    ones, in the order of their `positions`.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        in_tree: tree.PyTreeDef,
+        transform: str,
+        has_aux: bool,
+        positions: Sequence[int],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> None:
+        super().__init__(fun, in_tree, transform, has_aux)
+        self.positions, self.args, self.kwargs = positions, args, kwargs
+
+    def _called(self, leaves: Sequence[Any]) -> Any:
+        full = list(self.args)
+        for i, value in zip(self.positions, tree.unflatten(self.in_tree, leaves)):
+            full[i] = value
+        return self.fun(*full, **self.kwargs)
 
 
 def argument_leaves(

@@ -12,14 +12,12 @@ import numpy as np
 
 from funcgrad import tree
 from funcgrad.api.autodiff import (
-    _call_tree,
     _differentiable,
-    _of_arguments,
     _positions,
     _within,
     cotangents_in,
 )
-from funcgrad.api.flat import Flat, argument_leaves, check_callable, name_of
+from funcgrad.api.flat import Flat, FlatOfSome, argument_leaves, check_callable, name_of
 from funcgrad.core import dtypes
 from funcgrad.core.array import ConcreteArray
 from funcgrad.core.avals import typeof
@@ -81,7 +79,7 @@ def _jacobian_of(
             raise TypeError(
                 f"{name}: integer arguments have no Jacobian; choose others with argnums."
             )
-        flat = Flat(_of_arguments(fun, positions, args, kwargs), _call_tree(in_tree), name, has_aux)
+        flat = FlatOfSome(fun, in_tree, name, has_aux, positions, args, kwargs)
         rows, outs = blocks(flat, leaves)
         per_output = []
         for row in rows:
