@@ -5,16 +5,32 @@ at.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from funcgrad import tree
 from funcgrad.api.flat import call_leaves
 from funcgrad.api.shapes import ShapeDtypeStruct
+from funcgrad.compiler.cost import cost_of, size_of, unfused_cost
 from funcgrad.control.call import arrays_of, buffers_of
 from funcgrad.core import backend
 from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.errors import user_facing
+
+
+@dataclass(frozen=True)
+class MemoryStats:
+    """Estimated bytes of memory of a compiled program; arguments that it may overwrite are
+    `alias`.
+    """
+
+    argument_size_in_bytes: int
+    output_size_in_bytes: int
+    alias_size_in_bytes: int
+    temp_size_in_bytes: int
+    peak_memory_in_bytes: int
+    generated_code_size_in_bytes: int = 0
 
 
 class _Stage:
@@ -75,6 +91,13 @@ class Lowered(_Stage):
             return str(self.jaxpr)
         return backend.load("numpy").as_text(self.jaxpr, dialect)
 
+    def cost_analysis(self) -> dict[str, float]:
+        """Estimates for the program as traced, nothing fused: "flops" (arithmetic operations) and
+        "bytes accessed".
+        """
+        flops, moved = unfused_cost(self.jaxpr)
+        return {"flops": float(flops), "bytes accessed": float(moved)}
+
     def compile(self) -> Compiled:
         """The next stage."""
         return self._next(Compiled)
@@ -99,6 +122,34 @@ class Compiled(_Stage):
         buffers = buffers_of([*self._captured, *leaves])
         outs = backend.compiled(self.jaxpr)(buffers)
         return tree.unflatten(self.out_tree, arrays_of(self.jaxpr.out_avals, outs))
+
+    def cost_analysis(self) -> dict[str, float]:
+        """Estimates for the program as it runs: "flops" (arithmetic operations) and "bytes
+        accessed".
+
+        Example:
+            >>> import funcgrad as fg
+            >>> import funcgrad.numpy as jnp
+            >>> x = jnp.ones((2, 3))
+            >>> fg.jit(lambda x: x @ x.T).lower(x).compile().cost_analysis()
+            {'flops': 24.0, 'bytes accessed': 64.0}
+        """
+        cost = cost_of(self.jaxpr, self._donated)
+        return {"flops": float(cost.flops), "bytes accessed": float(cost.bytes)}
+
+    def memory_analysis(self) -> MemoryStats:
+        """Estimated bytes of arguments, results, temporaries, and of all of them at the worst
+        moment.
+        """
+        cost = cost_of(self.jaxpr, self._donated)
+        given = zip(self.jaxpr.args[len(self._captured) :], self._donated)
+        return MemoryStats(
+            argument_size_in_bytes=cost.arguments,
+            output_size_in_bytes=cost.results,
+            alias_size_in_bytes=sum(size_of(v) for v, donated in given if donated),
+            temp_size_in_bytes=cost.temporaries,
+            peak_memory_in_bytes=cost.peak,
+        )
 
     def as_text(self, dialect: str = "optimized") -> str:
         """The program as text, as `Lowered.as_text`."""
