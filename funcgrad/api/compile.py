@@ -11,6 +11,7 @@ from typing import Any
 
 from funcgrad import tree
 from funcgrad.api.entry import Entry
+from funcgrad.api.explain import Explanation, Signature, explain, refusal
 from funcgrad.api.flat import Flat, call_leaves, check_callable, name_of
 from funcgrad.api.shapes import abstract_leaf
 from funcgrad.api.signature import Statics, fix_static, kind_of
@@ -41,13 +42,19 @@ class JitFunction:
     """A function compiled on first use for each signature of its arguments."""
 
     def __init__(
-        self, fun: Callable[..., Any], statics: Statics, donations: Statics, inline: bool
+        self,
+        fun: Callable[..., Any],
+        statics: Statics,
+        donations: Statics,
+        inline: bool,
+        max_compiles: int | None = None,
     ) -> None:
         functools.update_wrapper(self, fun)
         self._fun, self._statics, self._donations, self._inline = fun, statics, donations, inline
         named = (statics.argnums, statics.argnames, donations.argnums, donations.argnames)
         options = tuple(frozenset[Any](which) for which in named)
-        self._cache = _cache_of(fun, options)
+        self._max_compiles = max_compiles
+        self._cache = _cache_of(fun, (*options, max_compiles))
         self._last: Entry | None = None
         self._lock = threading.RLock()
 
@@ -94,6 +101,7 @@ class JitFunction:
     def _compile(
         self, key: Any, fixed: Any, leaves: Any, in_tree: Any, args: Any, kwargs: Any
     ) -> Entry:
+        self._check_limit(fixed, leaves, in_tree)
         if config.current().log_compiles:
             _log.warning(
                 "Compiling %s for %s", name_of(self._fun), ", ".join(str(typeof(x)) for x in leaves)
@@ -104,6 +112,14 @@ class JitFunction:
         entry = Entry(jaxpr, in_tree, flat.out_tree, fixed, donated, config.current())
         self._cache[key] = entry
         return entry
+
+    def _check_limit(self, fixed: Any, leaves: Sequence[Any], in_tree: Any) -> None:
+        """RuntimeError with the reasons of all compilations if this one is too many."""
+        limit = self._max_compiles
+        if limit is not None and self._cache_size() >= limit:
+            types = [typeof(x) for x in leaves]
+            wanted = Signature(self._fun, in_tree, fixed, types, config.current())
+            raise RuntimeError(refusal(name_of(self._fun), self._fun, self._entries(), wanted))
 
     def _stage(
         self, fixed: Any, avals: Sequence[Any], in_tree: Any
@@ -176,8 +192,28 @@ class JitFunction:
         self._cache.clear()
         self._last = None
 
+    def explain(self) -> Explanation:
+        """Why the function was compiled, each time, and what came of it.
+
+        Returns an object whose `compilations` hold the reasons (which leaf of which argument, which
+        static value or setting changed), the programs, the effect of each pass, what was fused,
+        copies, donated arguments, and estimates of work and memory; printed, it is a report.
+
+        Example:
+            >>> import funcgrad as fg
+            >>> import funcgrad.numpy as jnp
+            >>> double = fg.jit(lambda x: 2 * x)
+            >>> _ = double(jnp.ones(3)), double(jnp.ones(4))
+            >>> double.explain().compilations[1].reasons
+            ('x: shape (3,) -> (4,)',)
+        """
+        return explain(name_of(self._fun), self._fun, self._entries())
+
+    def _entries(self) -> list[Entry]:
+        return [entry for entry in self._cache.values() if isinstance(entry, Entry)]
+
     def _cache_size(self) -> int:
-        return sum(isinstance(entry, Entry) for entry in self._cache.values())
+        return len(self._entries())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -200,6 +236,7 @@ def jit(
     backend: str | None = None,
     in_shardings: Any = None,
     out_shardings: Any = None,
+    max_compiles: int | None = None,
 ) -> Any:
     """Compiles `fun`: it is traced once per signature (structure, shapes, dtypes, static values)
     and then runs fast.
@@ -212,11 +249,12 @@ def jit(
         program of its own. donate_argnums, donate_argnames: arguments whose memory the results may
         take. They cannot be used afterwards. inline: inside another traced function, write the
         equations out instead of a call. keep_unused, device, backend, in_shardings, out_shardings:
-        accepted for compatibility; without effect.
+        accepted for compatibility; without effect. max_compiles: so many programs and no more; the
+        message of the error says what led to each of them (see `explain`).
 
     Raises:
         TypeError: an argument or a result is no array. ValueError: a static argument cannot be
-        hashed.
+        hashed. RuntimeError: more than `max_compiles` programs would be needed.
 
     Example:
         >>> import funcgrad as fg
@@ -233,6 +271,7 @@ def jit(
         donate_argnums=donate_argnums,
         donate_argnames=donate_argnames,
         inline=inline,
+        max_compiles=max_compiles,
     )
     if fun is None:
         return functools.partial(jit, **options)
@@ -241,7 +280,7 @@ def jit(
     donations = Statics(fun, "donate", donate_argnums, donate_argnames)
     if statics.argnums & donations.argnums:
         raise ValueError("jit: an argument cannot be both static and donated.")
-    return JitFunction(fun, statics, donations, inline)
+    return JitFunction(fun, statics, donations, inline, max_compiles)
 
 
 def closed_over_static(fun: Callable[..., Any], static_argnums: Any, args: Any) -> tuple[Any, Any]:
