@@ -187,5 +187,6 @@ def _at_least_zero(x: Any) -> bool:
     if all(c < 0 for c in others) and constant + sum(others) < 0:
         return False
     raise TypeError(
-        f"whether {x} is at least 0 depends on symbolic sizes, so this cannot be decided while tracing."
+        f"whether {x} is at least 0 depends on symbolic sizes, so this cannot be decided while "
+        "tracing."
     )

@@ -215,7 +215,9 @@ class AutodiffTrace(Trace):
 _composites: units.Table = {}
 
 
-def _with_numbers(function: Any, args: Sequence[Any], settings: dict[str, Any], *arrays: Any) -> Any:
+def _with_numbers(
+    function: Any, args: Sequence[Any], settings: dict[str, Any], *arrays: Any
+) -> Any:
     """The function with its Python numbers put back among its arrays."""
     given = iter(arrays)
     full = [a if type(a) is float or type(a) is int else next(given) for a in args]
@@ -225,7 +227,9 @@ def _with_numbers(function: Any, args: Sequence[Any], settings: dict[str, Any], 
 def _make_unit(
     table: units.Table, signature: Any, function: Any, primals: Any, tangents: Any
 ) -> units.Unit | None:
-    """Compiles the operation for these types; where that is not possible, it is never tried again."""
+    """Compiles the operation for these types; where that is not possible, it is never tried
+    again.
+    """
     jaxpr = stage_rule(lambda *args: [function(*args)], [typeof(p) for p in primals])
     unit = units.make(linearize_jaxpr(jaxpr, tuple(t is not None for t in tangents)))
     table[signature] = units.NEVER if unit is None else unit

@@ -1,4 +1,6 @@
-"""Abstract rules on symbolic sizes: the shape they state, for the size put in, is the concrete one."""
+"""Abstract rules on symbolic sizes: the shape they state, for the size put in, is the concrete
+one.
+"""
 
 from __future__ import annotations
 

@@ -283,7 +283,7 @@ def clip(
 
 def _limited(function, primitive, bound, x):
     if type(bound) in (int, float) and dtypes.is_float(x.dtype):
-        return function(x, bound)       # which has a shortcut; nothing can go wrong with a number
+        return function(x, bound)  # which has a shortcut; nothing can go wrong with a number
     return primitive(*promote_args("clip", x, bound))
 
 
