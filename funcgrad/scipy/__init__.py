@@ -1,5 +1,5 @@
 """The parts of SciPy that programs differentiate through, as in `jax.scipy`."""
 
-from funcgrad.scipy import special, stats
+from funcgrad.scipy import linalg, special, stats
 
-__all__ = ["special", "stats"]
+__all__ = ["linalg", "special", "stats"]
