@@ -140,6 +140,7 @@ def elementwise_loops(scalar: Callable[..., Any], ufunc: str | None) -> Callable
 
 
 _NUMBERS = frozenset((int, float, complex, bool))
+_DTYPES = (np.dtype, dtypes.KeyDtype)
 
 
 def operands(*args: Any) -> Sequence[Any]:
@@ -418,7 +419,7 @@ def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False
     """The operand in another dtype. Floats become integers toward zero, clamped; complex numbers
     lose their imaginary part.
     """
-    if isinstance(new_dtype, (type, str)):
+    if not isinstance(new_dtype, _DTYPES):
         new_dtype = dtypes.as_dtype(new_dtype)
     aval = typeof(operand)
     if aval.dtype == new_dtype and aval.weak_type == weak_type and type(operand) not in _NUMBERS:
@@ -430,8 +431,10 @@ def convert_element_type(operand: Any, new_dtype: DType, weak_type: bool = False
 # ---------------------------------------------------------------------------------------
 
 
-def full(shape: Sequence[Any], fill_value: Any, dtype: DType) -> Any:
-    """An array whose elements all equal `fill_value`."""
+def full(shape: Sequence[Any], fill_value: Any, dtype: Any = None) -> Any:
+    """An array whose elements all equal `fill_value`, of the value's own type without a dtype."""
+    if not isinstance(dtype, _DTYPES):
+        dtype = typeof(fill_value).dtype if dtype is None else dtypes.as_dtype(dtype)
     if type(fill_value) in _NUMBERS or isinstance(fill_value, np.generic):
         fill_value = ConcreteArray(dtype.type(fill_value))
     else:

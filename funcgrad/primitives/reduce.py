@@ -226,12 +226,21 @@ def _position_of_extremum(name: str, op: str) -> Primitive:
     return primitive
 
 
+def _position(primitive: Primitive, x: Any, axis: int, index_dtype: Any) -> Any:
+    index_dtype = dtypes.as_dtype(index_dtype)
+    if not dtypes.is_integer(index_dtype):
+        raise TypeError(
+            f"{primitive.name}: index_dtype must be an integer type, but got {index_dtype}."
+        )
+    return primitive.bind(x, axes=(axis,), index_dtype=index_dtype)
+
+
 argmax_p = _position_of_extremum("argmax", "max")
 
 
 def argmax(x: Any, axis: int, index_dtype: Any = dtypes.int32) -> Any:
     """The position along `axis` of the largest element: the first such, or the first NaN."""
-    return argmax_p.bind(x, axes=(axis,), index_dtype=dtypes.as_dtype(index_dtype))
+    return _position(argmax_p, x, axis, index_dtype)
 
 
 argmin_p = _position_of_extremum("argmin", "min")
@@ -239,4 +248,4 @@ argmin_p = _position_of_extremum("argmin", "min")
 
 def argmin(x: Any, axis: int, index_dtype: Any = dtypes.int32) -> Any:
     """The position along `axis` of the smallest element: the first such, or the first NaN."""
-    return argmin_p.bind(x, axes=(axis,), index_dtype=dtypes.as_dtype(index_dtype))
+    return _position(argmin_p, x, axis, index_dtype)
