@@ -8,12 +8,49 @@ way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, dataclass_transform
 
 
-@dataclass(frozen=True)
-class Map:
+@dataclass_transform(frozen_default=True)
+class Form:
+    """An immutable value with the annotated fields, compared by content.
+
+    What a frozen dataclass would be; a dozen of those would cost a tenth of the time that importing
+    the package takes.
+    """
+
+    _fields: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(cls.__annotations__)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = dict(zip(self._fields, args, strict=False)) | kwargs
+        missing = [n for n in self._fields if n not in given and not hasattr(type(self), n)]
+        if missing or set(given) - set(self._fields) or len(args) > len(self._fields):
+            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._fields)}.")
+        for name in self._fields:
+            value = given[name] if name in given else getattr(type(self), name)
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable.")
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        return f"{type(self).__name__}({fields})"
+
+
+class Map(Form):
     """out[i] = scalar(k, x[i], y[i], ...). Operands of rank 0 are the same for every i.
 
     `scalar` is written in the operations of `k` (see `ScalarOps`). `ufunc` names the NumPy function
@@ -24,28 +61,24 @@ class Map:
     ufunc: str | None = None
 
 
-@dataclass(frozen=True)
-class Affine:
+class Affine(Form):
     """An index into one dimension of an operand: offset + sum of step * i[dim] over `terms`."""
 
     offset: Any = 0
     terms: tuple[tuple[int, Any], ...] = ()
 
 
-@dataclass(frozen=True)
-class View:
+class View(Form):
     """out[i] = x[affine(i)], one Affine per dimension of the operand."""
 
     dims: tuple[Affine, ...]
 
 
-@dataclass(frozen=True)
-class Reshape:
+class Reshape(Form):
     """The same elements in row-major order, under another shape."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Form):
     """One operand's place in the result of `Guarded`: it covers start, start + stride, ... in
     each dimension.
     """
@@ -56,8 +89,7 @@ class Part:
     extent: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Guarded:
+class Guarded(Form):
     """out[i] = the element of the first part whose range holds i, else operand `fill` (of rank
     0).
     """
@@ -66,15 +98,13 @@ class Guarded:
     fill: int | None = None
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(Form):
     """out[i] = i[dim]."""
 
     dim: int
 
 
-@dataclass(frozen=True)
-class Reduce:
+class Reduce(Form):
     """A reduction over `axes` by a monoid, accumulated in `dtype`: add, mul, max, min, and, or,
     xor.
     """
@@ -84,8 +114,7 @@ class Reduce:
     dtype: Any = None
 
 
-@dataclass(frozen=True)
-class ArgReduce:
+class ArgReduce(Form):
     """The index of the largest (`max`) or smallest (`min`) element along `axis`; the first one
     wins, NaN before all.
     """
@@ -94,8 +123,7 @@ class ArgReduce:
     axis: int
 
 
-@dataclass(frozen=True)
-class Cumulate:
+class Cumulate(Form):
     """A running reduction along one axis: add, mul, max, min, logaddexp."""
 
     op: str
@@ -103,8 +131,7 @@ class Cumulate:
     reverse: bool = False
 
 
-@dataclass(frozen=True)
-class Contract:
+class Contract(Form):
     """A product of two operands summed over contracted dimensions; batch dimensions lead in the
     result.
     """
@@ -116,8 +143,7 @@ class Contract:
     dtype: Any = None
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Form):
     """A reduction over sliding windows of one operand."""
 
     op: str
@@ -128,8 +154,7 @@ class Window:
     window_dilation: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Convolve:
+class Convolve(Form):
     """A convolution, by its dimension numbers and geometry (the parameters of
     conv_general_dilated).
     """
@@ -137,37 +162,27 @@ class Convolve:
     params: Any
 
 
-@dataclass(frozen=True)
-class Gather:
+class Gather(Form):
     """out[i] = x[index[batch part of i] + offset part of i], by the parameters of `gather`."""
 
     params: Any
 
 
-@dataclass(frozen=True)
-class Scatter:
+class Scatter(Form):
     """x with updates combined in by `op` at computed indices, by the parameters of `scatter`."""
 
     op: str
     params: Any
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Form):
     """The equation runs programs, its parameters `jaxprs`: calls, loops and branches."""
 
     kind: str
-    jaxprs: tuple[str, ...] = field(default=())
+    jaxprs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Opaque:
+class Opaque(Form):
     """Computed by the primitive's `value` as one library call; `why` says which."""
 
     why: str
-
-
-Form = (
-    Map | View | Reshape | Guarded | Index | Reduce | ArgReduce | Cumulate | Contract
-    | Window | Convolve | Gather | Scatter | Call | Opaque
-)  # fmt: skip
