@@ -57,7 +57,10 @@ class State:
     debug_infs: bool = setting(False, "stop at the first infinity", traced=True)
     default_prng_impl: str = setting("threefry2x32", "the key type of random.key", traced=True)
     engine: str = setting(
-        "auto", "what runs compiled programs", traced=True, choices=("auto", "numpy", "reference")
+        "auto",
+        "what runs compiled programs",
+        traced=True,
+        choices=("auto", "numpy", "reference", "profile"),
     )
     disabled_passes: str = setting(
         "", "names of compiler passes to skip, comma-separated", traced=True
@@ -150,11 +153,21 @@ class Config:
         parsed = {
             _field_name(name): _parse(_field_name(name), value) for name, value in changes.items()
         }
+        before = self._global
         token = self._local.set(replace(self.current(), **parsed))
         try:
             yield
         finally:
             self._local.reset(token)
+            if self._global is not before:
+                self._update_outer(before)
+
+    def _update_outer(self, before: State) -> None:
+        """An update inside an override holds in the enclosing overrides too."""
+        if (outer := self._local.get()) is not None:
+            now = self._global
+            changed = {f: getattr(now, f) for f in _FIELDS if getattr(now, f) != getattr(before, f)}
+            self._local.set(replace(outer, **changed))
 
     def table(self) -> str:
         """Every setting, its value, its variable, and what it does."""

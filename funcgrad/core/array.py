@@ -245,7 +245,8 @@ class ConcreteArray(Array):
             return "Array(deleted)"
         text = np.array2string(to_host(self._buffer), separator=", ", prefix="Array(")
         weak = ", weak_type=True" if self._weak else ""
-        return f"Array({text}, dtype={self.dtype}{weak})"
+        shape = f", shape={self.shape}" if not self.size and self.ndim > 1 else ""
+        return f"Array({text}{shape}, dtype={self.dtype}{weak})"
 
     def __str__(self) -> str:
         return "Array(deleted)" if self._buffer is DELETED else str(to_host(self._buffer))

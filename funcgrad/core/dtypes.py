@@ -282,7 +282,7 @@ def _promote(
         raise TypeError(
             f"numpy_dtype_promotion is strict, and the operands have types {names}: use astype."
         )
-    keep = x64 or any(dtype.itemsize >= (16 if is_complex(dtype) else 8) for dtype in strong)
+    keep = x64 or any(dtype.itemsize >= (16 if is_complex(dtype) else 8) for dtype in dtypes)
     nodes = frozenset(_node(dtype, weak and not all_weak) for dtype, weak in operands)
     joined = _join(nodes)
     weak = all_weak or joined in (WEAK_INT, WEAK_FLOAT, WEAK_COMPLEX)
