@@ -36,6 +36,7 @@ from funcgrad.api.devices import (
 )
 from funcgrad.api.inspect import disable_jit, enable_x64, make_jaxpr
 from funcgrad.api.jacobians import hessian, jacfwd, jacrev
+from funcgrad.api.profile import profile
 from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
 from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
@@ -58,6 +59,6 @@ __all__ = [
     "dtypes", "enable_x64", "errors", "eval_shape", "flatten_util", "float0", "grad", "hessian",
     "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize",
     "local_device_count", "local_devices", "make_jaxpr", "nn", "numpy", "ops", "process_count",
-    "process_index", "random", "remat", "scipy", "tree", "tree_util", "typeof", "typing",
+    "process_index", "profile", "random", "remat", "scipy", "tree", "tree_util", "typeof", "typing",
     "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

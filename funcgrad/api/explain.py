@@ -9,51 +9,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from funcgrad import tree
 from funcgrad.api.entry import Entry
-from funcgrad.compiler.cost import (
-    Copy,
-    Cost,
-    copies,
-    planned,
-    program_cost,
-    reused_donations,
-    size_of,
-)
-from funcgrad.compiler.pipeline import PIPELINE, optimise, words
-from funcgrad.compiler.program import Step
 from funcgrad.config import State, config
+from funcgrad.core import backend
 from funcgrad.core.avals import ShapedArray
-from funcgrad.core.jaxpr import Jaxpr, subjaxprs
+from funcgrad.core.jaxpr import Jaxpr
+
+if TYPE_CHECKING:
+    from funcgrad.compiler.analysis import PassEffect, StepSummary
+    from funcgrad.compiler.cost import Copy, Cost
 
 TRACED = tuple(f.name for f in fields(State) if f.metadata.get("traced"))
-
-
-@dataclass(frozen=True)
-class PassEffect:
-    """One pass of the compiler: the number of equations before and after it, nested ones too."""
-
-    name: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class StepSummary:
-    """What runs as one: a kernel of fused operations, a library call, a view or an inner program.
-
-    `operations` are the names of its primitives in order, `shape` is what it works on.
-    """
-
-    kind: str
-    operations: tuple[str, ...]
-    shape: tuple[Any, ...]
-
-    def __str__(self) -> str:
-        sizes = ",".join(map(str, self.shape))
-        return f"{self.kind:8}[{sizes}] {' '.join(self.operations)}"
 
 
 @dataclass(frozen=True)
@@ -285,40 +254,18 @@ def explain(name: str, fun: Callable[..., Any], entries: Sequence[Entry]) -> Exp
 
 def _compilation(number: int, signature: Signature, cause: Any, entry: Entry) -> Compilation:
     with config.override(**signature.settings, show=""):
-        program, plan = planned(entry.jaxpr, entry.donated)
-        given = [n for n, d in zip(signature.leaves, entry.donated) if d]
-        return Compilation(
-            number,
-            str(signature),
-            reasons=cause[0],
-            nearest=cause[1],
-            traced=entry.jaxpr,
-            optimized=optimise(entry.jaxpr),
-            passes=tuple(pass_effects(entry.jaxpr)),
-            steps=tuple(map(_summary, program.steps)),
-            copies=tuple(copies(program, plan)),
-            donations=tuple(map(Donation, given, reused_donations(program))),
-            cost=program_cost(program),
-        )
-
-
-def pass_effects(jaxpr: Jaxpr) -> list[PassEffect]:
-    """What each pass that is switched on does to the number of equations."""
-    disabled = words(config.current().disabled_passes)
-    found = []
-    for step in PIPELINE:
-        if step.__name__ not in disabled:
-            before, jaxpr = jaxpr, step(jaxpr)
-            found.append(PassEffect(step.__name__, equations(before), equations(jaxpr)))
-    return found
-
-
-def equations(jaxpr: Jaxpr) -> int:
-    """The number of equations, those of nested programs included."""
-    return sum(1 + sum(map(equations, subjaxprs(e.params))) for e in jaxpr.eqns)
-
-
-def _summary(step: Step) -> StepSummary:
-    arrays = [v for e in step.eqns for v in (*e.args, *e.outs)]
-    shape = max(arrays, key=size_of).aval.shape if arrays else ()
-    return StepSummary(step.kind, tuple(e.primitive.name for e in step.eqns), shape)
+        found = backend.load("analysis").analyse(entry.jaxpr, entry.donated)
+    given = [name for name, donated in zip(signature.leaves, entry.donated) if donated]
+    return Compilation(
+        number,
+        str(signature),
+        reasons=cause[0],
+        nearest=cause[1],
+        traced=entry.jaxpr,
+        optimized=found.optimized,
+        passes=found.passes,
+        steps=found.steps,
+        copies=found.copies,
+        donations=tuple(map(Donation, given, found.reused)),
+        cost=found.cost,
+    )

@@ -11,7 +11,6 @@ from typing import Any
 from funcgrad import tree
 from funcgrad.api.flat import call_leaves
 from funcgrad.api.shapes import ShapeDtypeStruct
-from funcgrad.compiler.cost import cost_of, size_of, unfused_cost
 from funcgrad.control.call import arrays_of, buffers_of
 from funcgrad.core import backend
 from funcgrad.core.avals import typeof
@@ -95,7 +94,7 @@ class Lowered(_Stage):
         """Estimates for the program as traced, nothing fused: "flops" (arithmetic operations) and
         "bytes accessed".
         """
-        flops, moved = unfused_cost(self.jaxpr)
+        flops, moved = backend.load("analysis").unfused_cost(self.jaxpr)
         return {"flops": float(flops), "bytes accessed": float(moved)}
 
     def compile(self) -> Compiled:
@@ -134,19 +133,20 @@ class Compiled(_Stage):
             >>> fg.jit(lambda x: x @ x.T).lower(x).compile().cost_analysis()
             {'flops': 24.0, 'bytes accessed': 64.0}
         """
-        cost = cost_of(self.jaxpr, self._donated)
+        cost = backend.load("analysis").cost_of(self.jaxpr, self._donated)
         return {"flops": float(cost.flops), "bytes accessed": float(cost.bytes)}
 
     def memory_analysis(self) -> MemoryStats:
         """Estimated bytes of arguments, results, temporaries, and of all of them at the worst
         moment.
         """
-        cost = cost_of(self.jaxpr, self._donated)
+        analysis = backend.load("analysis")
+        cost = analysis.cost_of(self.jaxpr, self._donated)
         given = zip(self.jaxpr.args[len(self._captured) :], self._donated)
         return MemoryStats(
             argument_size_in_bytes=cost.arguments,
             output_size_in_bytes=cost.results,
-            alias_size_in_bytes=sum(size_of(v) for v, donated in given if donated),
+            alias_size_in_bytes=sum(analysis.size_of(v) for v, donated in given if donated),
             temp_size_in_bytes=cost.temporaries,
             peak_memory_in_bytes=cost.peak,
         )

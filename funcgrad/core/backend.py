@@ -22,6 +22,8 @@ from funcgrad.core import dtypes
 _MODULES = {
     "reference": "funcgrad.backends.reference",
     "numpy": "funcgrad.backends.numpy",
+    "profile": "funcgrad.backends.profiling",
+    "analysis": "funcgrad.compiler.analysis",
     "cupy": "funcgrad.backends.cupy.device",
 }
 
