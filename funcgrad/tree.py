@@ -428,19 +428,30 @@ def flatten_with_path(
     """
     found: list[tuple[KeyPath, Any]] = []
     decisions: list[bool] = []
-
-    def visit(path: KeyPath, subtree: Any) -> None:
-        arguments = (path, subtree) if is_leaf_takes_path else (subtree,)
-        decisions.append(is_leaf is not None and bool(is_leaf(*arguments)))
-        children, node = ([], LEAF) if decisions[-1] else one_level(subtree)
-        if node == LEAF:
-            found.append((path, subtree))
-        for key, child in zip(child_keys(subtree, node), children, strict=False):
-            visit((*path, key), child)
-
-    visit((), tree)
+    stops: Callable[..., bool] | None = is_leaf
+    if is_leaf is not None and not is_leaf_takes_path:
+        stops = lambda path, subtree: is_leaf(subtree)
+    _visit((), tree, stops, found, decisions)
     replay = iter(decisions)  # optree asks in the same order
     return found, flatten(tree, lambda _: next(replay))[1]
+
+
+def _visit(
+    path: KeyPath,
+    subtree: Any,
+    stops: Callable[..., bool] | None,
+    found: list[tuple[KeyPath, Any]],
+    decisions: list[bool],
+) -> None:
+    """Adds the leaves below `path` to `found`. Not nested, for a function that calls itself by a
+    closure is a reference cycle, and would keep the leaves alive.
+    """
+    decisions.append(stops is not None and bool(stops(path, subtree)))
+    children, node = ([], LEAF) if decisions[-1] else one_level(subtree)
+    if node == LEAF:
+        found.append((path, subtree))
+    for key, child in zip(child_keys(subtree, node), children, strict=False):
+        _visit((*path, key), child, stops, found, decisions)
 
 
 def leaves_with_path(

@@ -154,7 +154,7 @@ class custom_jvp(CustomRule):
         )
         outs = custom_jvp_call_p.bind(
             *captured,
-            *call.leaves,
+            *call.take_leaves(),
             call_jaxpr=call_jaxpr,
             jvp=jvp,
             num_consts=len(captured),

@@ -98,12 +98,20 @@ class RuleCall:
         self.name, self.fun = name, fun
         self.nondiff = {i: args[i] for i in nondiff}
         self.count = len(args)
-        self.differentiable = [a for i, a in enumerate(args) if i not in self.nondiff]
-        leaves, self.treedef = tree.flatten(self.differentiable)
+        differentiable = [a for i, a in enumerate(args) if i not in self.nondiff]
+        leaves, self.treedef = tree.flatten(differentiable)
+        self.arity = len(differentiable)
         self.leaves = [as_input(name, leaf) for leaf in leaves]
         self.avals = [typeof(leaf) for leaf in self.leaves]
         self.out_tree: Any = None
         self.out_avals: list[ShapedArray] = []
+
+    def take_leaves(self) -> list[Any]:
+        """The arguments' leaves, given away: rules that are staged later hold on to the call, and
+        must not keep its traced values alive.
+        """
+        leaves, self.leaves = self.leaves, []
+        return leaves
 
     def arguments(self, leaves: Sequence[Any]) -> list[Any]:
         """All arguments in their places, with these leaves."""

@@ -206,7 +206,7 @@ class custom_vjp(CustomRule):
         call_jaxpr, (fwd, bwd), captured = self._unified(call, staged.stage)
         outs = custom_vjp_call_p.bind(
             *captured,
-            *call.leaves,
+            *call.take_leaves(),
             call_jaxpr=call_jaxpr,
             fwd=fwd,
             bwd=bwd,
@@ -262,11 +262,11 @@ class _VjpRules:
         """One cotangent per inexact leaf of the arguments; None, for an argument or a subtree,
         is zero.
         """
-        arguments = self.call.differentiable
-        if not isinstance(result, (tuple, list)) or len(result) != len(arguments):
+        arity = self.call.arity
+        if not isinstance(result, (tuple, list)) or len(result) != arity:
             raise TypeError(
                 f"{self.call.name}: bwd must return a tuple with one cotangent for each of the "
-                f"{len(arguments)} arguments, but returned {described(result)}."
+                f"{arity} arguments, but returned {described(result)}."
             )
         leaves = tree.prefix_leaves(
             list(result), self.call.treedef, f"{self.call.name}: the result of bwd"
