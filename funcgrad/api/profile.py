@@ -7,8 +7,9 @@ import linecache
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from funcgrad.api.compile import JitFunction, jit
 from funcgrad.api.flat import call_leaves, check_callable, name_of
@@ -150,7 +151,7 @@ def profile(
 
 
 def _summed(name: str, optimized: bool, rounds: int, measured: Sequence[Any]) -> Profile:
-    times = [median(_all_rounds(m.own, rounds)) for m in measured]
+    times = [float(np.median(_all_rounds(m.own, rounds))) for m in measured]
     whole = sum(times) or 1.0
     texts = _texts(measured)
     rows = [
@@ -159,9 +160,9 @@ def _summed(name: str, optimized: bool, rounds: int, measured: Sequence[Any]) ->
             primitive=m.eqn.primitive.name,
             source=m.eqn.source,
             depth=m.depth,
-            calls=median(_all_rounds(m.calls, rounds)),
+            calls=int(np.median(_all_rounds(m.calls, rounds))),
             seconds=seconds,
-            total_seconds=median(_all_rounds(m.total, rounds)),
+            total_seconds=float(np.median(_all_rounds(m.total, rounds))),
             share=seconds / whole,
         )
         for m, seconds in zip(measured, times)
