@@ -5,8 +5,10 @@
 """
 
 from funcgrad import (
+    debug,
     dtypes,
     errors as errors,
+    experimental,
     flatten_util,
     lax,
     nn,
@@ -40,6 +42,7 @@ from funcgrad.api.profile import profile
 from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
 from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
+from funcgrad.control.callback import effects_barrier, pure_callback
 from funcgrad.control.custom import custom_jvp
 from funcgrad.control.custom_vjp import custom_vjp
 from funcgrad.core import pretty as _pretty  # noqa: F401 - gives programs their printed form
@@ -54,11 +57,12 @@ _install_excepthook()
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint",
-    "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp", "default_backend",
-    "default_device", "device_count", "device_get", "device_put", "devices", "disable_jit",
-    "dtypes", "enable_x64", "errors", "eval_shape", "flatten_util", "float0", "grad", "hessian",
-    "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize",
-    "local_device_count", "local_devices", "make_jaxpr", "nn", "numpy", "ops", "process_count",
-    "process_index", "profile", "random", "remat", "scipy", "tree", "tree_util", "typeof", "typing",
+    "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp", "debug",
+    "default_backend", "default_device", "device_count", "device_get", "device_put", "devices",
+    "disable_jit", "dtypes", "effects_barrier", "enable_x64", "errors", "eval_shape",
+    "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian", "jacrev",
+    "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count", "local_devices",
+    "make_jaxpr", "nn", "numpy", "ops", "process_count", "process_index", "profile",
+    "pure_callback", "random", "remat", "scipy", "tree", "tree_util", "typeof", "typing",
     "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

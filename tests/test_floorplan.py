@@ -19,7 +19,7 @@ FLOORS = {
     "transforms": 3,
     "control": 4,
     **dict.fromkeys(("api", "numpy", "lax"), 5),
-    **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export"), 6),
+    **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export", "experimental"), 6),
     **dict.fromkeys(("tree_util", "flatten_util", "dtypes", "ops", "typing"), 6),
 }
 FRONT_DOOR = "funcgrad"

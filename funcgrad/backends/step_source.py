@@ -61,15 +61,18 @@ def write_kernel(writer: Writer, step: Step) -> None:
 
 def write_frees(writer: Writer, step: Step) -> None:
     """Forgets large arrays that nobody needs any more."""
-    large = [
-        v
-        for v in step.frees
-        if math.prod(v.aval.shape) * v.aval.dtype.itemsize >= SMALL and v in writer.names
-    ]
+    large = [v for v in step.frees if _is_large(v) and v in writer.names]
     # A view of a constant has the constant's name, which is a global.
     names = dict.fromkeys(name for v in large if (name := writer.name(v)) not in writer.globals)
     if names:
         writer.line(f"del {', '.join(names)}")
+
+
+def _is_large(v: Var) -> bool:
+    """Is the memory worth giving back early? What has a size known only at run time may be large."""
+    shape = v.aval.shape
+    known = all(isinstance(n, int) for n in shape)
+    return not known or math.prod(shape) * v.aval.dtype.itemsize >= SMALL
 
 
 def results(writer: Writer, e: Eqn) -> str:
@@ -111,7 +114,7 @@ def write_strided(
         source = f"{source}.transpose({tuple(np.argsort(order).tolist())})"
     if len(order) < len(new):
         middle = tuple(size if d in order else 1 for d, size in enumerate(new))
-        source = f"{source}.reshape({middle})" if order else source
+        source = f"{source}.reshape({middle})" if order or middle == new else source
         if middle != new:
             write_repeated(writer, source, out)
             return

@@ -47,7 +47,7 @@ from funcgrad.primitives.logic import lt
 from funcgrad.primitives.reduce import reduce_or
 from funcgrad.transforms.autodiff import jvp_jaxpr, nonzero_mask
 from funcgrad.transforms.batching import batch_jaxpr, leading
-from funcgrad.transforms.dce import derive
+from funcgrad.transforms.dce import derive, without_effects
 from funcgrad.transforms.partial import LinearTrace, partial_eval
 
 Params = dict[str, Any]
@@ -173,7 +173,7 @@ def _repeated(body: Jaxpr, nconsts: int, carry_known: tuple[bool, ...]) -> Jaxpr
     def function(*args: Any) -> list[Any]:
         outs = scan_p.bind(
             *args,
-            jaxpr=body,
+            jaxpr=without_effects(body),
             length=None,
             reverse=False,
             unroll=1,

@@ -145,8 +145,10 @@ def _hoisted(
     trace: LinearTrace, jaxpr: Jaxpr, consts: list[Any], params: Params
 ) -> tuple[Jaxpr, list[Any]]:
     """What depends on known constants alone leaves the loop: computed once, it is not stacked as
-    a residual.
+    a residual. A body with effects stays whole: they happen once per step.
     """
+    if jaxpr.effects:
+        return jaxpr, consts
     known = tuple(not trace.owns(c) for c in consts)
     rest = (False,) * (len(jaxpr.args) - len(consts))
     split = partial_eval(jaxpr, known + rest, (True,) * len(jaxpr.outputs))

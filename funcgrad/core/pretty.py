@@ -100,9 +100,9 @@ def _params(eqn: Eqn, indent: str) -> str:
 
 def print_eqn(eqn: Eqn, names: Names, indent: str = "") -> str:
     """`b:f32[3] = sin a`"""
-    left = " ".join(map(names.typed, eqn.outs))
+    left = " ".join(map(names.typed, eqn.outs)) + (" = " if eqn.outs else "")
     right = " ".join(map(names, eqn.args))
-    return f"{left} = {eqn.primitive.name}{_params(eqn, indent)} {right}".rstrip()
+    return f"{left}{eqn.primitive.name}{_params(eqn, indent)} {right}".rstrip()
 
 
 def print_jaxpr(jaxpr: Jaxpr, indent: str = "") -> str:

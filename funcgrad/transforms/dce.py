@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.core.avals import ShapedArray
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Var, memoised, subjaxprs
 from funcgrad.core.stage import stage_rule
 
 
@@ -36,3 +36,35 @@ def drop_dead(jaxpr: Jaxpr) -> Jaxpr:
 def derive(function: Callable[..., Sequence[Any]], avals: Sequence[ShapedArray]) -> Jaxpr:
     """The program of a rule, without dead code."""
     return drop_dead(stage_rule(function, avals))
+
+
+@memoised
+def without_effects(jaxpr: Jaxpr) -> Jaxpr:
+    """The program without what is there for its effect alone, inner programs included: computed
+    again, it must not act again. TypeError if an effect's result is needed.
+    """
+    if not jaxpr.effects:
+        return jaxpr
+    eqns = [_without_effects(e) if e.effects else e for e in jaxpr.eqns]
+    return drop_dead(jaxpr.replace(eqns=[e for e in eqns if e is not None and e.outs]))
+
+
+def _without_effects(e: Eqn) -> Eqn | None:
+    if not subjaxprs(e.params):
+        if e.outs:
+            raise TypeError(
+                f"reverse mode: a loop is computed again, but {e.primitive} in it must happen only "
+                "once. Move it out of the loop, or use lax.scan, which keeps its results."
+            )
+        return None
+    params = {name: _programs_without_effects(value) for name, value in e.params.items()}
+    effects = e.primitive.effects(params) if e.primitive.effects is not None else frozenset()
+    return e.replace(params=params, effects=effects)
+
+
+def _programs_without_effects(param: Any) -> Any:
+    if isinstance(param, Jaxpr):
+        return without_effects(param)
+    if type(param) is tuple and param and isinstance(param[0], Jaxpr):
+        return tuple(map(without_effects, param))
+    return param

@@ -1,0 +1,4 @@
+from funcgrad.control.callback import io_callback
+
+
+__all__ = ["io_callback"]
