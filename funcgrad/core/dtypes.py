@@ -8,7 +8,7 @@ bits through every operation.
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -48,6 +48,11 @@ class KeyDtype:
 
     def __init__(self, name: str, tag: str, words: int) -> None:
         self.name, self.tag, self.words = name, tag, words
+
+    @property
+    def type(self) -> NoReturn:
+        """What turns numbers into this type: nothing does."""
+        raise TypeError("random keys are not numbers: use random.key_data(key) for their bits.")
 
     def __repr__(self) -> str:
         return f"key<{self.tag}>"
@@ -178,16 +183,18 @@ def as_dtype(dtype: Any) -> DType:
     """The type that a user's `dtype=` means: 64 bits are honoured; Python's types are the
     default width.
     """
-    if dtype in _PYTHON:
-        return _PYTHON[dtype]()
-    if not isinstance(dtype, (np.dtype, KeyDtype, type)):
-        dtype = getattr(dtype, "dtype", dtype)
-        if isinstance(dtype, str) and dtype == "bfloat16":
-            return bfloat16
     try:
+        if dtype in _PYTHON:
+            return _PYTHON[dtype]()
+        if not isinstance(dtype, (np.dtype, KeyDtype, type)):
+            dtype = getattr(dtype, "dtype", dtype)
+            if isinstance(dtype, str) and dtype == "bfloat16":
+                return bfloat16
         return _explicit(dtype)
-    except TypeError as error:
-        raise TypeError(f"dtype: {error}") from None
+    except TypeError:
+        raise TypeError(
+            f"dtype: needs a type of numbers, such as 'float32' or numpy.int8, but got {dtype!r:.60}."
+        ) from None
 
 
 def real_part(dtype: np.dtype) -> np.dtype:
@@ -212,6 +219,7 @@ def iinfo(dtype: Any) -> Any:
     return ml_dtypes.iinfo(as_dtype(dtype))
 
 
+@functools.lru_cache(maxsize=256)
 def tangent_dtype(dtype: DType) -> DType:
     """The type of tangents: its own for inexact types, float0 for the others."""
     return dtype if not is_key(dtype) and is_inexact(dtype) else float0

@@ -55,6 +55,7 @@ class Primitive:
         weak: Rule | None = None,
         effects: Rule | None = None,
         names: Rule | None = None,
+        pull: Rule | None = None,
         multiple_results: bool = False,
         keys: bool = False,
     ) -> None:
@@ -69,6 +70,8 @@ class Primitive:
         self.constant, self.jvp = constant, jvp
         self.transpose, self.batch, self.split, self.loops = transpose, batch, split, loops
         self.weak, self.effects, self.names = weak, effects, names
+        # `transpose` for operations whose operands are all linear: (ct, **params) -> cotangents
+        self.pull = pull
         self.multiple_results, self.keys = multiple_results, keys
         # compiled derivatives of single operations, by signature (transforms/units.py)
         self.units: dict[Any, Any] | None = None if multiple_results or keys else {}

@@ -111,6 +111,7 @@ def sum(
     )
 
 
+@composite
 def prod(
     a: Any,
     axis: Axis = None,
@@ -165,6 +166,7 @@ def _initial(name: str, initial: Any, dtype: Any) -> Array:
 # ---- extrema -------------------------------------------------------------------------------------
 
 
+@composite
 def max(
     a: Any,
     axis: Axis = None,
@@ -180,6 +182,7 @@ def max(
     return _extremum("max", a, axis, out, keepdims, initial, where)
 
 
+@composite
 def min(
     a: Any,
     axis: Axis = None,

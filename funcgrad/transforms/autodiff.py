@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
+from funcgrad.config import config
 from funcgrad.core.array import ConcreteArray, Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
@@ -116,21 +117,24 @@ class AutodiffTrace(Trace):
         """
         if self.parent is not EVAL or self.tangents is EVAL:
             return None
-        key, primals, tangents = [function, *settings], [], []
+        key, primals, tangents, live = [config.current().trace_key, function, *settings], [], [], False
         for a in args:
-            if type(a) is AutodiffTracer and a._trace is self:
-                primals.append(a.primal)
-                tangents.append(a.tangent)
-            elif type(a) is ConcreteArray:
-                primals.append(a)
-                tangents.append(None)
-            elif type(a) is float or type(a) is int:
-                key += (a, type(a))
+            kind = type(a)
+            if kind is float or kind is int:
+                key += (a, kind)
+                continue
+            if kind is AutodiffTracer and a._trace is self:
+                p, t, live = a.primal, a.tangent, True
+                if type(t) is not LinearTracer:
+                    return None
             else:
+                p, t = a, None
+            if type(p) is not ConcreteArray:
                 return None
-        if all(t is None for t in tangents):
-            return None
-        unit = units.find(_composites, key, primals, tangents)
+            key.append(units.operand_key(p, t))
+            primals.append(p)
+            tangents.append(t)
+        unit = units.look_up(_composites, tuple(key)) if live else None
         if type(unit) is tuple:
             fixed = functools.partial(_with_numbers, function, args, dict(settings))
             unit = _make_unit(_composites, unit, fixed, primals, tangents)

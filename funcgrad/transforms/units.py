@@ -18,7 +18,6 @@ from funcgrad.core.array import ConcreteArray
 from funcgrad.core.avals import ShapedArray
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var, eval_jaxpr
 from funcgrad.core.primitive import Primitive
-from funcgrad.core.tangent import Linear
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.transforms.partial import LinearTracer, Split
 from funcgrad.transforms.transpose import transpose_jaxpr
@@ -75,25 +74,35 @@ def make(split: Split) -> Unit | None:
     return Unit(split.known(extra), linear, [position[r] for r in split.residuals])
 
 
-def _unit_transpose(ct: Any, *operands: Linear, unit: Unit, residuals: Sequence[Any]) -> list[Any]:
+def _pull(ct: Any, *, unit: Unit, residuals: Sequence[Any]) -> list[Any]:
     return unit.backward(residuals, ct)
 
 
-unit_p = Primitive("unit", transpose=_unit_transpose)
+unit_p = Primitive("unit", pull=_pull)
 
 
 Table = dict[Any, Any]  # signature -> Unit, or how often it was met
 
 
 def find(table: Table, key: list[Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The operation's Unit; its signature if one should be made now; None if it should go the
-    general way. `key` holds its parameters, hashable.
-    """
+    """`look_up` for an operation with these operands; `key` holds its parameters, hashable."""
     for p, t in zip(primals, tangents):
         if type(p) is not ConcreteArray or (t is not None and type(t) is not LinearTracer):
             return None
-        key.append((p._buffer.shape, p._buffer.dtype, p._weak, t is None))
-    signature = (config.current().trace_key, *key)
+        key.append(operand_key(p, t))
+    return look_up(table, (config.current().trace_key, *key))
+
+
+def operand_key(primal: ConcreteArray, tangent: Any) -> tuple[Any, ...]:
+    """What of an operand a Unit depends on."""
+    buffer = primal._buffer
+    return buffer.shape, buffer.dtype, primal._weak, tangent is None
+
+
+def look_up(table: Table, signature: tuple[Any, ...]) -> Any:
+    """The operation's Unit; its signature if one should be made now; None if it should go the
+    general way.
+    """
     found = table.get(signature, 0)
     if type(found) is Unit:
         return found
