@@ -4,21 +4,18 @@
 `funcgrad.numpy`.
 """
 
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
+
 from funcgrad import (
-    debug,
-    dtypes,
     errors as errors,
-    experimental,
     flatten_util,
     lax,
     nn,
     numpy,
-    ops,
     random,
-    scipy,
     tree,
     tree_util,
-    typing,
 )
 from funcgrad.api.autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
 from funcgrad.api.checkpoint import checkpoint, checkpoint_policies, remat
@@ -52,8 +49,28 @@ from funcgrad.core.dtypes import float0
 from funcgrad.errors import install_excepthook as _install_excepthook
 
 __version__ = "0.1.0"
+if _TYPE_CHECKING:
+    from funcgrad import (
+        debug,
+        dtypes,
+        experimental,
+        ops,
+        scipy,
+        sparse,
+        typing,
+    )
+
+# Modules that many programs never touch: imported when they are first named.
+_LAZY = frozenset({"debug", "dtypes", "experimental", "ops", "scipy", "sparse", "typing"})
 jacobian = jacrev
 _install_excepthook()
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        return _importlib.import_module(f"funcgrad.{name}")
+    raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
+
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint",
@@ -63,6 +80,6 @@ __all__ = [
     "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian", "jacrev",
     "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count", "local_devices",
     "make_jaxpr", "nn", "numpy", "ops", "process_count", "process_index", "profile",
-    "pure_callback", "random", "remat", "scipy", "tree", "tree_util", "typeof", "typing",
+    "pure_callback", "random", "remat", "scipy", "sparse", "tree", "tree_util", "typeof", "typing",
     "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

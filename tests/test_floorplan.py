@@ -20,7 +20,9 @@ FLOORS = {
     "control": 4,
     **dict.fromkeys(("api", "numpy", "lax"), 5),
     **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export", "experimental"), 6),
-    **dict.fromkeys(("tree_util", "flatten_util", "dtypes", "ops", "typing"), 6),
+    **dict.fromkeys(
+        ("tree_util", "flatten_util", "dtypes", "ops", "typing", "sparse", "experimental"), 6
+    ),
 }
 FRONT_DOOR = "funcgrad"
 # Neighbours that may import each other in one direction.
@@ -32,7 +34,7 @@ SIDEWAYS = {
 }
 PUBLIC = (
     "numpy", "lax", "random", "nn", "scipy", "tree", "tree_util", "flatten_util", "debug",
-    "dtypes", "ops", "typing",
+    "dtypes", "ops", "typing", "sparse", "experimental",
 )  # fmt: skip
 PUBLIC_TO_ANNEX = {FRONT_DOOR, *(f"funcgrad.{name}" for name in (*PUBLIC, "testing", "util"))}
 
@@ -43,7 +45,7 @@ THIRD_PARTY = {
     "optree": ("funcgrad.tree", "funcgrad.tree_util"),
     "llvmlite": ("funcgrad.backends.llvm",),
 }
-MAY_IMPORT_BY_NAME = {"funcgrad.core.backend", "funcgrad.util", "funcgrad_nn.util"}
+MAY_IMPORT_BY_NAME = {FRONT_DOOR, "funcgrad.core.backend", "funcgrad.util", "funcgrad_nn.util"}
 
 
 def sources(*folders: str) -> list[Path]:
