@@ -24,6 +24,7 @@ _MODULES = {
     "numpy": "funcgrad.backends.numpy",
     "profile": "funcgrad.backends.profiling",
     "analysis": "funcgrad.compiler.analysis",
+    "sparsity": "funcgrad.compiler.sparsity",
     "cupy": "funcgrad.backends.cupy.device",
 }
 
