@@ -47,7 +47,7 @@ class SparseDerivative:
         functools.update_wrapper(self, fun)
         self._name, self._fun, self._plan_of = name, fun, plan_of
         self._plans: dict[Any, Plan] = {}
-        self._last: Plan | None = None
+        self._last: tuple[Any, int] | None = None  # pattern and products
 
     @user_facing
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -66,16 +66,16 @@ class SparseDerivative:
         """Where entries may be nonzero, for the shapes last seen: a boolean
         `scipy.sparse.csr_array`.
         """
-        return self._known_plan().pattern
+        return self._last_seen()[0]
 
     @property
     def products(self) -> int:
         """How many derivatives along one direction each evaluation takes, for the shapes last
         seen.
         """
-        return self._known_plan().products
+        return self._last_seen()[1]
 
-    def _known_plan(self) -> Plan:
+    def _last_seen(self) -> tuple[Any, int]:
         if self._last is None:
             raise ValueError(
                 f"{self._name}: the pattern is found at the first call; {name_of(self._fun)} has "
@@ -96,7 +96,7 @@ class SparseDerivative:
             plan = self._plan_of(self._fun, args, leaves, in_tree)
             if not plan.captured:
                 self._plans[key] = plan
-        self._last = plan
+        self._last = plan.pattern, plan.products
         return plan, leaves
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from funcgrad import lax, sparse
+from funcgrad import lax, random, sparse
 from funcgrad.compiler import sparsity
 from funcgrad.compiler.coloring import column_colors, star_colors
 from funcgrad.sparse import sparse_hessian, sparse_jacobian
@@ -17,6 +17,7 @@ from funcgrad.sparse import sparse_hessian, sparse_jacobian
 scipy_sparse = pytest.importorskip("scipy.sparse")
 N = 6
 X = jnp.asarray(np.random.default_rng(0).uniform(0.5, 1.5, N).astype("f4"))
+KEY = random.key(0)
 INDICES = jnp.array([4, 0, 0, 3])
 BANDED = jnp.asarray(np.triu(np.tril(np.ones((N, N)), 1), -1).astype("f4"))
 LAPLACE = jnp.asarray(np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], "f4"))
@@ -86,6 +87,18 @@ EXACT = {
     "map": lambda x: lax.map(lambda r: r[0] * r[1:], x.reshape(2, 3)),
     "tree": lambda x: {"a": x[:2] * 2, "b": (x[2], jnp.sin(x[3:]))},
     "vmap": lambda x: fg.vmap(lambda r: r.sum() * r)(x.reshape(3, 2)),
+    "random mask": lambda x: jnp.where(random.bernoulli(KEY, 0.5, (N,)), x, 0.0),
+    "random scan": lambda x: lax.scan(
+        lambda c, k: (c * random.uniform(k), c[0]), x, random.split(KEY, 3)
+    )[1],
+    "complex": lambda x: jnp.real(jnp.exp(1j * x) * (2 + 1j)),
+    "associative scan": lambda x: lax.associative_scan(lax.mul, x),
+    "transposed convolution": lambda x: lax.conv_general_dilated(
+        x.reshape(1, 1, N), jnp.ones((1, 1, 2)), (1,), [(1, 1)], lhs_dilation=(2,)
+    ),
+    "lanes of branches": fg.vmap(lambda r: lax.cond(r > 1, jnp.sin, jnp.cos, r)),
+    "lanes of loops": fg.vmap(lambda r: lax.while_loop(lambda q: q < 10, lambda q: q * 2, r)),
+    "empty": lambda x: x[:0],
     "dynamic row": lambda x: lax.dynamic_slice(x.reshape(3, 2), (INDICES[1], 1), (2, 1)),
     "dynamic update": lambda x: lax.dynamic_update_slice(x, x[:2] ** 2, (INDICES[3],)),
 }
@@ -378,6 +391,12 @@ def test_given_sparsity():
     hessian = sparse_hessian(lambda x: jnp.sum(f(x) ** 2), sparsity=np.eye(N))
     np.testing.assert_allclose(hessian(X).toarray(), 2 * np.eye(N), atol=1e-4)
     assert hessian.products == 1
+
+
+def test_scalars_and_empty_arguments():
+    assert sparse_jacobian(lambda x: x**3)(2.0).toarray() == 12
+    assert sparse_jacobian(jnp.sum)(jnp.zeros(0)).shape == (1, 0)
+    assert sparse_hessian(lambda x: x**3)(2.0).toarray() == 12
 
 
 def test_mode_is_chosen_by_products():

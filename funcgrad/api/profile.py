@@ -115,8 +115,8 @@ def profile(
     """A function of the arguments of `fun` that says where its time goes.
 
     The program is evaluated equation by equation, once to warm up and then `rounds` times; loops,
-    branches and calls are measured inside too. `optimized` measures it after the compiler's passes,
-    otherwise as it was traced.
+    branches and calls are measured inside too, and effects happen each time. `optimized` measures
+    the program after the compiler's passes, otherwise as it was traced.
 
     Raises:
         ValueError: `rounds` is not positive. TypeError: `fun` is no function.
