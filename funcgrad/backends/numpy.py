@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcgrad.backends import reference
+from funcgrad.backends import loop_source, reference
 from funcgrad.backends.python_source import write
 from funcgrad.backends.ufuncs import calls_of
 from funcgrad.compiler.buffers import plan_buffers
@@ -23,6 +23,7 @@ from funcgrad.core import backend
 from funcgrad.core.array import ConcreteArray, KeyArray
 from funcgrad.core.dtypes import is_key
 from funcgrad.core.jaxpr import Eqn, Jaxpr, subjaxprs
+from funcgrad.core.loops import Call
 from funcgrad.core.primitive import result_buffer
 from funcgrad.core.stage import collector_paused
 from funcgrad.core.trace import EVAL, running
@@ -74,9 +75,7 @@ def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
     with collector_paused():
         program = program_of(jaxpr, donated)
         source, names, hosted = write(program, plan_buffers(program), inner_call)
-    scope = {**names, "xp": backend.NUMPY, "own": own}
-    exec(builtins.compile(source, "<funcgrad numpy>", "exec"), scope)
-    return Executable(scope["program"], not hosted, source)
+    return Executable(_executed(source, names), not hosted, source)
 
 
 def program_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Program:
@@ -104,9 +103,26 @@ def own(x: Any, *others: Any) -> Any:
 def inner_call(step: Step) -> Executable:
     """What runs an inner program, or an operation that is evaluated on arrays."""
     e = step.eqn
+    form = step.forms[0]
     if step.kind == "call":
-        return executable_of(e.params[step.forms[0].jaxprs[0]])
+        return executable_of(e.params[form.jaxprs[0]])
+    if isinstance(form, Call) and form.kind in loop_source.KINDS:
+        return _loop(e, form.kind)
     return Executable(functools.partial(evaluate, e), False, "")
+
+
+def _loop(e: Eqn, kind: str) -> Executable:
+    """A loop or a branch, with its inner programs' statements inside."""
+    writer = loop_source.LoopWriter(e, program_of, inner_call, compile)
+    source = writer.write(kind)
+    return Executable(_executed(source, writer.globals), not writer.hosted, source)
+
+
+def _executed(source: str, names: dict[str, Any]) -> Run:
+    """The generated function."""
+    scope = {**names, "xp": backend.NUMPY, "own": own}
+    exec(builtins.compile(source, "<funcgrad numpy>", "exec"), scope)
+    return scope["program"]
 
 
 def evaluate(e: Eqn, buffers: Sequence[Any]) -> list[Any]:
