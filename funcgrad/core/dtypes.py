@@ -193,7 +193,8 @@ def as_dtype(dtype: Any) -> DType:
         return _explicit(dtype)
     except TypeError:
         raise TypeError(
-            f"dtype: needs a type of numbers, such as 'float32' or numpy.int8, but got {dtype!r:.60}."
+            "dtype: needs a type of numbers, such as 'float32' or numpy.int8, "
+            f"but got {dtype!r:.60}."
         ) from None
 
 

@@ -177,7 +177,7 @@ def qr(
     pivoting: bool = False,
     check_finite: bool = True,
 ) -> Any:
-    """The factors of `a = q r`; `mode` is full, economic or r. With `pivoting`, the permutation too."""
+    """The factors of `a = q r`; `mode` is full, economic or r. With `pivoting`, the order too."""
     if mode not in ("full", "economic", "r"):
         raise ValueError(f"qr: mode must be full, economic or r, but got {mode!r}.")
     full = mode == "full"

@@ -16,6 +16,7 @@ from funcgrad.config import config
 from funcgrad.core.array import ConcreteArray, Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
+from funcgrad.core.leaks import leak_checked
 from funcgrad.core.primitive import Primitive, minus_one, one
 from funcgrad.core.stage import StagingTrace, StagingTracer, collector_paused, stage_rule
 from funcgrad.core.tangent import Zero, is_zero
@@ -117,7 +118,8 @@ class AutodiffTrace(Trace):
         """
         if self.parent is not EVAL or self.tangents is EVAL:
             return None
-        key, primals, tangents, live = [config.current().trace_key, function, *settings], [], [], False
+        key = [config.current().trace_key, function, *settings]
+        primals, tangents, live = [], [], False
         for a in args:
             kind = type(a)
             if kind is float or kind is int:
@@ -245,6 +247,7 @@ def _make_unit(
 FlatFunction = Callable[..., Sequence[Any]]
 
 
+@leak_checked
 def jvp_flat(function: FlatFunction, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """Results and their tangents. Tangents may be Zero, in and out."""
     parent = current_trace()
@@ -278,6 +281,7 @@ class Linearized:
         return Jaxpr([*residuals, *self.inputs], eqns, outputs), list(residuals.values())
 
 
+@leak_checked
 def linearize_flat(function: FlatFunction, primals: Sequence[Any], varied: Sequence[bool]) -> Any:
     """Results, and the derivative with respect to the arguments marked in `varied`."""
     parent = current_trace()

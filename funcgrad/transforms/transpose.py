@@ -45,9 +45,7 @@ def _cotangent_of(e: Eqn, cotangents: dict[Var, Any]) -> Any:
     return None
 
 
-def _pull_back_eqn(
-    e: Eqn, ct: Any, values: dict[Var, Any], cotangents: dict[Var, Any]
-) -> None:
+def _pull_back_eqn(e: Eqn, ct: Any, values: dict[Var, Any], cotangents: dict[Var, Any]) -> None:
     if e.primitive.pull is not None:
         for a, c in zip(e.args, e.primitive.pull(ct, **e.params)):
             accumulate(cotangents, a, c)  # type: ignore[arg-type]
