@@ -299,7 +299,6 @@ dynamic_update_slice_p = Primitive(
     transpose=_dynamic_update_slice_transpose,
     batch=_dynamic_update_slice_batch,
     loops=lambda operand, update, *starts: loops.Scatter("set", {}),
-    weak=_first_weak,
 )
 
 

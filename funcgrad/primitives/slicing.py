@@ -302,7 +302,6 @@ pad_p = Primitive(
     transpose=_pad_transpose,
     batch=_pad_batch,
     loops=_pad_loops,
-    weak=lambda flags, params: flags[0],
 )
 
 
