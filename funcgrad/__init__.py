@@ -35,6 +35,19 @@ from funcgrad.api.devices import (
 )
 from funcgrad.api.inspect import disable_jit, enable_x64, make_jaxpr
 from funcgrad.api.jacobians import hessian, jacfwd, jacrev
+from funcgrad.api.settings import (
+    checking_leaks,
+    debug_infs,
+    debug_nans,
+    default_matmul_precision,
+    ensure_compile_time_eval,
+    log_compiles,
+    named_call,
+    named_scope,
+    numpy_dtype_promotion,
+    numpy_rank_promotion,
+    transfer_guard,
+)
 from funcgrad.api.profile import profile
 from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
 from funcgrad.api.vectorize import vmap
@@ -73,13 +86,15 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
-    "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checkpoint",
-    "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp", "debug",
-    "default_backend", "default_device", "device_count", "device_get", "device_put", "devices",
-    "disable_jit", "dtypes", "effects_barrier", "enable_x64", "errors", "eval_shape",
-    "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian", "jacrev",
-    "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count", "local_devices",
-    "make_jaxpr", "nn", "numpy", "ops", "process_count", "process_index", "profile",
-    "pure_callback", "random", "remat", "scipy", "sparse", "tree", "tree_util", "typeof", "typing",
-    "value_and_grad", "vjp", "vmap",
+    "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checking_leaks",
+    "checkpoint", "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp",
+    "debug", "debug_infs", "debug_nans", "default_backend", "default_device",
+    "default_matmul_precision", "device_count", "device_get", "device_put", "devices",
+    "disable_jit", "dtypes", "effects_barrier", "enable_x64", "ensure_compile_time_eval", "errors",
+    "eval_shape", "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian",
+    "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count",
+    "local_devices", "log_compiles", "make_jaxpr", "named_call", "named_scope", "nn", "numpy",
+    "numpy_dtype_promotion", "numpy_rank_promotion", "ops", "process_count", "process_index",
+    "profile", "pure_callback", "random", "remat", "scipy", "sparse", "transfer_guard", "tree",
+    "tree_util", "typeof", "typing", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -69,6 +69,12 @@ class State:
     show: str = setting("", "names of compiler passes to print, comma-separated, or all")
     traceback: str = setting("short", "full shows our own frames", choices=("short", "full"))
     log_compiles: bool = setting(False, "log every compilation")
+    check_tracer_leaks: bool = setting(False, "stop if a traced value outlives its function")
+    transfer_guard: str = setting(
+        "allow",
+        "what copies between the CPU and a device that nobody asked for do",
+        choices=("allow", "log", "disallow"),
+    )
     trace_key: TraceKey = field(default=None, init=False, repr=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -123,10 +129,11 @@ class Config:
     process.
     """
 
-    __slots__ = ("_global", "_local")
+    __slots__ = ("_global", "_local", "_observers")
 
     def __init__(self, state: State) -> None:
         self._global = state
+        self._observers: list[Callable[[State], None]] = []
         self._local: ContextVar[State | None] = ContextVar("funcgrad_config", default=None)
 
     def current(self) -> State:
@@ -146,6 +153,7 @@ class Config:
         self._global = replace(self._global, **change)
         if (local := self._local.get()) is not None:
             self._local.set(replace(local, **change))
+        self._tell(self.current())
 
     @contextlib.contextmanager
     def override(self, **changes: Any) -> Iterator[None]:
@@ -154,7 +162,9 @@ class Config:
             _field_name(name): _parse(_field_name(name), value) for name, value in changes.items()
         }
         before = self._global
-        token = self._local.set(replace(self.current(), **parsed))
+        state = replace(self.current(), **parsed)
+        self._tell(state)
+        token = self._local.set(state)
         try:
             yield
         finally:
@@ -168,6 +178,15 @@ class Config:
             now = self._global
             changed = {f: getattr(now, f) for f in _FIELDS if getattr(now, f) != getattr(before, f)}
             self._local.set(replace(outer, **changed))
+
+    def observe(self, observer: Callable[[State], None]) -> None:
+        """Calls the function with the values in force, now and whenever they change."""
+        self._observers.append(observer)
+        observer(self.current())
+
+    def _tell(self, state: State) -> None:
+        for observer in self._observers:
+            observer(state)
 
     def table(self) -> str:
         """Every setting, its value, its variable, and what it does."""

@@ -77,6 +77,10 @@ class UnexpectedTracerError(TypeError):
     """
 
 
+class LeakError(UnexpectedTracerError):
+    """With `checking_leaks`: a traced value is still there when its function has returned."""
+
+
 class MissingRuleError(NotImplementedError):
     """A primitive lacks the rule that a transformation needs; the message names both."""
 
@@ -124,6 +128,26 @@ def trimmed(error: BaseException) -> BaseException:
     """The same exception, its traceback reduced to the user's frames."""
     if config.current().traceback != "full":
         error.__traceback__ = _users_frames(error.__traceback__)
+    return error
+
+
+_PLAIN = (TypeError, ValueError, OverflowError, IndexError)
+
+
+def naming(name: str, error: BaseException) -> BaseException:
+    """The same exception; its message begins with the name of the public function that was called.
+
+    Left alone: errors from a user's function that we call, those of classes of our own, whose
+    messages stand for themselves, and those which name the function already.
+    """
+    message = error.args[0] if len(error.args) == 1 else None
+    if (
+        type(error) in _PLAIN
+        and isinstance(message, str)
+        and not message.startswith((f"{name}:", f"{name}()"))
+        and _users_frames(error.__traceback__) is None
+    ):
+        error.args = (f"{name}: {message}",)
     return error
 
 

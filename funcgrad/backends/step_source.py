@@ -69,7 +69,7 @@ def write_frees(writer: Writer, step: Step) -> None:
 
 
 def _is_large(v: Var) -> bool:
-    """Is the memory worth giving back early? What has a size known only at run time may be large."""
+    """Is the memory worth giving back early? A size known only at run time may be large."""
     shape = v.aval.shape
     known = all(isinstance(n, int) for n in shape)
     return not known or math.prod(shape) * v.aval.dtype.itemsize >= SMALL

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import importlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,9 +20,12 @@ import numpy as np
 from funcgrad.config import config
 from funcgrad.core import dtypes
 
+_log = logging.getLogger("funcgrad")
+
 _MODULES = {
     "reference": "funcgrad.backends.reference",
     "numpy": "funcgrad.backends.numpy",
+    "watched": "funcgrad.backends.watched",
     "profile": "funcgrad.backends.profiling",
     "analysis": "funcgrad.compiler.analysis",
     "sparsity": "funcgrad.compiler.sparsity",
@@ -142,7 +146,9 @@ def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[A
     key = ("compiled", engine_name(), config.current().trace_key, donated)
     found = jaxpr._memo.get(key)
     if found is None:
-        found = jaxpr._memo[key] = load(engine_name()).compile(jaxpr, donated)
+        state = config.current()
+        name = "watched" if state.debug_nans or state.debug_infs else engine_name()
+        found = jaxpr._memo[key] = load(name).compile(jaxpr, donated)
     return found
 
 
@@ -214,7 +220,19 @@ def evaluate(value: Callable[..., Any], buffers: Sequence[Any], params: dict[str
         return quiet.run(value, xp, *buffers, **params)
     device = xp.home(buffers)
     with xp.on(device):
-        return value(xp, *xp.place(buffers, device), **params)
+        return quiet.run(value, xp, *xp.place(buffers, device), **params)
+
+
+def guard_transfer(what: str) -> None:
+    """Called before a copy between the CPU and a device that nobody asked for."""
+    setting = config.current().transfer_guard
+    if setting == "disallow":
+        raise RuntimeError(
+            f"transfer_guard: a copy {what} is needed here, and the setting disallows it. Move the "
+            "values with device_put or device_get."
+        )
+    if setting == "log":
+        _log.warning("transfer_guard: a copy %s", what)
 
 
 def device_of(buffer: Any) -> Device:

@@ -15,10 +15,11 @@ from funcgrad.errors import is_ours
 
 
 class Source(NamedTuple):
-    """A place in the user's code."""
+    """A place in the user's code, and the names given to this part of the program."""
 
     code: CodeType
     offset: int
+    scope: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -30,7 +31,8 @@ class Source(NamedTuple):
         return (lines[0] if lines else None) or self.code.co_firstlineno
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line} ({self.code.co_name})"
+        named = f" in {'/'.join(self.scope)}" if self.scope else ""
+        return f"{self.file}:{self.line} ({self.code.co_name}){named}"
 
 
 def source_of(fun: Any) -> Source | None:
@@ -44,6 +46,9 @@ def source_of(fun: Any) -> Source | None:
 # While a program is transformed, what is derived from an equation keeps that equation's line.
 inherited: ContextVar[Source | None] = ContextVar("funcgrad_source", default=None)
 
+# Names that the user has given to what is being traced, outermost first (named_scope).
+scope: ContextVar[tuple[str, ...]] = ContextVar("funcgrad_scope", default=())
+
 
 def user_source() -> Source | None:
     """The line being traced: inherited from an equation, else the nearest frame that is not
@@ -54,6 +59,6 @@ def user_source() -> Source | None:
     frame = sys._getframe(1)
     while frame is not None:
         if not is_ours(frame.f_code.co_filename):
-            return Source(frame.f_code, frame.f_lasti)
+            return Source(frame.f_code, frame.f_lasti, scope.get())
         frame = frame.f_back  # type: ignore[assignment]
     return None

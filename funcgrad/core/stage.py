@@ -19,6 +19,7 @@ from funcgrad.core.array import ConcreteArray, Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.check import check_jaxpr
 from funcgrad.core.jaxpr import NO_EFFECTS, Atom, Eqn, Jaxpr, Literal, Var
+from funcgrad.core.leaks import leak_checked
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.source import inherited, user_source
 from funcgrad.core.trace import Trace, current_trace, escaped, running
@@ -143,6 +144,7 @@ def _run(
         return trace.close(inputs, function(*inputs))
 
 
+@leak_checked
 def stage(
     function: Callable[..., Sequence[Any]], avals: Sequence[ShapedArray]
 ) -> tuple[Jaxpr, list[Tracer]]:

@@ -8,6 +8,7 @@ from typing import Any
 from funcgrad.core.array import Tracer
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
+from funcgrad.core.leaks import leak_checked
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import Axis, Trace, current_trace, running
 from funcgrad.primitives.basis import batched, moveaxis
@@ -75,6 +76,7 @@ class BatchTrace(Trace):
         return self.axis.name in primitive.names(params)
 
 
+@leak_checked
 def batch_flat(function: Any, axis: Axis, values: Sequence[Any], dims: Sequence[int | None]) -> Any:
     """Results of the mapped function, and where the mapped dimension of each is (None: it does
     not depend on it).

@@ -40,6 +40,8 @@ class CupyNamespace(Namespace):
 
     def place(self, buffers: Sequence[Any], device: Device) -> list[Any]:
         """The operands on the device: what is on the CPU (constants, numbers) is copied there."""
+        if any(not self.owns(b) and b.ndim for b in buffers):
+            backend.guard_transfer(f"from the CPU to {device}")
         return [b if self.owns(b) else put(b, device) for b in buffers]
 
     def on(self, device: Device) -> Any:
