@@ -64,6 +64,7 @@ from funcgrad.errors import install_excepthook as _install_excepthook
 __version__ = "0.1.0"
 if _TYPE_CHECKING:
     from funcgrad import (
+        ad_checkpoint,
         debug,
         dtypes,
         experimental,
@@ -74,7 +75,9 @@ if _TYPE_CHECKING:
     )
 
 # Modules that many programs never touch: imported when they are first named.
-_LAZY = frozenset({"debug", "dtypes", "experimental", "ops", "scipy", "sparse", "typing"})
+_LAZY = frozenset(
+    ("ad_checkpoint", "debug", "dtypes", "experimental", "ops", "scipy", "sparse", "typing")
+)
 jacobian = jacrev
 _install_excepthook()
 
@@ -86,8 +89,8 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
-    "Array", "Device", "ShapeDtypeStruct", "__version__", "block_until_ready", "checking_leaks",
-    "checkpoint", "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp",
+    "Array", "Device", "ShapeDtypeStruct", "__version__", "ad_checkpoint", "block_until_ready",
+    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp",
     "debug", "debug_infs", "debug_nans", "default_backend", "default_device",
     "default_matmul_precision", "device_count", "device_get", "device_put", "devices",
     "disable_jit", "dtypes", "effects_barrier", "enable_x64", "ensure_compile_time_eval", "errors",

@@ -19,9 +19,20 @@ FLOORS = {
     "transforms": 3,
     "control": 4,
     **dict.fromkeys(("api", "numpy", "lax"), 5),
+    "ad_checkpoint": 6,
     **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export", "experimental"), 6),
     **dict.fromkeys(
-        ("tree_util", "flatten_util", "dtypes", "ops", "typing", "sparse", "experimental"), 6
+        (
+            "ad_checkpoint",
+            "tree_util",
+            "flatten_util",
+            "dtypes",
+            "ops",
+            "typing",
+            "sparse",
+            "experimental",
+        ),
+        6,
     ),
 }
 FRONT_DOOR = "funcgrad"
@@ -34,7 +45,7 @@ SIDEWAYS = {
 }
 PUBLIC = (
     "numpy", "lax", "random", "nn", "scipy", "tree", "tree_util", "flatten_util", "debug",
-    "dtypes", "ops", "typing", "sparse", "experimental",
+    "ad_checkpoint", "dtypes", "ops", "typing", "sparse", "experimental",
 )  # fmt: skip
 PUBLIC_TO_ANNEX = {FRONT_DOOR, *(f"funcgrad.{name}" for name in (*PUBLIC, "testing", "util"))}
 

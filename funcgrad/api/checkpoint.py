@@ -16,6 +16,10 @@ from funcgrad.control.checkpoint import (
     dots_with_no_batch_dims_saveable,
     everything_saveable,
     nothing_saveable,
+    save_any_names_but_these,
+    save_anything_except_these_names,
+    save_from_both_policies,
+    save_only_these_names,
 )
 from funcgrad.core.avals import typeof
 from funcgrad.core.stage import stage
@@ -91,3 +95,7 @@ class checkpoint_policies:
     checkpoint_dots = staticmethod(dots_saveable)
     dots_with_no_batch_dims_saveable = staticmethod(dots_with_no_batch_dims_saveable)
     checkpoint_dots_with_no_batch_dims = staticmethod(dots_with_no_batch_dims_saveable)
+    save_only_these_names = staticmethod(save_only_these_names)
+    save_anything_except_these_names = staticmethod(save_anything_except_these_names)
+    save_any_names_but_these = staticmethod(save_any_names_but_these)
+    save_from_both_policies = staticmethod(save_from_both_policies)

@@ -12,6 +12,7 @@ from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.control.custom_rules import unified
 from funcgrad.control.lanes import over_lanes
 from funcgrad.core import backend, dtypes
+from funcgrad.core.array import is_concrete
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, Var, eval_jaxpr, memoised, program_effects, program_names
 from funcgrad.core.loops import Call
@@ -229,7 +230,7 @@ def cond(
         )
     if aval.dtype.kind not in "biuf":
         raise TypeError(f"cond: the predicate must be a bool or a number, but got {aval.strong()}.")
-    if config.current().disable_jit:
+    if config.current().disable_jit and is_concrete(which):
         return true_fun(*operands) if bool(which) else false_fun(*operands)
     truth = which if aval.dtype == dtypes.bool_ else ne(which, 0)
     index = convert_element_type(truth, dtypes.int32)
@@ -256,7 +257,7 @@ def switch(
         raise TypeError(f"switch: the index must be an integer scalar, but got {aval.strong()}.")
     if len(branches) == 1:
         return branches[0](*operands)
-    if config.current().disable_jit:
+    if config.current().disable_jit and is_concrete(which):
         return branches[min(max(int(which), 0), len(branches) - 1)](*operands)
     limit = len(branches) - 1
     wide = convert_element_type(which, dtypes.int32)

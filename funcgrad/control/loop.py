@@ -7,11 +7,12 @@ scan.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad import tree
+from funcgrad import errors, tree
 from funcgrad.config import config
 from funcgrad.control.bodies import (
     Body,
@@ -27,7 +28,7 @@ from funcgrad.control.checkpoint import checkpoint_p, nothing_saveable
 from funcgrad.control.lanes import over_lanes
 from funcgrad.control.scan import scan, scan_p
 from funcgrad.core import backend, dtypes
-from funcgrad.core.array import Tracer
+from funcgrad.core.array import Tracer, is_concrete
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, Var, eval_jaxpr, memoised, program_effects, program_names
 from funcgrad.core.loops import Call
@@ -274,6 +275,12 @@ while_p = Construct(
 # ----------------------------------------------------------------------------
 
 
+def _while_in_python(cond_fun: Callable[..., Any], body_fun: Callable[..., Any], value: Any) -> Any:
+    while bool(cond_fun(value)):
+        value = body_fun(value)
+    return value
+
+
 @user_facing
 def while_loop(cond_fun: Callable[..., Any], body_fun: Callable[..., Any], init_val: Any) -> Any:
     """Applies `body_fun` to a carry while `cond_fun` of it holds. The carry keeps its structure,
@@ -292,10 +299,8 @@ def while_loop(cond_fun: Callable[..., Any], body_fun: Callable[..., Any], init_
     """
     leaves, treedef = enter_leaves("while_loop", init_val)
     if config.current().disable_jit:
-        value = init_val
-        while bool(cond_fun(value)):
-            value = body_fun(value)
-        return value
+        with contextlib.suppress(errors.ConcretizationTypeError):  # a lane of vmap, for example
+            return _while_in_python(cond_fun, body_fun, init_val)
     in_tree = tree.structure((tree.unflatten(treedef, [0] * len(leaves)),))
     body = Body("while_loop", body_fun, in_tree, [typeof(x) for x in leaves])
     settled = settle_carry(leaves, body.out_avals)
@@ -343,7 +348,7 @@ def fori_loop(
         >>> fori_loop(0, 5, lambda i, total: total + i, 0)
         Array(10, dtype=int32, weak_type=True)
     """
-    if config.current().disable_jit:
+    if config.current().disable_jit and is_concrete(lower) and is_concrete(upper):
         value = init_val
         for i in range(operator.index(lower), operator.index(upper)):
             value = body_fun(i, value)

@@ -3,6 +3,9 @@
 Operands of one call must agree in dtype and shape; nothing is promoted.
 """
 
+from funcgrad.control.checkpoint import (
+    optimization_barrier,
+)  # fmt: skip
 from funcgrad.control.collectives import (
     all_gather, all_to_all, axis_index, axis_size, pmax, pmean, pmin, ppermute, pshuffle, psum,
     psum_scatter,
@@ -16,8 +19,14 @@ from funcgrad.control.loop import (
 from funcgrad.control.mapping import (
     associative_scan, map,
 )  # fmt: skip
+from funcgrad.control.reduction import (
+    reduce,
+)  # fmt: skip
 from funcgrad.control.scan import (
     scan,
+)  # fmt: skip
+from funcgrad.control.solvers import (
+    custom_linear_solve, custom_root,
 )  # fmt: skip
 from funcgrad.lax.compositions import (
     DotDimensionNumbers, approx_max_k as _approx_max_k, approx_min_k as _approx_min_k,
@@ -316,9 +325,9 @@ __all__ = [
     "conv_general_dilated_patches", "conv_transpose", "conv_with_general_padding",
     "convert_element_type", "convert_element_type_p", "copy_p", "cos", "cos_p", "cosh", "cosh_p",
     "cumlogsumexp", "cumlogsumexp_p", "cummax", "cummax_p", "cummin", "cummin_p", "cumprod",
-    "cumprod_p", "cumsum", "cumsum_p", "digamma", "digamma_p", "div", "div_p", "dot",
-    "dot_general", "dot_general_p", "dynamic_index_in_dim", "dynamic_slice",
-    "dynamic_slice_in_dim", "dynamic_slice_p", "dynamic_update_index_in_dim",
+    "cumprod_p", "cumsum", "cumsum_p", "custom_linear_solve", "custom_root", "digamma",
+    "digamma_p", "div", "div_p", "dot", "dot_general", "dot_general_p", "dynamic_index_in_dim",
+    "dynamic_slice", "dynamic_slice_in_dim", "dynamic_slice_p", "dynamic_update_index_in_dim",
     "dynamic_update_slice", "dynamic_update_slice_in_dim", "dynamic_update_slice_p", "eig_p",
     "eigh_p", "eq", "eq_p", "erf", "erf_inv", "erf_inv_p", "erf_p", "erfc", "erfc_p", "exp",
     "exp2", "exp2_p", "exp_p", "expand_dims", "expm1", "expm1_p", "floor", "floor_p", "fori_loop",
@@ -328,24 +337,24 @@ __all__ = [
     "lgamma", "lgamma_p", "linear_solve_p", "log", "log1p", "log1p_p", "log_p", "logistic",
     "logistic_p", "lt", "lt_p", "lu_p", "lu_pivots_to_permutation_p", "map", "max", "max_p",
     "min", "min_p", "mul", "mul_p", "ne", "ne_p", "neg", "neg_p", "nextafter", "nextafter_p",
-    "not_p", "or_p", "pad", "pad_p", "padtype_to_pads", "pmax", "pmean", "pmin", "polygamma",
-    "polygamma_p", "population_count", "population_count_p", "pow", "pow_p", "ppermute",
-    "pshuffle", "psum", "psum_scatter", "qr_p", "random_bits_p", "random_clone_p",
+    "not_p", "optimization_barrier", "or_p", "pad", "pad_p", "padtype_to_pads", "pmax", "pmean",
+    "pmin", "polygamma", "polygamma_p", "population_count", "population_count_p", "pow", "pow_p",
+    "ppermute", "pshuffle", "psum", "psum_scatter", "qr_p", "random_bits_p", "random_clone_p",
     "random_fold_in_p", "random_gamma_grad", "random_gamma_grad_p", "random_gamma_p",
     "random_seed_p", "random_split_p", "random_unwrap_p", "random_wrap_p", "real", "real_p",
-    "reduce_and", "reduce_and_p", "reduce_max", "reduce_max_p", "reduce_min", "reduce_min_p",
-    "reduce_or", "reduce_or_p", "reduce_precision", "reduce_precision_p", "reduce_prod",
-    "reduce_prod_p", "reduce_sum", "reduce_sum_p", "reduce_window", "reduce_window_max_p",
-    "reduce_window_min_p", "reduce_xor", "reduce_xor_p", "regularized_incomplete_beta_p",
-    "relu_p", "rem", "rem_p", "reshape", "reshape_p", "rev", "rev_p", "round", "round_p", "rsqrt",
-    "rsqrt_p", "scan", "scatter", "scatter_add", "scatter_add_p", "scatter_max", "scatter_max_p",
-    "scatter_min", "scatter_min_p", "scatter_mul", "scatter_mul_p", "scatter_p", "scatter_sub",
-    "scatter_sub_p", "select", "select_n", "select_n_p", "shift_left", "shift_left_p",
-    "shift_right_arithmetic", "shift_right_arithmetic_p", "shift_right_logical",
-    "shift_right_logical_p", "sign", "sign_p", "sin", "sin_p", "sinh", "sinh_p", "slice",
-    "slice_in_dim", "slice_p", "sort", "sort_key_val", "sort_p", "split", "split_p", "sqrt",
-    "sqrt_p", "square", "square_p", "squeeze", "squeeze_p", "stop_gradient", "stop_gradient_p",
-    "sub", "sub_p", "svd_p", "switch", "tan", "tan_p", "tanh", "tanh_p", "threefry2x32_p",
-    "top_k", "top_k_p", "transpose", "transpose_p", "triangular_solve_p", "while_loop",
-    "with_sharding_constraint", "xor_p", "zeta", "zeta_p",
+    "reduce", "reduce_and", "reduce_and_p", "reduce_max", "reduce_max_p", "reduce_min",
+    "reduce_min_p", "reduce_or", "reduce_or_p", "reduce_precision", "reduce_precision_p",
+    "reduce_prod", "reduce_prod_p", "reduce_sum", "reduce_sum_p", "reduce_window",
+    "reduce_window_max_p", "reduce_window_min_p", "reduce_xor", "reduce_xor_p",
+    "regularized_incomplete_beta_p", "relu_p", "rem", "rem_p", "reshape", "reshape_p", "rev",
+    "rev_p", "round", "round_p", "rsqrt", "rsqrt_p", "scan", "scatter", "scatter_add",
+    "scatter_add_p", "scatter_max", "scatter_max_p", "scatter_min", "scatter_min_p",
+    "scatter_mul", "scatter_mul_p", "scatter_p", "scatter_sub", "scatter_sub_p", "select",
+    "select_n", "select_n_p", "shift_left", "shift_left_p", "shift_right_arithmetic",
+    "shift_right_arithmetic_p", "shift_right_logical", "shift_right_logical_p", "sign", "sign_p",
+    "sin", "sin_p", "sinh", "sinh_p", "slice", "slice_in_dim", "slice_p", "sort", "sort_key_val",
+    "sort_p", "split", "split_p", "sqrt", "sqrt_p", "square", "square_p", "squeeze", "squeeze_p",
+    "stop_gradient", "stop_gradient_p", "sub", "sub_p", "svd_p", "switch", "tan", "tan_p", "tanh",
+    "tanh_p", "threefry2x32_p", "top_k", "top_k_p", "transpose", "transpose_p",
+    "triangular_solve_p", "while_loop", "with_sharding_constraint", "xor_p", "zeta", "zeta_p",
 ]  # fmt: skip

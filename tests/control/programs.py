@@ -266,7 +266,6 @@ def searching(lib: Any, x: Any) -> Any:
 
 
 def loop_of_loop(lib: Any, x: Any) -> Any:
-    jnp = lib.numpy
 
     def inner(v: Any) -> Any:
         return lib.lax.while_loop(lambda u: u < 1.0 + v, lambda u: u * (1.5 + x[0]), v)
