@@ -14,7 +14,7 @@ from funcgrad.core import dtypes
 from funcgrad.core.array import Array
 from funcgrad.core.avals import typeof
 from funcgrad.core.inputs import as_input, default_dtype, from_number
-from funcgrad.errors import trimmed
+from funcgrad.errors import naming, trimmed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +57,7 @@ def public(function: F) -> F:
             return function(*entered, **named)
         except Exception as error:
             __tracebackhide__ = True
-            raise trimmed(error)
+            raise trimmed(naming(function.__name__, error))
 
     return wrapper  # type: ignore[return-value]
 

@@ -69,7 +69,10 @@ def sizes_tuple(name: str, shape: Any) -> tuple[Any, ...]:
 
 def _is_symbolic(size: Any) -> bool:
     return (
-        not hasattr(size, "__index__") and hasattr(size, "__floordiv__") and not np.isscalar(size)
+        not hasattr(size, "__index__")
+        and hasattr(size, "__floordiv__")
+        and not isinstance(size, type)
+        and not np.isscalar(size)
     )
 
 
