@@ -55,7 +55,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "checkpoint": lambda x: fg.checkpoint(lambda y: jnp.sin(jnp.sin(y) + y))(x),
     "scan": lambda x: lax.scan(lambda c, row: (jnp.sin(c + row), c * row), x[0], x)[1] / 2,
     "reverse scan": lambda x: lax.scan(lambda c, v: (c * 0.5 + v, c), x[0], x, reverse=True)[1],
-    "fori": lambda x: lax.fori_loop(0, 3, lambda i, c: jnp.sin(c) + 0.1 * i * x, x),
+    "fori": lambda x: lax.fori_loop(0, 3, lambda i, c: jnp.sin(c) + i * x * 0.1, x),
     "while": lambda x: lax.while_loop(
         lambda c: c[0] < 2, lambda c: (c[0] + 1, 0.5 * c[1] * jnp.cos(x)), (0, x)
     )[1],

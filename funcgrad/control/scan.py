@@ -15,7 +15,6 @@ from funcgrad.config import config
 from funcgrad.control.bodies import Body, check_carry, cut, enter_leaves, reordered, settle_carry
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.core import backend, dtypes
-from funcgrad.core.array import ConcreteArray
 from funcgrad.core.avals import UNKNOWN, ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, Var, eval_jaxpr, memoised, program_effects, program_names
 from funcgrad.core.loops import Call
@@ -27,13 +26,16 @@ from funcgrad.primitives.basis import (
     add,
     batched,
     broadcast_in_dim,
+    convert_element_type,
     full,
     instantiate,
     moveaxis,
+    reshape,
     select_n,
 )
 from funcgrad.primitives.logic import lt
 from funcgrad.primitives.reduce import reduce_max
+from funcgrad.primitives.shape import concatenate
 from funcgrad.transforms.autodiff import jvp_jaxpr, nonzero_mask
 from funcgrad.transforms.batching import batch_jaxpr
 from funcgrad.transforms.dce import derive

@@ -422,6 +422,11 @@ class Tracer(Array):
         raise TypeError(f"{self._described()} cannot be pickled: it has no values.")
 
 
+def is_concrete(x: Any) -> bool:
+    """Can Python ask for its value: is it no tracer, or one of grad or jvp alone?"""
+    return not isinstance(x, Tracer) or x.concrete() is not None
+
+
 def install_operators(methods: dict[str, Any], concrete: dict[str, Any] | None = None) -> None:
     """Gives all arrays their operators and methods; `concrete` holds faster forms for arrays
     with values.
