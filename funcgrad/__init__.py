@@ -90,7 +90,8 @@ def __getattr__(name: str) -> _Any:
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "ad_checkpoint", "block_until_ready",
-    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_caches", "config", "custom_jvp", "custom_vjp",
+    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_caches", "config",
+    "custom_jvp", "custom_vjp",
     "debug", "debug_infs", "debug_nans", "default_backend", "default_device",
     "default_matmul_precision", "device_count", "device_get", "device_put", "devices",
     "disable_jit", "dtypes", "effects_barrier", "enable_x64", "ensure_compile_time_eval", "errors",

@@ -19,7 +19,6 @@ FLOORS = {
     "transforms": 3,
     "control": 4,
     **dict.fromkeys(("api", "numpy", "lax"), 5),
-    "ad_checkpoint": 6,
     **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export", "experimental"), 6),
     **dict.fromkeys(
         (
