@@ -14,10 +14,10 @@ SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_MAXI
 WORKERS ?= auto
 ARGS ?=
 
-.PHONY: help demo test bench lint format types clean
+.PHONY: help demo test mutation bench lint format types clean
 
 help:
-	@echo "make demo | test | bench | lint | format | types | clean    (PYTHON=... WORKERS=... ARGS=...)"
+	@echo "make demo | test | mutation | bench | lint | format | types | clean    (PYTHON=... WORKERS=... ARGS=...)"
 
 demo:
 	@$(PYTHON) tools/environment.py $(VENV) demo nn
@@ -26,6 +26,10 @@ demo:
 test:
 	@$(PYTHON) tools/environment.py $(VENV) test demo nn bench
 	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+mutation:
+	@$(PYTHON) tools/environment.py $(VENV) test
+	$(SINGLE) $(BIN)/python -m tests.mutation.mutate $(ARGS)
 
 bench:
 	@$(PYTHON) tools/environment.py $(VENV) bench

@@ -1,0 +1,300 @@
+"""Mutants: a function's source with one thing wrong in it, as a code object that takes its place.
+
+The module of a function is parsed, one node below the function is changed, the whole is compiled,
+and the code object at the function's place is taken out. Put into the live function, it breaks that
+one rule for everybody who holds it, without importing anything again.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+SAME_OTHERWISE = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.Mod: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+# Calls whose meaning is known: what may be said instead.
+OTHER_FUNCTIONS = {
+    "sin": "cos", "cos": "sin", "sinh": "cosh", "cosh": "sinh", "exp": "log", "log": "exp",
+    "add": "sub", "sub": "add", "mul": "div", "div": "mul", "max": "min", "min": "max",
+    "reduce_max": "reduce_min", "reduce_min": "reduce_max", "lt": "gt", "gt": "lt", "le": "ge",
+    "ge": "le", "eq": "ne", "ne": "eq", "real": "imag", "imag": "real",
+}  # fmt: skip
+# Swapping their operands changes nothing, or nothing that is a rule's business.
+UNORDERED = {
+    "add", "mul", "max", "min", "maximum", "minimum", "multiply", "eq", "ne", "logical_and",
+    "logical_or", "isinstance", "getattr", "hasattr", "zip", "map", "get",
+}  # fmt: skip
+FIRST_OF_TWO = {"add", "sub", "mul", "div"}  # a term or a factor can be dropped
+DROPPED = {"neg", "conj", "rev", "instantiate", "broadcast_in_dim", "reduce_sum", "transpose"}
+
+Change = tuple[str, Callable[[ast.AST], ast.AST]]
+
+
+@dataclass
+class Mutant:
+    """One wrong version of a function."""
+
+    functions: list[FunctionType]  # all that share the code: a factory makes many
+    code: CodeType
+    place: str
+    what: str
+
+    def __enter__(self) -> None:
+        self.right = self.functions[0].__code__
+        self._put(self.code)
+
+    def __exit__(self, *exc: object) -> None:
+        self._put(self.right)
+
+    def _put(self, code: CodeType) -> None:
+        for function in self.functions:
+            function.__code__ = code
+
+
+# ---- changes of a node ---------------------------------------------------------------------------
+
+
+def changes(node: ast.AST) -> Iterator[Change]:
+    """What can go wrong at a node."""
+    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
+        if (other := SAME_OTHERWISE.get(type(node.op))) is not None:
+            yield f"{type(node.op).__name__} is {other.__name__}", with_field("op", other())
+    if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.Mult):
+        yield "operands swapped", lambda n: rebuilt(n, left=n.right, right=n.left)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        other = SAME_OTHERWISE[type(node.ops[0])]
+        yield f"{type(node.ops[0]).__name__} is {other.__name__}", with_field("ops", [other()])
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
+        yield "sign dropped", lambda n: n.operand
+    if isinstance(node, ast.IfExp):
+        yield "branches swapped", lambda n: rebuilt(n, body=n.orelse, orelse=n.body)
+    if isinstance(node, ast.If) and node.orelse:
+        yield "branches swapped", lambda n: rebuilt(n, body=n.orelse, orelse=n.body)
+    if isinstance(node, ast.Constant):
+        yield from constant_changes(node)
+    if isinstance(node, ast.List | ast.Tuple) and len(node.elts) >= 2 and is_value(node):
+        yield "first two swapped", lambda n: rebuilt(n, elts=[n.elts[1], n.elts[0], *n.elts[2:]])
+    if isinstance(node, ast.Call):
+        yield from call_changes(node)
+
+
+def is_value(node: ast.AST) -> bool:
+    return isinstance(getattr(node, "ctx", None), ast.Load)
+
+
+def constant_changes(node: ast.Constant) -> Iterator[Change]:
+    value = node.value
+    if isinstance(value, bool):
+        yield f"{value} is {not value}", with_field("value", not value)
+    elif isinstance(value, int | float):
+        yield f"{value} is {value + 1}", with_field("value", value + 1)
+
+
+def call_changes(node: ast.Call) -> Iterator[Change]:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    plain = not any(isinstance(a, ast.Starred) for a in node.args)
+    if plain and len(node.args) >= 2 and name not in UNORDERED:
+        yield (
+            f"operands of {name} swapped",
+            lambda n: rebuilt(n, args=[n.args[1], n.args[0], *n.args[2:]]),
+        )
+    if name in OTHER_FUNCTIONS:
+        yield (
+            f"{name} is {OTHER_FUNCTIONS[name]}",
+            lambda n: rebuilt(n, func=renamed(n.func, OTHER_FUNCTIONS[name])),
+        )
+    if plain and len(node.args) == 2 and name in FIRST_OF_TWO:
+        yield f"second of {name} dropped", lambda n: n.args[0]
+        yield f"first of {name} dropped", lambda n: n.args[1]
+    if plain and node.args and name in DROPPED:
+        yield f"{name} dropped", lambda n: n.args[0]
+
+
+def renamed(func: ast.expr, name: str) -> ast.expr:
+    if isinstance(func, ast.Attribute):
+        return rebuilt(func, attr=name)
+    return rebuilt(func, id=name)
+
+
+def with_field(field: str, value: Any) -> Callable[[ast.AST], ast.AST]:
+    return lambda node: rebuilt(node, **{field: value})
+
+
+def rebuilt(node: Any, **fields: Any) -> Any:
+    """A copy of a node with other fields."""
+    copied = copy.copy(node)
+    for name, value in fields.items():
+        setattr(copied, name, value)
+    return copied
+
+
+# ---- where functions stand in their modules ------------------------------------------------------
+
+
+@functools.cache
+def parsed(filename: str) -> ast.Module:
+    with open(filename, encoding="utf-8") as file:
+        return ast.parse(file.read())
+
+
+@functools.cache
+def compiled(filename: str) -> CodeType:
+    return compile(parsed(filename), filename, "exec")
+
+
+def inner(code: CodeType) -> list[CodeType]:
+    return [c for c in code.co_consts if isinstance(c, CodeType)]
+
+
+def path_to(code: CodeType, whole: CodeType) -> tuple[int, ...] | None:
+    """The way from a module's code to a function's: its number at each level."""
+    for i, candidate in enumerate(inner(whole)):
+        if same_place(candidate, code):
+            return (i,)
+        if (rest := path_to(code, candidate)) is not None:
+            return (i, *rest)
+    return None
+
+
+def same_place(a: CodeType, b: CodeType) -> bool:
+    return (a.co_name, a.co_firstlineno) == (b.co_name, b.co_firstlineno) and a.co_code == b.co_code
+
+
+def at(path: tuple[int, ...], code: CodeType) -> CodeType:
+    for i in path:
+        code = inner(code)[i]
+    return code
+
+
+def node_of(function: FunctionType) -> ast.AST | None:
+    """The definition of a function: the one on its line whose compiled form is the function's."""
+    code = function.__code__
+    kinds = (ast.Lambda, ast.FunctionDef)
+    tree = parsed(code.co_filename)
+    found = [
+        n for n in ast.walk(tree) if isinstance(n, kinds) and first_line(n) == code.co_firstlineno
+    ]
+    if len(found) > 1:
+        columns = [p for p in code.co_positions() if p[0] is not None and p[2]]
+        start = min((line, column) for line, _, column, _ in columns)
+        end = max((line, column) for _, line, _, column in columns if line is not None)
+        found = [n for n in found if covers(n, start, end)]
+        found.sort(key=lambda n: (n.end_lineno - n.lineno, n.end_col_offset - n.col_offset))
+    return found[0] if found else None
+
+
+def first_line(node: Any) -> int:
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def covers(node: Any, start: tuple[int, int], end: tuple[int, int]) -> bool:
+    first, last = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+    return first <= start and end <= last
+
+
+# ---- mutants of a function -----------------------------------------------------------------------
+
+
+class Replaced(ast.NodeTransformer):
+    """The tree with one node changed; nodes on the way are copied, so that the original stays."""
+
+    def __init__(self, target: ast.AST, change: Callable[[ast.AST], ast.AST]) -> None:
+        self.target, self.change = target, change
+
+    def visit(self, node: ast.AST) -> Any:
+        if node is self.target:
+            return ast.copy_location(self.change(node), node)
+        return self.generic_visit(copy.copy(node))
+
+    def generic_visit(self, node: Any) -> Any:
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                setattr(node, name, [self.visit(v) if isinstance(v, ast.AST) else v for v in value])
+            elif isinstance(value, ast.AST):
+                setattr(node, name, self.visit(value))
+        return node
+
+
+def mutable_nodes(node: Any) -> Iterator[ast.AST]:
+    """The nodes that decide what is computed: no messages, annotations, docstrings."""
+    if isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert | ast.arguments):
+        return
+    if isinstance(node, ast.If) and isinstance(node.body[0], ast.Raise):
+        return  # tests of errors see to it
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from mutable_nodes(child)
+
+
+def mutants(functions: list[FunctionType]) -> Iterator[Mutant]:
+    """All wrong versions of the functions, which share one code."""
+    function = functions[0]
+    filename = function.__code__.co_filename
+    path, node = path_to(function.__code__, compiled(filename)), node_of(function)
+    if path is None or node is None:
+        return
+    for part in mutable_nodes(node):
+        if part is node:
+            continue
+        for what, change in changes(part):
+            tree = ast.fix_missing_locations(Replaced(part, change).visit(parsed(filename)))
+            try:
+                code = at(path, compile(tree, filename, "exec"))
+            except (IndexError, SyntaxError):
+                continue
+            if code.co_freevars == function.__code__.co_freevars and code.co_code + repr_of(
+                code
+            ) != (function.__code__.co_code + repr_of(function.__code__)):
+                place = f"{filename.rpartition('/funcgrad/')[2]}:{part.lineno}:{part.col_offset}"
+                yield Mutant(functions, code, place, what)
+
+
+def repr_of(code: CodeType) -> bytes:
+    return repr((code.co_consts, code.co_names)).encode()
+
+
+# ---- the functions a rule is made of -------------------------------------------------------------
+
+
+def functions_of(rule: Any, belongs: Callable[[str], bool], depth: int = 3) -> list[FunctionType]:
+    """The rule itself and the functions of the same modules that it calls or closes over."""
+    found: dict[int, FunctionType] = {}
+    _collect(rule, belongs, depth, found)
+    return list(found.values())
+
+
+def _collect(value: Any, belongs: Callable[[str], bool], depth: int, found: dict[int, Any]) -> None:
+    value = inspect.unwrap(value) if callable(value) and not isinstance(value, type) else value
+    if isinstance(value, functools.partial):
+        return _collect(value.func, belongs, depth, found)
+    if not isinstance(value, FunctionType) or id(value) in found or depth == 0:
+        return None
+    if not belongs(value.__module__ or ""):
+        return None
+    found[id(value)] = value
+    for cell in value.__closure__ or ():
+        _collect(cell.cell_contents, belongs, depth, found)
+    module = sys.modules[value.__module__]
+    for name in value.__code__.co_names:
+        helper = getattr(module, name, None)
+        if name.startswith("_") and getattr(helper, "__module__", None) == value.__module__:
+            _collect(helper, belongs, depth - 1, found)
+    return None
