@@ -15,6 +15,7 @@ from funcgrad.core.array import Array
 from funcgrad.numpy.axes import Axis, axis_indices, refuse
 from funcgrad.numpy.promote import (
     as_array,
+    as_numbers,
     broadcast_shapes,
     broadcast_to_shape,
     promote_args_inexact,
@@ -56,7 +57,7 @@ def mean(
     1.5
     """
     refuse("mean", out=out)
-    x = as_array("mean", a)
+    x = as_numbers("mean", a)
     dtype = given_or(dtype, dtypes.to_inexact(x.dtype))
     exact = computed_dtype(dtypes.to_inexact(dtype))
     axes = axis_indices("mean", axis, x.ndim)
@@ -126,7 +127,7 @@ def _variance(
     correction: Any,
 ) -> Array:
     refuse(name, out=out)
-    x = as_array(name, a)
+    x = as_numbers(name, a)
     result, exact = _variance_dtypes(name, x.dtype, dtype)
     x = convert_element_type(x, exact)
     axes = axis_indices(name, axis, x.ndim)
@@ -193,7 +194,7 @@ def average(
     """
     if weights is None:
         result = mean(a, axis, keepdims=keepdims)
-        x = as_array("average", a)
+        x = as_numbers("average", a)
         counted = _count(
             "average", x, axis_indices("average", axis, x.ndim), False, None, result.dtype
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import errors
-from funcgrad.core.array import ConcreteArray, Tracer, to_host
+from funcgrad.core.array import ConcreteArray, KeyArray, Tracer, to_host
 
 Axis = int | Sequence[int] | None
 
@@ -62,7 +62,7 @@ def sizes_tuple(name: str, shape: Any) -> tuple[Any, ...]:
     """A size or a sequence of sizes as a tuple; they may be negative where -1 has a meaning."""
     if isinstance(shape, (Tracer, ConcreteArray, np.ndarray)):
         shape = concrete(name, "a shape", shape).tolist()
-    if not isinstance(shape, Sequence):
+    if not isinstance(shape, Sequence) or isinstance(shape, (bytes, bytearray)):
         shape = (shape,)
     return tuple(size if _is_symbolic(size) else integer(name, "a size", size) for size in shape)
 
@@ -83,6 +83,8 @@ def concrete(name: str, what: str, value: Any) -> np.ndarray:
             f"{name}: {what} must be known while the function is traced, but got {value.aval}. "
             "Mark the argument static, or give the size of the result where the function takes one."
         )
+    if isinstance(value, KeyArray):
+        raise TypeError(f"{name}: {what} consists of numbers, but got {value.aval}.")
     return to_host(value._buffer) if isinstance(value, ConcreteArray) else np.asarray(value)
 
 

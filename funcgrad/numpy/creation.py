@@ -297,6 +297,8 @@ def _banded(
 ) -> Array:
     rows = shape_tuple(name, rows)
     shape = (*rows, *(rows if columns is None else shape_tuple(name, columns)))
+    if len(shape) != 2:
+        raise TypeError(f"{name}: N and M must be single integers, but give the shape {shape}.")
     dtype = dtypes.default_float() if dtype is None else dtypes.as_dtype(dtype)
     return convert_element_type(diagonal_mask(shape, k, test), dtype)
 

@@ -31,6 +31,16 @@ def as_array(name: str, x: Any, position: int | None = None) -> Array:
     return as_input(name, x, position)
 
 
+def as_numbers(name: str, x: Any) -> Array:
+    """As `as_array`, and TypeError for random keys, of which no sum or order exists."""
+    x = as_array(name, x)
+    if dtypes.is_key(x.dtype):
+        raise TypeError(
+            f"{name}: random keys are not numbers. Use random.key_data(key) for their bits."
+        )
+    return x
+
+
 # ---- dtypes ------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from funcgrad.core.array import Array, ConcreteArray
 from funcgrad.numpy.axes import Axis, axis_index, axis_indices, refuse
 from funcgrad.numpy.promote import (
     as_array,
+    as_numbers,
     broadcast_shapes,
     broadcast_to_shape,
 )
@@ -145,7 +146,7 @@ def _accumulated(
     where: Any,
     promote_integers: bool,
 ) -> Array:
-    x = as_array(name, a)
+    x = as_numbers(name, a)
     promoted = promote_integers or x.dtype == dtypes.bool_
     dtype = given_or(dtype, summed_dtype(x.dtype) if promoted else x.dtype)
     if dtype == dtypes.bool_:
@@ -205,7 +206,7 @@ def _extremum(
     name: str, a: Any, axis: Axis, out: None, keepdims: bool, initial: Any, where: Any
 ) -> Array:
     refuse(name, out=out)
-    x = as_array(name, a)
+    x = as_numbers(name, a)
     x = convert_element_type(x, x.dtype)
     axes = axis_indices(name, axis, x.ndim)
     if initial is None:
@@ -245,7 +246,7 @@ def _require_elements(name: str, x: Array, axes: Sequence[int]) -> None:
 def ptp(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False) -> Array:
     """The largest element minus the smallest over `axis`."""
     refuse("ptp", out=out)
-    x = as_array("ptp", a)
+    x = as_numbers("ptp", a)
     _require_elements("ptp", x, axis_indices("ptp", axis, x.ndim))
     return sub(max(x, axis, keepdims=keepdims), min(x, axis, keepdims=keepdims))
 
@@ -274,7 +275,7 @@ def _position(
     name: str, find: Callable[..., Array], a: Any, axis: int | None, out: None, keepdims: Any
 ) -> Array:
     refuse(name, out=out)
-    x = as_array(name, a)
+    x = as_numbers(name, a)
     if x.size == 0:
         d = None if axis is None else axis_index(name, axis, x.ndim)
         if d is None or x.shape[d] == 0:
@@ -315,12 +316,12 @@ def _tested(
     where: Any,
 ) -> Array:
     refuse(name, out=out)
-    x = masked(name, convert_element_type(as_array(name, a), dtypes.bool_), where, identity)
+    x = masked(name, convert_element_type(as_numbers(name, a), dtypes.bool_), where, identity)
     axes = axis_indices(name, axis, x.ndim)
     return with_axes(reduce(x, axes), axes, keepdims)
 
 
 def count_nonzero(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
     """How many elements over `axis` are not zero."""
-    x = as_array("count_nonzero", a)
+    x = as_numbers("count_nonzero", a)
     return sum(convert_element_type(x, dtypes.bool_), axis, keepdims=keepdims)

@@ -8,7 +8,7 @@ from typing import Any
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array
 from funcgrad.numpy.axes import axis_index, refuse
-from funcgrad.numpy.promote import as_array
+from funcgrad.numpy.promote import as_numbers
 from funcgrad.numpy.reductions import constant, given_or, summed_dtype
 from funcgrad.primitives.basis import convert_element_type, full, reshape
 from funcgrad.primitives.cumulative import cumprod as _cumprod, cumsum as _cumsum
@@ -34,7 +34,7 @@ def _running(
     name: str, run: Callable[..., Array], a: Any, axis: int | None, dtype: Any, out: None
 ) -> Array:
     refuse(name, out=out)
-    x = as_array(name, a)
+    x = as_numbers(name, a)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     axis = axis_index(name, axis, x.ndim)
@@ -67,7 +67,7 @@ def cumulative_prod(
 def _running_from(
     name: str, run: Callable[..., Array], start: int, x: Any, axis: Any, dtype: Any, include: bool
 ) -> Array:
-    x = as_array(name, x)
+    x = as_numbers(name, x)
     if x.ndim == 0 or (axis is None and x.ndim > 1):
         raise ValueError(f"{name}: needs rank 1, or an axis, but got shape {x.shape}.")
     axis = axis_index(name, 0 if axis is None else axis, x.ndim)

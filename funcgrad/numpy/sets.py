@@ -12,7 +12,12 @@ from funcgrad.core import dtypes
 from funcgrad.core.array import Array
 from funcgrad.numpy.axes import axis_index, concrete, integer
 from funcgrad.numpy.joining import taken
-from funcgrad.numpy.promote import as_array, broadcast_to_shape, promote_dtypes
+from funcgrad.numpy.promote import (
+    as_array,
+    as_numbers,
+    broadcast_to_shape,
+    promote_dtypes,
+)
 from funcgrad.numpy.reductions import constant
 from funcgrad.numpy.shaping import moveaxis, ravel
 from funcgrad.numpy.sorting import searchsorted
@@ -133,8 +138,9 @@ def unique(
     >>> unique(jnp.array([3, 1, 1])).tolist()
     [1, 3]
     """
-    x = as_array("unique", ar)
-    rows = ravel(x) if axis is None else moveaxis(x, axis_index("unique", axis, x.ndim), 0)
+    x = as_numbers("unique", ar)
+    axis = None if axis is None else axis_index("unique", axis, x.ndim)
+    rows = ravel(x) if axis is None else moveaxis(x, axis, 0)
     order, starts = _grouped(rows, equal_nan)
     places, real = _places("unique", starts, size)
     values = _selected("unique", taken(rows, order, 0), places, real, fill_value)

@@ -289,6 +289,8 @@ def _paired(shift: Any, axes: list[int]) -> list[tuple[Any, int]]:
         raise ValueError(
             f"roll: shifts and axes must pair up, but there are {len(shifts)} and {len(axes)}."
         )
+    if not (shifts and axes):
+        return []
     length = max(len(shifts), len(axes))
     return list(zip(shifts * (length // len(shifts)), axes * (length // len(axes)), strict=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from funcgrad import lax, nn, numpy as jnp, random
@@ -25,7 +26,7 @@ MISTAKES: dict[str, tuple[type[Exception], Callable[[], Any]]] = {
     "dtype: needs a type of numbers": (TypeError, lambda: jnp.ones(2, "foo")),
     "dtype: needs a type of numbers, .*got \\[1\\]": (TypeError, lambda: jnp.ones(2, [1])),
     "zeros: a size must be an integer": (TypeError, lambda: jnp.zeros(float)),
-    "random keys are not numbers": (TypeError, lambda: jnp.max(random.split(random.key(0)))),
+    "max: random keys are not numbers": (TypeError, lambda: jnp.max(random.split(random.key(0)))),
 }
 
 
@@ -42,3 +43,31 @@ def test_errors_of_functions_given_by_users_are_left_alone() -> None:
 
     with pytest.raises(ValueError, match="^mine$"):
         lax.map(broken, X)
+
+
+KEYS = random.split(random.key(0))
+
+
+@pytest.mark.parametrize("name", ["sum", "any", "argmax", "cumsum", "unique", "mean", "var", "max"])
+def test_random_keys_are_not_numbers(name: str) -> None:
+    """One key has rank 0: reducing it over no axis must not hand it back."""
+    for keys in (KEYS, KEYS[0]):
+        with pytest.raises(TypeError, match="random keys"):
+            getattr(jnp, name)(keys)
+
+
+@pytest.mark.parametrize("shape", [b"ab", KEYS[0], "ab"])
+def test_what_is_no_shape(shape: Any) -> None:
+    with pytest.raises(TypeError, match="^zeros: "):
+        jnp.zeros(shape)
+
+
+@pytest.mark.parametrize("name", ["eye", "identity", "tri"])
+def test_sizes_of_matrices_are_single_integers(name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name}: N and M must be single integers"):
+        getattr(jnp, name)((2, 3))
+
+
+def test_axes_may_be_integers_of_numpy() -> None:
+    assert jnp.unique(jnp.ones((2, 2)), axis=np.int64(0)).shape == (1, 2)
+    assert jnp.roll(jnp.arange(3), jnp.zeros(0, int)).tolist() == [0, 1, 2]
