@@ -10,6 +10,11 @@ import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad.errors import LeakError
 
+
+def step_of_log(_, c):
+    return jnp.log(c - 2)
+
+
 NAN = {
     "eager": (lambda x: jnp.log(x), -1.0, "log"),
     "through its general way": (lambda x: jnp.power(x, 0.5), jnp.array([-1.0, 4.0]), "pow"),
@@ -19,7 +24,8 @@ NAN = {
         lambda x: fg.lax.scan(lambda c, v: (jnp.sqrt(c - v), c), x, jnp.ones(5))[0], 3.0, "sqrt",
     ),
     "while": (
-        fg.jit(lambda x: fg.lax.while_loop(lambda c: c != 0, lambda c: jnp.log(c - 2), x)), 2.5,
+        fg.jit(lambda x: fg.lax.fori_loop(0, jnp.int32(3) + 0 * x.astype(int), step_of_log, x)),
+        jnp.float32(2.5),
         "log",
     ),
     "cond": (lambda x: fg.lax.cond(x < 0, jnp.sqrt, jnp.sin, x), -2.0, "sqrt"),
