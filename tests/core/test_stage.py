@@ -45,7 +45,7 @@ def test_live_tracers_are_captured_once():
     np.testing.assert_array_equal(fg.jit(outer)(X), np.asarray(X) ** 2 + np.asarray(X))
 
 
-@pytest.mark.parametrize("known", itertools.product((False, True), repeat=2))
+@pytest.mark.parametrize("known", list(itertools.product((False, True), repeat=2)))
 def test_both_halves_of_a_program_give_the_whole(known):
     jaxpr = program()
     split = partial_eval(jaxpr, known)

@@ -55,7 +55,7 @@ def test_the_inner_point_depends_on_the_outer_variable(outer: str, inner: str) -
 
 
 @pytest.mark.parametrize(
-    "modes", itertools.product(("grad", "jvp", "linearize"), repeat=3), ids=" ".join
+    "modes", list(itertools.product(("grad", "jvp", "linearize"), repeat=3)), ids=" ".join
 )
 def test_three_levels(modes: tuple[str, str, str]) -> None:
     """d/dx (x * d/dy (y * x * d/dz (x * y * z)))  at y = z = 1, x = 2:
