@@ -53,6 +53,7 @@ from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
 from funcgrad.api.vectorize import vmap
 from funcgrad.config import config
 from funcgrad.control.callback import effects_barrier, pure_callback
+from funcgrad.control.closures import closure_convert, custom_gradient
 from funcgrad.control.custom import custom_jvp
 from funcgrad.control.custom_vjp import custom_vjp
 from funcgrad.core import pretty as _pretty  # noqa: F401 - gives programs their printed form
@@ -65,6 +66,8 @@ __version__ = "0.1.0"
 if _TYPE_CHECKING:
     from funcgrad import (
         ad_checkpoint,
+        custom_batching,
+        custom_derivatives,
         debug,
         dtypes,
         experimental,
@@ -76,7 +79,18 @@ if _TYPE_CHECKING:
 
 # Modules that many programs never touch: imported when they are first named.
 _LAZY = frozenset(
-    ("ad_checkpoint", "debug", "dtypes", "experimental", "ops", "scipy", "sparse", "typing")
+    (
+        "ad_checkpoint",
+        "custom_batching",
+        "custom_derivatives",
+        "debug",
+        "dtypes",
+        "experimental",
+        "ops",
+        "scipy",
+        "sparse",
+        "typing",
+    )
 )
 jacobian = jacrev
 _install_excepthook()
@@ -90,9 +104,9 @@ def __getattr__(name: str) -> _Any:
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "ad_checkpoint", "block_until_ready",
-    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_caches", "config",
-    "custom_jvp", "custom_vjp",
-    "debug", "debug_infs", "debug_nans", "default_backend", "default_device",
+    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_caches", "closure_convert",
+    "config", "custom_batching", "custom_derivatives", "custom_gradient", "custom_jvp",
+    "custom_vjp", "debug", "debug_infs", "debug_nans", "default_backend", "default_device",
     "default_matmul_precision", "device_count", "device_get", "device_put", "devices",
     "disable_jit", "dtypes", "effects_barrier", "enable_x64", "ensure_compile_time_eval", "errors",
     "eval_shape", "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian",

@@ -20,6 +20,7 @@ FLOORS = {
     "control": 4,
     **dict.fromkeys(("api", "numpy", "lax"), 5),
     **dict.fromkeys(("random", "testing", "nn", "scipy", "debug", "export", "experimental"), 6),
+    **dict.fromkeys(("custom_batching", "custom_derivatives"), 6),
     **dict.fromkeys(
         (
             "ad_checkpoint",

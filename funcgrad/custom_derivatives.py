@@ -1,0 +1,7 @@
+"""Functions with derivatives of their own, all in one place."""
+
+from funcgrad.control.closures import closure_convert, custom_gradient, linear_call
+from funcgrad.control.custom import custom_jvp
+from funcgrad.control.custom_vjp import custom_vjp
+
+__all__ = ["closure_convert", "custom_gradient", "custom_jvp", "custom_vjp", "linear_call"]
