@@ -194,6 +194,15 @@ MORE_TESTS = {
     "test_convolution": {"conv_general_dilated"},
     "test_ordering": {"sort", "top_k", "argmax", "argmin"},
     "test_reduce": {"cummax", "cummin", "cumprod", "cumsum", "cumlogsumexp", "reduce_prod"},
+    "test_edges": {
+        "abs",
+        "bessel_i1e",
+        "conv_general_dilated",
+        "cumlogsumexp",
+        "cummax",
+        "cummin",
+        "dot_general",
+    },
     "test_weak_types": {p.name for p in registry if p.weak is not None},
 }
 

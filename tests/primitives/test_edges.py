@@ -1,0 +1,122 @@
+"""Edges that rows of the table do not reach: mixed types, nothing to compute, exact zeros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+import funcgrad.numpy as jnp
+from funcgrad import lax
+
+jax = pytest.importorskip("jax")
+pytestmark = pytest.mark.oracle
+
+
+def drawn(*shape: int, dtype: Any = "float32", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def agree(build: Any, *args: np.ndarray, tolerance: float = 1e-2) -> None:
+    """Value, gradients and tangents are jax's, in values and dtypes."""
+    found = []
+    for lib in (fg, jax):
+        operands = [lib.numpy.asarray(a) for a in args]
+        f = lambda *xs, lib=lib: build(lib)(*xs)
+        out, pull = lib.vjp(f, *operands)
+        ct = lib.numpy.ones(out.shape, out.dtype)
+        found.append([out, *pull(ct), lib.jvp(f, tuple(operands), tuple(operands))[1]])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        a, b = (np.asarray(v).astype(np.float64) for v in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("narrow", ["float16", "bfloat16"])
+def test_products_of_narrow_operands_in_float32(narrow: str) -> None:
+    numbers = (((2,), (1,)), ((0,), (0,)))
+    build = lambda lib: (
+        lambda x, y: lib.lax.dot_general(x, y, numbers, preferred_element_type=np.float32)
+    )
+    x, y = drawn(2, 3, 4), drawn(2, 4, 5, seed=1)
+    agree(build, *(np.asarray(jax.numpy.asarray(v, narrow)) for v in (x, y)))
+
+
+def test_products_of_float32_in_float64() -> None:
+    with jax.enable_x64(True), fg.enable_x64():
+        build = lambda lib: (
+            lambda x, y: lib.lax.dot_general(
+                x, y, (((1,), (0,)), ((), ())), preferred_element_type=np.float64
+            )
+        )
+        agree(build, drawn(2, 3), drawn(3, 4, seed=1), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x, w, padding",
+    [
+        ((2, 3, 5), (4, 3, 2), [(0, 0)]),
+        ((2, 3, 1), (4, 3, 2), [(0, 0)]),  # no window fits
+        ((0, 3, 5), (4, 3, 2), [(0, 0)]),
+        ((2, 0, 5), (4, 0, 2), [(0, 0)]),
+        ((2, 3, 5), (0, 3, 2), [(1, 1)]),
+        ((2, 3, 0), (4, 3, 2), [(2, 2)]),
+    ],
+    ids=str,
+)
+def test_convolutions_of_little_or_nothing(x: Any, w: Any, padding: Any) -> None:
+    build = lambda lib: lambda a, b: lib.lax.conv_general_dilated(a, b, (1,), padding)
+    agree(build, drawn(*x), drawn(*w, seed=1), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("narrow", ["float16", "bfloat16"])
+def test_convolutions_of_narrow_operands_in_float32(narrow: str) -> None:
+    build = lambda lib: (
+        lambda a, b: lib.lax.conv_general_dilated(
+            a, b, (2,), [(1, 0)], preferred_element_type=np.float32
+        )
+    )
+    args = (
+        np.asarray(jax.numpy.asarray(v, narrow)) for v in (drawn(2, 3, 7), drawn(4, 3, 2, seed=1))
+    )
+    if narrow == "float16":  # jax's own transpose refuses mixed types
+        x, w = (jnp.asarray(a) for a in args)
+        f = build(fg)
+        gx, gw = fg.vjp(f, x, w)[1](jnp.ones(f(x, w).shape))
+        wide = fg.vjp(f, x.astype("float32"), w.astype("float32"))[1](jnp.ones(f(x, w).shape))
+        assert gx.dtype == gw.dtype == np.float16
+        np.testing.assert_allclose(np.asarray(gx, np.float32), wide[0], rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(np.asarray(gw, np.float32), wide[1], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "name, slope",
+    [("abs", 0.0), ("sign", 0.0), ("bessel_i1e", 0.5), ("bessel_i0e", 0.0), ("integer_pow", 0.0)],
+)
+def test_derivatives_at_exactly_zero(name: str, slope: float) -> None:
+    function = getattr(lax, name)
+    f = (lambda x: function(x, 2)) if name == "integer_pow" else function
+    assert float(fg.grad(lambda x: f(x))(0.0)) == slope
+    assert np.isfinite(float(fg.grad(fg.grad(lambda x: f(x)))(0.0)))
+
+
+def test_extremes_share_at_ties_and_keep_order() -> None:
+    x = jnp.asarray([1.0, 3.0, 3.0, 2.0, 3.0])
+    ours = fg.jacrev(lambda v: lax.cummax(v, 0))(x)
+    np.testing.assert_allclose(ours.sum(1), np.ones(5), rtol=1e-6)
+    np.testing.assert_allclose(ours[4], [0, 1 / 3, 1 / 3, 0, 1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(fg.jacrev(lambda v: lax.cummin(v, 0))(-x), ours, rtol=1e-6)
+    np.testing.assert_allclose(fg.jacfwd(lambda v: lax.cummax(v, 0))(x), ours, rtol=1e-6)
+
+
+def test_running_logsumexp_at_infinities() -> None:
+    x = jnp.asarray([-np.inf, -np.inf, 0.0, 1.0])
+    out = lax.cumlogsumexp(x, 0)
+    np.testing.assert_allclose(out, jax.lax.cumlogsumexp(np.asarray(x), 0), rtol=1e-6)
+    np.testing.assert_allclose(
+        fg.grad(lambda v: lax.cumlogsumexp(v, 0)[3])(x)[2:],
+        jax.nn.softmax(np.asarray([0.0, 1.0])),
+        rtol=1e-6,
+    )
