@@ -341,13 +341,14 @@ def psum_scatter(
     """
     (name,) = _bound(axis_name, axis_index_groups, "psum_scatter")
     size = _axis_size(name)
-    return _over_leaves(
-        "psum_scatter",
-        x,
-        lambda leaf: psum_scatter_p.bind(
-            leaf, axis_name=name, axis_size=size, dimension=scatter_dimension, tiled=tiled
-        ),
-    )
+
+    def scatter(leaf: Any) -> Any:
+        dimension = scatter_dimension % max(typeof(leaf).ndim, 1)
+        settings = {"axis_name": name, "axis_size": size, "dimension": dimension, "tiled": tiled}
+        _psum_scatter_abstract(typeof(leaf), **settings)  # refuses before lanes are seen
+        return psum_scatter_p.bind(leaf, **settings)
+
+    return _over_leaves("psum_scatter", x, scatter)
 
 
 def _ppermute_on_axis(axis: Axis, x: Any, *, perm: Any, **params: Any) -> Any:
@@ -469,8 +470,15 @@ def all_to_all(
         split, concat = split_axis % rank, concat_axis % rank
         settings = {"axis_name": name, "axis_size": size}
         if not tiled:
-            return all_to_all_p.bind(leaf, split_axis=split, concat_axis=concat, **settings)
+            settings |= {"split_axis": split, "concat_axis": concat}
+            _all_to_all_abstract(typeof(leaf), **settings)  # refuses before lanes are seen
+            return all_to_all_p.bind(leaf, **settings)
         shape = typeof(leaf).shape
+        if shape[split] % size:
+            raise ValueError(
+                f"all_to_all: dimension {split} of {typeof(leaf)} must be divided among {size} "
+                "lanes."
+            )
         blocks = reshape(leaf, (*shape[:split], size, shape[split] // size, *shape[split + 1 :]))
         # the split dimension disappears, and a new one stands in front of the one to be joined
         stacked = all_to_all_p.bind(blocks, split_axis=split, concat_axis=concat, **settings)

@@ -388,7 +388,8 @@ def _counted(
 def _common_bounds(start: Any, stop: Any) -> tuple[Any, Any]:
     a, b = typeof(start), typeof(stop)
     if a.dtype == b.dtype:
-        return convert_element_type(start, b.dtype), convert_element_type(stop, b.dtype)
+        weak = a.weak_type and b.weak_type
+        return convert_element_type(start, b.dtype, weak), stop
     if not (a.weak_type or b.weak_type):
         raise TypeError(
             f"fori_loop: bounds must have one dtype, but got {a} and {b}. Convert with astype."
