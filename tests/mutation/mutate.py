@@ -172,7 +172,7 @@ def checks_of(primitive: Primitive) -> list[Callable[[], None]]:
         ]
     for module, names in MORE_TESTS.items():
         if primitive.name in names:
-            found += tests_in(importlib.import_module(f"tests.primitives.{module}"))
+            found += tests_in(importlib.import_module(f"tests.{module}"))
     return found
 
 
@@ -189,12 +189,24 @@ CONSTRUCTS = {
 }
 # Tests beside the laws, which see what these do not: complex numbers, mixed types, weak types.
 MORE_TESTS = {
-    "test_complex_parts": {"abs", "complex", "conj", "imag", "real", "sign"},
-    "test_convert": {"bitcast_convert_type", "convert_element_type", "reduce_precision", "copy"},
-    "test_convolution": {"conv_general_dilated"},
-    "test_ordering": {"sort", "top_k", "argmax", "argmin"},
-    "test_reduce": {"cummax", "cummin", "cumprod", "cumsum", "cumlogsumexp", "reduce_prod"},
-    "test_edges": {
+    "primitives.test_complex_parts": {"abs", "complex", "conj", "imag", "real", "sign"},
+    "primitives.test_convert": {
+        "bitcast_convert_type",
+        "convert_element_type",
+        "reduce_precision",
+        "copy",
+    },
+    "primitives.test_convolution": {"conv_general_dilated"},
+    "primitives.test_ordering": {"sort", "top_k", "argmax", "argmin"},
+    "primitives.test_reduce": {
+        "cummax",
+        "cummin",
+        "cumprod",
+        "cumsum",
+        "cumlogsumexp",
+        "reduce_prod",
+    },
+    "primitives.test_edges": {
         "abs",
         "bessel_i1e",
         "conv_general_dilated",
@@ -203,7 +215,11 @@ MORE_TESTS = {
         "cummin",
         "dot_general",
     },
-    "test_weak_types": {p.name for p in registry if p.weak is not None},
+    "control.test_callback": {"debug_callback", "io_callback", "pure_callback"},
+    "control.test_cond": {"cond"},
+    "control.test_scan": {"scan"},
+    "control.test_while": {"while"},
+    "primitives.test_weak_types": {p.name for p in registry if p.weak is not None},
 }
 
 

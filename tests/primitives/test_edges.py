@@ -102,6 +102,25 @@ def test_derivatives_at_exactly_zero(name: str, slope: float) -> None:
     assert np.isfinite(float(fg.grad(fg.grad(lambda x: f(x)))(0.0)))
 
 
+def test_powers_zero_and_one_at_zero() -> None:
+    assert [float(fg.grad(lambda x, n=n: lax.integer_pow(x, n))(0.0)) for n in (0, 1)] == [0, 1]
+
+
+def test_no_lanes_at_all() -> None:
+    """Mapped over nothing, operations keep their shapes."""
+    x, i = jnp.ones((0, 4)), jnp.ones((0, 2), "int32")
+    for f, shape in (
+        (lambda v, k: v[k], (0, 2)),
+        (lambda v, k: v.at[k].add(1.0), (0, 4)),
+        (lambda v, k: lax.dynamic_slice(v, (k[0],), (2,)), (0, 2)),
+        (lambda v, k: lax.dynamic_update_slice(v, v[:2], (k[1],)), (0, 4)),
+        (lambda v, k: jnp.take_along_axis(v, k, 0), (0, 2)),
+        (lambda v, k: jnp.sort(v) @ v, (0,)),
+    ):
+        assert fg.vmap(f)(x, i).shape == shape == fg.jit(fg.vmap(f))(x, i).shape
+        assert fg.grad(lambda v, f=f: fg.vmap(f)(v, i).sum())(x).shape == (0, 4)
+
+
 def test_extremes_share_at_ties_and_keep_order() -> None:
     x = jnp.asarray([1.0, 3.0, 3.0, 2.0, 3.0])
     ours = fg.jacrev(lambda v: lax.cummax(v, 0))(x)
