@@ -159,7 +159,7 @@ def _differentiator(
         cts = [literal(1, typeof(value))] + [Zero(a) for a in linear.out_avals[1:]]
         gradients = _with_float0(cotangents_in(linear, cts), leaves, varied)
         trees = tree.unflatten(in_tree, gradients)
-        gradient = trees[0] if isinstance(argnums, int) else tuple(trees)
+        gradient = trees[0] if isinstance(argnums, (int, np.integer)) else tuple(trees)
         return finish(value, gradient, has_aux, flat.aux(outs) if has_aux else None)
 
     return derivative

@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from funcgrad.api.flat import name_of
 
 
@@ -16,7 +18,7 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     """`static_argnums=1` means `(1,)`."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, (int, str)) else tuple(value)
+    return (value,) if isinstance(value, (int, str, np.integer)) else tuple(value)
 
 
 class Statics:
@@ -40,14 +42,14 @@ class Statics:
         return bool(self.argnums or self.argnames)
 
     def _position(self, i: Any, names: Sequence[str]) -> int:
-        if not isinstance(i, int):
+        if not isinstance(i, (int, np.integer)):
             raise TypeError(f"jit: {self.what}_argnums must hold integers, but holds {i!r}.")
         if names and _fixed_arity(self.fun) and not -len(names) <= i < len(names):
             raise ValueError(
                 f"jit: {self.what}_argnums {i} does not exist: {name_of(self.fun)} has "
                 f"{len(names)} positional arguments."
             )
-        return i % len(names) if i < 0 and names else i
+        return int(i % len(names) if i < 0 and names else i)
 
     def _name(self, name: Any) -> str:
         if not isinstance(name, str):

@@ -9,6 +9,7 @@ reductions are in cumulative.py.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -232,7 +233,7 @@ def _position(primitive: Primitive, x: Any, axis: int, index_dtype: Any) -> Any:
         raise TypeError(
             f"{primitive.name}: index_dtype must be an integer type, but got {index_dtype}."
         )
-    return primitive.bind(x, axes=(axis,), index_dtype=index_dtype)
+    return primitive.bind(x, axes=(operator.index(axis),), index_dtype=index_dtype)
 
 
 argmax_p = _position_of_extremum("argmax", "max")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,12 @@ import numpy as np
 from funcgrad import numpy as jnp
 from funcgrad.core import dtypes
 from funcgrad.core.avals import typeof
+from funcgrad.numpy.axes import shape_tuple
 
 
 def as_shape(name: str, shape: Any) -> tuple:
     """A tuple of sizes from what the user gave; a single size stands for one dimension."""
-    if isinstance(shape, (int, np.integer)):
-        return (operator.index(shape),)
-    try:
-        return tuple(
-            n if type(n) is int or not isinstance(n, np.integer) else int(n) for n in shape
-        )
-    except TypeError:
-        raise TypeError(f"{name}: shape is a tuple of integers, but got {shape!r}.") from None
+    return shape_tuple(name, shape)
 
 
 def float_dtype(name: str, dtype: Any, *, or_complex: bool = False) -> np.dtype:
