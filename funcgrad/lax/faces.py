@@ -33,6 +33,8 @@ ONE_DTYPE = {
     "dynamic_update_index_in_dim": slice(0, 2),
 }
 
+SIZES = {"full": 0, "broadcast": 1, "broadcast_in_dim": 1}  # where sizes may come as an array
+
 FLOATING = frozenset(
     "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp exp2 expm1 log log1p logistic "
     "sqrt rsqrt cbrt floor ceil round is_finite erf erfc erf_inv lgamma digamma".split()
@@ -45,6 +47,8 @@ def public(function: F) -> F:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
+            if function.__name__ in SIZES:
+                args = _with_plain_sizes(SIZES[function.__name__], args)
             entered = [_entered(function.__name__, a) for a in args]
             named = {name: _entered(function.__name__, a) for name, a in kwargs.items()}
             if function.__name__ in STRICT:
@@ -60,6 +64,13 @@ def public(function: F) -> F:
             raise trimmed(naming(function.__name__, error))
 
     return wrapper  # type: ignore[return-value]
+
+
+def _with_plain_sizes(position: int, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An array of sizes would unpack to arrays of rank 0, which are no sizes."""
+    if len(args) > position and isinstance(args[position], (np.ndarray, Array)):
+        return (*args[:position], args[position].tolist(), *args[position + 1 :])
+    return args
 
 
 def _check_dtypes(name: str, operands: list[Any]) -> None:

@@ -24,6 +24,8 @@ USES: dict[str, Callable[[Any], Any]] = {
     "ones": lambda jax: jax.numpy.ones((TWO, jax.numpy.array(2))),
     "normal": lambda jax: jax.random.normal(jax.random.key(0), (TWO, jax.numpy.array(2))),
     "split": lambda jax: jax.random.key_data(jax.random.split(jax.random.key(0), TWO)),
+    "full": lambda jax: jax.lax.full(np.array([2, 3]), 1.0),
+    "broadcast": lambda jax: jax.lax.broadcast(jax.numpy.ones(3), np.array([2])),
     "one_hot": lambda jax: jax.nn.one_hot(jax.numpy.arange(3), TWO),
     "argnums": lambda jax: jax.grad(lambda x, y: x * y, argnums=np.int64(1))(1.0, 3.0),
     "static_argnums": lambda jax: jax.jit(lambda x, n: x * n, static_argnums=TWO - 1)(1.0, 2),
