@@ -66,6 +66,7 @@ class Registers:
         self.writer, self.step = writer, step
         self.lines = lines_of(writer, step)
         self.shape = step.eqns[0].outs[0].aval.shape
+        self.sized = all(isinstance(n, int) for n in self.shape)
         self.last = {
             a: i for i, line in enumerate(self.lines) for a in line.args if type(a) is not str
         }
@@ -80,7 +81,9 @@ class Registers:
         return v.aval.shape == self.shape and v not in self.writer.program.expanded
 
     def nbytes(self, dtype: Any) -> int:
-        """Bytes of a result of this type."""
+        """Bytes of a result of this type; many if that is known only at run time."""
+        if not self.sized:
+            return CHEAP
         return math.prod(self.shape) * dtype.itemsize
 
     def text(self, a: Any) -> str:
@@ -191,7 +194,7 @@ class Registers:
         if target is not None:
             self.writer.line(f"{function}({', '.join(args)}, {out_is(function)}{target})")
             return
-        ordered = self.compact or line.out not in self.full
+        ordered = self.compact or line.out not in self.full or not self.sized
         new = [] if ordered else [out_is(function) + self.writer.empty(self.shape, line.dtype)]
         self.writer.line(f"{name} = {function}({', '.join([*args, *new])})")
 

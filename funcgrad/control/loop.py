@@ -40,10 +40,13 @@ from funcgrad.primitives.basis import (
     batched,
     broadcast_in_dim,
     convert_element_type,
+    div,
     full,
     instantiate,
     select_n,
+    sub,
 )
+from funcgrad.primitives.elementwise import min as min_of, sqrt
 from funcgrad.primitives.logic import lt
 from funcgrad.primitives.reduce import reduce_or
 from funcgrad.transforms.autodiff import jvp_jaxpr, nonzero_mask
@@ -137,7 +140,8 @@ def _while_split(trace: LinearTrace, args: Any, **params: Any) -> Any:
     trips, *outs = trace.parent.process(while_p, operands, own)
     if all(carry_known):
         return outs
-    again = _repeated(body, len(body_consts), carry_known)
+    repeated = _repeated_in_segments if params["checkpoint"] else _repeated
+    again = repeated(body, len(body_consts), carry_known)
     settings = {"jaxpr": again, "policy": nothing_saveable, "prevent_cse": False}
     unknown = trace.record(checkpoint_p, [trips, *body_consts, *init], settings)
     return merge(carry_known, outs, unknown)
@@ -186,6 +190,43 @@ def _repeated(body: Jaxpr, nconsts: int, carry_known: tuple[bool, ...]) -> Jaxpr
     return derive(function, [COUNTER, *body.in_avals])
 
 
+@memoised
+def _repeated_in_segments(body: Jaxpr, nconsts: int, carry_known: tuple[bool, ...]) -> Jaxpr:
+    """As `_repeated`, in about sqrt(trips) segments, each a checkpoint: no more is kept at any
+    time than the carries between segments and those within one.
+    """
+    ncarry = len(carry_known)
+    loop = {"length": None, "reverse": False, "unroll": 1}
+
+    def segment(*args: Any) -> list[Any]:
+        settings = {**loop, "num_consts": nconsts, "num_carry": ncarry}
+        return scan_p.bind(*args, jaxpr=without_effects(body), **settings)
+
+    inner = derive(segment, [COUNTER, *body.in_avals])
+
+    def step(trips: Any, size: Any, *args: Any) -> list[Any]:
+        consts, (done, *carry) = cut(args, nconsts)
+        count = min_of(size, sub(trips, done))
+        settings = {"jaxpr": inner, "policy": nothing_saveable, "prevent_cse": False}
+        outs = checkpoint_p.bind(count, *consts, *carry, **settings)
+        return [add(done, count), *outs]
+
+    avals = body.in_avals
+    stepped = derive(step, [COUNTER, COUNTER, *avals[:nconsts], COUNTER, *avals[nconsts:]])
+
+    def function(trips: Any, *args: Any) -> list[Any]:
+        consts, carry = args[:nconsts], args[nconsts:]
+        root = sqrt(convert_element_type(trips, dtypes.float32))
+        size = add(convert_element_type(root, dtypes.int32), 1)
+        segments = div(sub(add(trips, size), 1), size)
+        start = full((), 0, dtypes.int32)
+        settings = {**loop, "num_consts": nconsts + 2, "num_carry": ncarry + 1}
+        outs = scan_p.bind(segments, trips, size, *consts, start, *carry, jaxpr=stepped, **settings)
+        return [o for o, k in zip(outs[1:], carry_known) if not k]
+
+    return derive(function, [COUNTER, *avals])
+
+
 # ---- batching
 # --------------------------------------------------------------------------------------
 
@@ -228,6 +269,7 @@ def _select_form(axis: Axis, args: Any, dims: Any, params: Params) -> Any:
         body_jaxpr=step,
         cond_nconsts=ncond,
         body_nconsts=ncond + nbody,
+        checkpoint=params["checkpoint"],
     )
     return outs, [0] * len(outs)
 
@@ -282,12 +324,19 @@ def _while_in_python(cond_fun: Callable[..., Any], body_fun: Callable[..., Any],
 
 
 @user_facing
-def while_loop(cond_fun: Callable[..., Any], body_fun: Callable[..., Any], init_val: Any) -> Any:
+def while_loop(
+    cond_fun: Callable[..., Any],
+    body_fun: Callable[..., Any],
+    init_val: Any,
+    *,
+    checkpoint: bool = False,
+) -> Any:
     """Applies `body_fun` to a carry while `cond_fun` of it holds. The carry keeps its structure,
     shapes and dtypes.
 
-    Differentiable in forward and in reverse mode. Under `vmap` each lane makes its own number of
-    trips.
+    Differentiable in forward and in reverse mode. Reverse mode keeps what each of `n` trips needs;
+    with `checkpoint`, memory for about 2 sqrt(n) of them, for one more computation of the body.
+    Under `vmap` each lane makes its own number of trips.
 
     Raises:
         TypeError: the condition is no bool scalar, or the carry changes its type; the message names
@@ -318,6 +367,7 @@ def while_loop(cond_fun: Callable[..., Any], body_fun: Callable[..., Any], init_
         body_jaxpr=body.jaxpr,
         cond_nconsts=len(test.captured),
         body_nconsts=len(body.captured),
+        checkpoint=bool(checkpoint),
     )
     return tree.unflatten(treedef, outs)
 
