@@ -106,6 +106,23 @@ def test_powers_zero_and_one_at_zero() -> None:
     assert [float(fg.grad(lambda x, n=n: lax.integer_pow(x, n))(0.0)) for n in (0, 1)] == [0, 1]
 
 
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_slopes_of_polygamma_are_the_next_order(order: int) -> None:
+    x, step = jnp.asarray([0.4, 1.5, 3.0], "float64"), 1e-5
+    f = lambda x: lax.polygamma(jnp.full(3, float(order), "float64"), x)
+    expected = (f(x + step) - f(x - step)) / (2 * step)
+    np.testing.assert_allclose(fg.jvp(f, (x,), (jnp.ones_like(x),))[1], expected, rtol=1e-6)
+
+
+def test_ties_of_two_share() -> None:
+    for function in (lax.max, lax.min):
+        slopes = fg.grad(lambda a, b, f=function: f(a, b), (0, 1))(2.0, 2.0)
+        assert [float(s) for s in slopes] == [0.5, 0.5]
+    for name in ("max", "min"):
+        slope = fg.grad(getattr(jnp, name))(jnp.asarray([2.0, 2.0, 2.0, 2.0]))
+        np.testing.assert_array_equal(slope, np.full(4, 0.25))
+
+
 def test_no_lanes_at_all() -> None:
     """Mapped over nothing, operations keep their shapes."""
     x, i = jnp.ones((0, 4)), jnp.ones((0, 2), "int32")
