@@ -111,7 +111,7 @@ def save_from_both_policies(first: Policy, second: Policy) -> Policy:
 # ---- names and barriers -------------------------------------------------------------------------
 
 
-name_p = Primitive(
+name_p: Primitive = Primitive(
     "name",
     value=lambda xp, x, *, name: x,
     abstract=lambda x, *, name: x,
@@ -152,7 +152,7 @@ def _barrier_transpose(cts: Any, *args: Any) -> list[Any]:
 
 
 # A construct, because passes neither share nor fold those.
-barrier_p = Construct(
+barrier_p: Construct = Construct(
     "optimization_barrier",
     run=lambda args: list(args),
     abstract=lambda *avals: list(avals),

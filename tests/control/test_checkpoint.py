@@ -1,0 +1,169 @@
+"""checkpoint: what it keeps under each policy, names of values, barriers, the memory it saves."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+import funcgrad.numpy as jnp
+from funcgrad import lax
+from funcgrad.ad_checkpoint import checkpoint_name, checkpoint_policies as policies
+from funcgrad.core.jaxpr import Jaxpr, subjaxprs
+
+
+def model(w: Any, x: Any) -> Any:
+    hidden = checkpoint_name(jnp.sin(x @ w), "hidden")
+    other = checkpoint_name(jnp.log1p(hidden), "other")
+    return jnp.sum((other * other) @ w)
+
+
+W, X = jnp.full((3, 3), 0.3), jnp.arange(6.0).reshape(2, 3) / 5
+
+
+def count(jaxpr: Jaxpr, name: str) -> int:
+    """Equations of that name, inner programs included."""
+    return sum(
+        (e.primitive.name == name) + sum(count(j, name) for j in subjaxprs(e.params))
+        for e in jaxpr.eqns
+    )
+
+
+def recomputed(policy: Any) -> tuple[int, int]:
+    """How often the gradient computes `sin` and `log1p` of the model."""
+    f = fg.checkpoint(model, policy=policy)
+    jaxpr = fg.make_jaxpr(fg.grad(f))(W, X)
+    return count(jaxpr, "sin"), count(jaxpr, "log1p")
+
+
+@pytest.mark.parametrize(
+    "policy, computed",
+    [
+        (policies.everything_saveable, (1, 1)),
+        (policies.nothing_saveable, (2, 2)),
+        (policies.dots_saveable, (2, 2)),
+        (policies.save_only_these_names("other"), (2, 1)),
+        (policies.save_only_these_names("hidden"), (1, 2)),
+        (policies.save_only_these_names("hidden", "other"), (1, 1)),
+        (policies.save_any_names_but_these("other"), (1, 2)),
+        (
+            policies.save_from_both_policies(
+                policies.save_only_these_names("hidden"), policies.save_only_these_names("other")
+            ),
+            (1, 1),
+        ),
+        (policies.save_anything_except_these_names("hidden"), (1, 1)),
+    ],
+)
+def test_policies_say_what_is_computed_again(policy: Any, computed: Any) -> None:
+    assert recomputed(policy) == computed
+    wanted = fg.grad(model)(W, X)
+    for transform in (lambda g: g, fg.jit):
+        found = transform(fg.grad(fg.checkpoint(model, policy=policy)))(W, X)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_equal_policies_are_one() -> None:
+    """Programs are kept by policy: an equal one must not make them anew."""
+    assert policies.save_only_these_names("a") == policies.save_only_these_names("a")
+    assert hash(policies.save_only_these_names("a")) == hash(policies.save_only_these_names("a"))
+
+
+def test_names_are_for_trees_and_change_nothing() -> None:
+    tree = checkpoint_name({"a": 1.0, "b": (jnp.arange(3), None)}, "t")
+    assert fg.tree.structure(tree) == fg.tree.structure({"a": 0, "b": (0, None)})
+    f = lambda x: checkpoint_name(x * x, "square")
+    x = jnp.array([1.0, 2.0])
+    np.testing.assert_array_equal(fg.vmap(fg.grad(f))(x), 2 * x)
+    np.testing.assert_array_equal(fg.jit(fg.vmap(fg.grad(f)))(x), 2 * x)
+    with pytest.raises(TypeError, match="must be a string"):
+        checkpoint_name(x, 3)
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+
+def peak_of_gradient(wrap: Any, layers: int = 40, size: int = 50_000) -> int:
+    """Bytes that the compiled gradient of a deep chain takes at most."""
+
+    def block(x: Any) -> Any:
+        for _ in range(5):
+            x = jnp.sin(jnp.cos(x) * x)
+        return x
+
+    def f(x: Any) -> Any:
+        for _ in range(layers // 5):
+            x = wrap(block)(x)
+        return jnp.sum(x)
+
+    g, x = fg.jit(fg.grad(f)), jnp.linspace(0.0, 1.0, size)
+    g(x)
+    tracemalloc.start()
+    g(x)
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+def test_memory_is_saved() -> None:
+    """8 blocks of 5 layers: 8 + 5 layers' values live at a time instead of 40."""
+    assert peak_of_gradient(fg.checkpoint) < 0.6 * peak_of_gradient(lambda f: f)
+
+
+def test_a_checkpointed_scan_keeps_carries_only() -> None:
+    def peak(wrap: Any) -> int:
+        def body(c: Any, _: Any) -> Any:
+            for _ in range(8):
+                c = jnp.sin(c) * jnp.cos(c)
+            return c, None
+
+        f = lambda x: jnp.sum(lax.scan(wrap(body), x, None, length=50)[0])
+        g, x = fg.jit(fg.grad(f)), jnp.ones(5000)
+        g(x)
+        tracemalloc.start()
+        g(x)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(fg.checkpoint) < 0.3 * peak(lambda f: f)
+
+
+# ---- barriers -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_shared_across_a_barrier() -> None:
+    def f(x: Any) -> Any:
+        return jnp.sin(x) + jnp.sin(lax.optimization_barrier(x))
+
+    assert fg.jit(f).lower(1.0).as_text("optimized").count("sin ") == 2
+    assert (
+        fg.jit(lambda x: jnp.sin(x) + jnp.sin(x)).lower(1.0).as_text("optimized").count("sin ") == 1
+    )
+    assert np.isclose(fg.jit(f)(1.0), 2 * np.sin(1.0))
+
+
+def test_a_barrier_is_the_identity_under_every_transformation() -> None:
+    def f(x: Any, y: Any) -> Any:
+        a, tree = lax.optimization_barrier((x * y, {"y": y, "n": 3, "none": None}))
+        assert tree["none"] is None
+        return jnp.sin(a) * tree["y"]
+
+    g = lambda x, y: jnp.sin(x * y) * y
+    transforms = [
+        fg.grad,
+        fg.jit,
+        lambda h: fg.grad(h, (0, 1)),
+        lambda h: fg.jit(fg.grad(h)),
+        lambda h: fg.hessian(h, (0, 1)),
+        lambda h: fg.grad(fg.checkpoint(h)),
+    ]
+    for transform in transforms:
+        found, wanted = (fg.tree.leaves(transform(h)(0.3, 0.7)) for h in (f, g))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    xs = jnp.array([0.1, 0.2])
+    found, wanted = (fg.vmap(fg.grad(h), (0, None))(xs, 0.7) for h in (f, g))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
