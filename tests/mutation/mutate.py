@@ -291,12 +291,12 @@ def killed(mutant: Mutant, checks: list[Callable[[], None]]) -> str:
 
 def chosen(names: list[str]) -> set[str]:
     """These names, or those of all primitives."""
-    return set(names) or {p.name for p in registry}
+    return set(names) or {p.name for p in list(registry)}
 
 
 def primitives(names: list[str]) -> list[Primitive]:
     """The primitives of these names, or all of ours that have checks, in order."""
-    chosen = [p for p in registry if (not names or p.name in names) and checks_of(p)]
+    chosen = [p for p in list(registry) if (not names or p.name in names) and checks_of(p)]
     return sorted(chosen, key=lambda p: p.name)
 
 
