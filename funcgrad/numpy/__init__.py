@@ -70,7 +70,8 @@ from funcgrad.numpy.sets import (
 )  # fmt: skip
 from funcgrad.numpy.shaping import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_shapes, broadcast_to,
-    expand_dims, flip, fliplr, flipud, moveaxis, permute_dims, ravel, reshape, roll, rollaxis,
+    expand_dims, flip, fliplr, flipud, matrix_transpose,
+    moveaxis, permute_dims, ravel, reshape, roll, rollaxis,
     rot90, squeeze, swapaxes, transpose,
 )  # fmt: skip
 from funcgrad.numpy.sorting import (
@@ -98,6 +99,10 @@ from funcgrad.numpy.ufuncs import (
     spacing, sqrt, square, subtract, tan, tanh, true_divide, trunc,
 )  # fmt: skip
 
+# builders of indices, and how arrays are printed: NumPy's own
+s_, index_exp = _np.s_, _np.index_exp
+printoptions, get_printoptions = _np.printoptions, _np.get_printoptions
+set_printoptions = _np.set_printoptions
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
 bool = bool_
 
@@ -123,25 +128,25 @@ __all__ = [
     "flatnonzero", "flexible", "flip", "fliplr", "flipud", "float16", "float32", "float64",
     "float_", "float_power", "floating", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp",
     "from_dlpack", "frombuffer", "fromfunction", "fromiter", "fromstring", "full", "full_like",
-    "gcd", "generic", "geomspace", "gradient", "greater", "greater_equal", "heaviside",
+    "gcd", "generic", "geomspace", "get_printoptions", "gradient", "greater", "greater_equal", "heaviside",
     "histogram", "histogram2d", "histogram_bin_edges", "histogramdd", "hsplit", "hstack", "hypot",
-    "i0", "identity", "iinfo", "imag", "indices", "inexact", "inf", "inner", "insert", "int16",
+    "i0", "identity", "iinfo", "imag", "index_exp", "indices", "inexact", "inf", "inner", "insert", "int16",
     "int32", "int64", "int8", "int_", "integer", "interp", "intersect1d", "invert", "isclose",
     "iscomplex", "iscomplexobj", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf",
     "isposinf", "isreal", "isrealobj", "isscalar", "issubdtype", "iterable", "ix_", "kron", "lcm",
     "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linspace", "load", "log",
     "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logspace", "mask_indices", "matmul", "matvec", "max", "maximum",
+    "logical_or", "logical_xor", "logspace", "mask_indices", "matmul", "matvec", "matrix_transpose", "max", "maximum",
     "mean", "median", "meshgrid", "mgrid", "min", "minimum", "mod", "modf", "moveaxis",
     "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
     "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
     "nanstd", "nansum", "nanvar", "ndarray", "ndim", "negative", "newaxis", "nextafter",
     "nonzero", "not_equal", "number", "object_", "ogrid", "ones", "ones_like", "outer", "pad",
-    "partition", "percentile", "permute_dims", "pi", "piecewise", "place", "polyval", "positive",
+    "partition", "percentile", "permute_dims", "pi", "printoptions", "piecewise", "place", "polyval", "positive",
     "pow", "power", "prod", "promote_types", "ptp", "put", "put_along_axis", "quantile",
     "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "remainder",
     "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis",
-    "rot90", "round", "save", "savez", "searchsorted", "select", "setdiff1d", "setxor1d", "shape",
+    "rot90", "round", "s_", "save", "savez", "searchsorted", "select", "set_printoptions", "setdiff1d", "setxor1d", "shape",
     "sign", "signbit", "signedinteger", "sin", "sinc", "single", "sinh", "size", "sort",
     "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",
     "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace",
