@@ -19,6 +19,11 @@ PUBLIC_MODULES = (
     "funcgrad.tree",
     "funcgrad.tree_util",
     "funcgrad.flatten_util",
+    "funcgrad.debug",
+    "funcgrad.custom_batching",
+    "funcgrad.custom_derivatives",
+    "funcgrad.experimental",
+    "funcgrad.experimental.checkify",
     "funcgrad_nn",
 )
 REQUIRED_AT_IMPORT = {"numpy", "ml_dtypes", "optree", "typing_extensions"}  # the last is optree's

@@ -18,6 +18,8 @@ from funcgrad.api.signature import Statics, fix_static, kind_of
 from funcgrad.api.stages import Lowered, Traced
 from funcgrad.config import config
 from funcgrad.control.call import jit_p
+from funcgrad.control.checkify import checked_function, stopping
+from funcgrad.control.checks import CATEGORIES
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr
@@ -237,6 +239,7 @@ def jit(
     in_shardings: Any = None,
     out_shardings: Any = None,
     max_compiles: int | None = None,
+    checks: str | Sequence[str] = (),
 ) -> Any:
     """Compiles `fun`: it is traced once per signature (structure, shapes, dtypes, static values)
     and then runs fast.
@@ -251,6 +254,9 @@ def jit(
         equations out instead of a call. keep_unused, device, backend, in_shardings, out_shardings:
         accepted for compatibility; without effect. max_compiles: so many programs and no more; the
         message of the error says what led to each of them (see `explain`).
+        checks: any of "index", "nan" and "div": the first operation with an index out of bounds, a
+        NaN in its result, or a zero divisor raises CheckError, naming itself, its operands and the
+        user's line, also inside loops. `checkify.check`s of the user's are on in any case.
 
     Raises:
         TypeError: an argument or a result is no array. ValueError: a static argument cannot be
@@ -266,6 +272,7 @@ def jit(
         Array([-1.224..., 0. , 1.224...], dtype=float32)
     """
     options: dict[str, Any] = dict(
+        checks=checks,
         static_argnums=static_argnums,
         static_argnames=static_argnames,
         donate_argnums=donate_argnums,
@@ -276,11 +283,29 @@ def jit(
     if fun is None:
         return functools.partial(jit, **options)
     check_callable(fun, "jit")
+    if checks:
+        return _checked_jit(fun, checks, options)
     statics = Statics(fun, "static", static_argnums, static_argnames)
     donations = Statics(fun, "donate", donate_argnums, donate_argnames)
     if statics.argnums & donations.argnums:
         raise ValueError("jit: an argument cannot be both static and donated.")
     return JitFunction(fun, statics, donations, inline, max_compiles)
+
+
+def _checked_jit(fun: Callable[..., Any], checks: Any, options: dict[str, Any]) -> Any:
+    """A compiled function that raises CheckError where one of the checks fails, or the user's."""
+    wanted = {checks} if isinstance(checks, str) else set(checks)
+    if not wanted <= CATEGORIES:
+        raise ValueError(
+            f"jit: checks are {', '.join(sorted(CATEGORIES))}, but got "
+            f"{', '.join(sorted(map(str, wanted - CATEGORIES)))}."
+        )
+    checked = checked_function(fun, frozenset(wanted | {"user"}), static=True)
+    run = jit(checked, **{**options, "checks": ()})
+    call = stopping(run)
+    for name in ("trace", "lower", "eval_shape", "clear_cache"):
+        setattr(call, name, getattr(run, name))
+    return call
 
 
 def closed_over_static(fun: Callable[..., Any], static_argnums: Any, args: Any) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
-"""What may still change: callbacks with side effects whose results a program uses."""
+"""What may still change: callbacks with effects whose results are used, and checked programs."""
 
 from funcgrad.control.callback import io_callback
+from funcgrad.experimental import checkify
 
-__all__ = ["io_callback"]
+__all__ = ["checkify", "io_callback"]
