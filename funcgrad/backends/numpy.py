@@ -21,10 +21,11 @@ from funcgrad.compiler.pipeline import optimise
 from funcgrad.compiler.program import Program, Step, build
 from funcgrad.core import backend
 from funcgrad.core.array import ConcreteArray, KeyArray
+from funcgrad.core.avals import ShapedArray
 from funcgrad.core.dtypes import is_key
-from funcgrad.core.jaxpr import Eqn, Jaxpr, subjaxprs
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Var, subjaxprs
 from funcgrad.core.loops import Call
-from funcgrad.core.primitive import result_buffer
+from funcgrad.core.primitive import Primitive, result_buffer
 from funcgrad.core.stage import collector_paused
 from funcgrad.core.trace import EVAL, running
 
@@ -109,6 +110,21 @@ def inner_call(step: Step) -> Executable:
     if isinstance(form, Call) and form.kind in loop_source.KINDS:
         return _loop(e, form.kind)
     return Executable(functools.partial(evaluate, e), False, "")
+
+
+def compile_loop(
+    primitive: Primitive, avals: Sequence[ShapedArray], params: dict[str, Any]
+) -> Run | None:
+    """One loop as a function of buffers, outside of any program; None if its programs hold arrays
+    of a device.
+    """
+    held = [c._buffer for j in subjaxprs(params) for c in constants(j)]
+    if backend.namespace_of(held) is not backend.NUMPY:
+        return None
+    e = Eqn(primitive, [Var(a) for a in avals], params, ())
+    form = primitive.rule("loops", "compilation")(*avals, **params)
+    function, leaf, _ = _loop(e, form.kind)
+    return functools.partial(backend.quiet.run, function) if leaf else function
 
 
 def _loop(e: Eqn, kind: str) -> Executable:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
+from funcgrad.core import backend
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, Var, memoised
+from funcgrad.core.primitive import Construct, buffer_of
 from funcgrad.core.stage import stage
 from funcgrad.primitives.basis import convert_element_type
 
@@ -99,6 +101,19 @@ def with_unused(jaxpr: Jaxpr, position: int, avals: tuple[ShapedArray, ...]) -> 
     args = list(jaxpr.args)
     args[position:position] = [Var(a) for a in avals]
     return jaxpr.replace(inputs=[*jaxpr.constvars, *args])
+
+
+def run_compiled(
+    primitive: Construct, jaxpr: Jaxpr, args: Sequence[Any], params: dict[str, Any]
+) -> list[Any] | None:
+    """Result buffers of a loop over `jaxpr` as compiled code; None where there is none, as for
+    arrays of a device.
+    """
+    buffers = [buffer_of(a, primitive) for a in args]
+    if backend.namespace_of(buffers) is not backend.NUMPY:
+        return None
+    run = backend.compiled_loop(primitive, jaxpr, [typeof(a) for a in args], params)
+    return None if run is None else run(buffers)
 
 
 def cut(items: Sequence[Any], *sizes: int) -> list[list[Any]]:

@@ -20,6 +20,7 @@ from funcgrad.control.bodies import (
     cut,
     enter_leaves,
     reordered,
+    run_compiled,
     settle_carry,
     with_unused,
 )
@@ -64,6 +65,9 @@ def _parts(items: Sequence[Any], params: Params) -> list[list[Any]]:
 
 
 def _while_run(args: Sequence[Any], **params: Any) -> list[Any]:
+    found = run_compiled(while_p, params["body_jaxpr"], args, params)
+    if found is not None:
+        return [wrap_buffer(b, a) for b, a in zip(found, params["body_jaxpr"].out_avals)]
     cond_consts, body_consts, carry = _parts([buffer_of(a, while_p) for a in args], params)
     test, step = backend.compiled(params["cond_jaxpr"]), backend.compiled(params["body_jaxpr"])
     while bool(test([*cond_consts, *carry])[0]):

@@ -12,7 +12,15 @@ from typing import Any
 
 from funcgrad import tree
 from funcgrad.config import config
-from funcgrad.control.bodies import Body, check_carry, cut, enter_leaves, reordered, settle_carry
+from funcgrad.control.bodies import (
+    Body,
+    check_carry,
+    cut,
+    enter_leaves,
+    reordered,
+    run_compiled,
+    settle_carry,
+)
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.core import backend, dtypes
 from funcgrad.core.avals import UNKNOWN, ShapedArray, typeof
@@ -60,8 +68,13 @@ def _row(aval: ShapedArray) -> ShapedArray:
 
 
 def _scan_run(args: Sequence[Any], **params: Any) -> list[Any]:
-    """Runs the compiled body once per row, writing its outputs into stacks."""
+    """The loop as compiled code if the engine has that; else the compiled body once per row, its
+    outputs written into stacks.
+    """
     jaxpr: Jaxpr = params["jaxpr"]
+    found = run_compiled(scan_p, jaxpr, args, params)
+    if found is not None:
+        return [wrap_buffer(b, a) for b, a in zip(found, jaxpr.out_avals)]
     count, consts, carry, xs = _parts([buffer_of(a, scan_p) for a in args], params)
     length = int(count[0]) if count else params["length"]
     step, ncarry = backend.compiled(jaxpr), params["num_carry"]

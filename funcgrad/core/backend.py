@@ -146,10 +146,26 @@ def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[A
     key = ("compiled", engine_name(), config.current().trace_key, donated)
     found = jaxpr._memo.get(key)
     if found is None:
-        state = config.current()
-        name = "watched" if state.debug_nans or state.debug_infs else engine_name()
-        found = jaxpr._memo[key] = load(name).compile(jaxpr, donated)
+        found = jaxpr._memo[key] = load(_engine_in_force()).compile(jaxpr, donated)
     return found
+
+
+def _engine_in_force() -> str:
+    state = config.current()
+    return "watched" if state.debug_nans or state.debug_infs else engine_name()
+
+
+def compiled_loop(
+    primitive: Any, jaxpr: Any, avals: Sequence[Any], params: dict[str, Any]
+) -> Callable[[Sequence[Any]], list[Any]] | None:
+    """A loop over `jaxpr` with operands of these types as one function of buffers in main memory;
+    None if the engine has no code for whole loops. Kept on the program.
+    """
+    key = ("loop", engine_name(), config.current().trace_key, *avals, *params.items())
+    if key not in jaxpr._memo:
+        make = getattr(load(_engine_in_force()), "compile_loop", None)
+        jaxpr._memo[key] = None if make is None else make(primitive, avals, params)
+    return jaxpr._memo[key]
 
 
 # ---- devices
