@@ -124,7 +124,8 @@ def compile_loop(
     e = Eqn(primitive, [Var(a) for a in avals], params, ())
     form = primitive.rule("loops", "compilation")(*avals, **params)
     function, leaf, _ = _loop(e, form.kind)
-    return functools.partial(backend.quiet.run, function) if leaf else function
+    quiet = backend.quiet
+    return (lambda buffers: quiet.run(function, buffers)) if leaf else function
 
 
 def _loop(e: Eqn, kind: str) -> Executable:
