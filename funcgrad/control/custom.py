@@ -6,10 +6,11 @@ Outside of any trace the function is simply called.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
+from funcgrad.control.call import nonzero
 from funcgrad.control.custom_rules import (
     CustomRule,
     Lazy,
@@ -19,7 +20,8 @@ from funcgrad.control.custom_rules import (
     inexact_tangents,
     tangent_leaves,
 )
-from funcgrad.core.avals import described, typeof
+from funcgrad.control.symbolic_zeros import ByMask, SymbolicZero, batched_rule
+from funcgrad.core.avals import ShapedArray, described, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, program_names
 from funcgrad.core.loops import Call
@@ -28,7 +30,8 @@ from funcgrad.core.stage import stage
 from funcgrad.core.tangent import Zero
 from funcgrad.core.trace import EVAL, Axis, current_trace
 from funcgrad.errors import user_facing
-from funcgrad.primitives.basis import batched, instantiate
+from funcgrad.primitives.basis import batched, instantiate, zeros
+from funcgrad.transforms.autodiff import nonzero_mask
 from funcgrad.transforms.batching import batch_jaxpr
 from funcgrad.transforms.partial import LinearTrace
 
@@ -44,8 +47,12 @@ def _custom_jvp_jvp(
 ) -> Any:
     check_not_captured(name, tangents[:num_consts])
     trace, avals = current_trace(), call_jaxpr.in_avals[num_consts:]
-    rows = [instantiate(t) for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
-    outs = eval_jaxpr(jvp.get(), [*primals, *rows], trace)
+    rows = [t for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
+    if isinstance(jvp, ByMask):
+        program, rows = jvp.at(nonzero_mask(rows)), nonzero(rows)
+    else:
+        program, rows = jvp.get(), [instantiate(t) for t in rows]
+    outs = eval_jaxpr(program, [*primals, *rows], trace)
     count = len(call_jaxpr.outputs)
     if isinstance(trace, LinearTrace) and any(map(trace.owns, outs[:count])):
         raise TypeError(
@@ -66,9 +73,7 @@ def _custom_jvp_batch(
         m for m, a in zip(mapped[num_consts:], call_jaxpr.in_avals[num_consts:]) if a.has_tangent
     )
     call, _ = batch_jaxpr(call_jaxpr, axis, mapped, (True,) * len(call_jaxpr.outputs))
-    rule = jvp.derived(
-        (axis, mapped), lambda j: batch_jaxpr(j, axis, mapped + rows, (True,) * len(j.outputs))[0]
-    )
+    rule = batched_rule(jvp, axis, mapped, rows)
     moved = [a if d is None else batched(axis, a, d) for a, d in zip(args, dims)]
     outs = custom_jvp_call_p.bind(
         *moved, call_jaxpr=call, jvp=rule, num_consts=num_consts, name=name
@@ -117,8 +122,11 @@ class custom_jvp(CustomRule):
     def defjvp(self, jvp: Callable[..., Any], symbolic_zeros: bool = False) -> Callable[..., Any]:
         """Sets the rule: `jvp(*nondiff, primals, tangents) -> out, tangent_out`. Can be used as
         a decorator.
+
+        With `symbolic_zeros`, tangents that are zero are `custom_derivatives.SymbolicZero`s, unless
+        the function or its rule closes over traced values; so may be `tangent_out`.
         """
-        self.rule, self.symbolic_zeros = jvp, symbolic_zeros
+        self.rule, self.symbolic_zeros = jvp, bool(symbolic_zeros)
         return jvp
 
     def defjvps(self, *jvps: Callable[..., Any] | None) -> None:
@@ -152,6 +160,8 @@ class custom_jvp(CustomRule):
         call_jaxpr, (jvp,), captured = self._unified(
             call, lambda _: [stage(rule, call.avals + inexact_tangents(call.avals))]
         )
+        if self.symbolic_zeros and not captured:
+            jvp = ByMask(jvp, functools.partial(self._program_at, call))
         outs = custom_jvp_call_p.bind(
             *captured,
             *call.take_leaves(),
@@ -162,9 +172,21 @@ class custom_jvp(CustomRule):
         )
         return tree.unflatten(call.out_tree, outs)
 
-    def _flat_rule(self, call: RuleCall, *leaves: Any) -> list[Any]:
+    def _program_at(self, call: RuleCall, mask: tuple[bool, ...]) -> Jaxpr:
+        """The rule's program for tangents that are zero except where the mask says."""
+        rule = functools.partial(self._flat_rule, call, mask=mask)
+        rows = [a for a, live in zip(inexact_tangents(call.avals), mask) if live]
+        with self.staging_rules():
+            return stage(rule, call.avals + rows)[0]
+
+    def _flat_rule(
+        self, call: RuleCall, *leaves: Any, mask: tuple[bool, ...] | None = None
+    ) -> list[Any]:
         count = len(call.avals)
-        tangents = tangent_leaves(call.avals, leaves[count:])
+        if mask is None:
+            tangents = tangent_leaves(call.avals, leaves[count:])
+        else:
+            tangents = _with_symbolic_zeros(call.avals, leaves[count:], mask)
         primals = tuple(tree.unflatten(call.treedef, leaves[:count]))
         rows = tuple(tree.unflatten(call.treedef, tangents))
         result = self.rule(*call.nondiff.values(), primals, rows)  # type: ignore[misc]
@@ -191,11 +213,23 @@ class custom_jvp(CustomRule):
         return outs + [t for t in checked if t is not None]
 
 
+def _with_symbolic_zeros(
+    avals: Sequence[ShapedArray], given: Sequence[Any], mask: Sequence[bool]
+) -> list[Any]:
+    """Tangents of all leaves: those given where the mask says, SymbolicZeros elsewhere."""
+    rest, live = iter(given), iter(mask)
+    return [
+        next(rest) if a.has_tangent and next(live) else SymbolicZero(a.tangent()) for a in avals
+    ]
+
+
 def _checked_tangent(name: str, out: Any, tangent: Any) -> Any:
     """The tangent of an inexact result, which must be of its type; None for other results."""
     aval = typeof(out)
     if not aval.has_tangent:
         return None
+    if type(tangent) is SymbolicZero:
+        tangent = zeros(aval.tangent())
     tangent = as_input(name, tangent)
     own = typeof(tangent)
     if own.shape != aval.shape or own.dtype != aval.dtype:

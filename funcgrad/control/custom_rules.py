@@ -8,9 +8,10 @@ itself is differentiated.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -186,13 +187,19 @@ class CustomRule:
         function = stage(call.flat, call.avals)
         if self in _staging.get():
             return function[0], self._deferred(call, function, stage_rules), function[1]
-        token = _staging.set((*_staging.get(), self))
-        try:
+        with self.staging_rules():
             rules = stage_rules(function[0])
-        finally:
-            _staging.reset(token)
         (jaxpr, *programs), captured = unified([function, *rules])
         return jaxpr, [_given(p) for p in programs], captured
+
+    @contextlib.contextmanager
+    def staging_rules(self) -> Iterator[None]:
+        """In the block, calls of the function itself leave their rules for later."""
+        token = _staging.set((*_staging.get(), self))
+        try:
+            yield
+        finally:
+            _staging.reset(token)
 
     def _deferred(
         self, call: RuleCall, function: Staged, stage_rules: Callable[[Jaxpr], list[Staged]]

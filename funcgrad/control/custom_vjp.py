@@ -20,6 +20,7 @@ from funcgrad.control.custom_rules import (
     inexact_tangents,
     tangent_leaves,
 )
+from funcgrad.control.symbolic_zeros import CustomVJPPrimal
 from funcgrad.core.avals import ShapedArray, described, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, program_names
@@ -181,6 +182,7 @@ class custom_vjp(CustomRule):
     rule_count = 2
     fwd: Callable[..., Any] | None = None
     bwd: Callable[..., Any] | None = None
+    symbolic_zeros = False
 
     def defvjp(
         self,
@@ -189,8 +191,13 @@ class custom_vjp(CustomRule):
         symbolic_zeros: bool = False,
         optimize_remat: bool = False,
     ) -> None:
-        """Sets the forward and the backward function."""
-        self.fwd, self.bwd = fwd, bwd
+        """Sets the forward and the backward function.
+
+        With `symbolic_zeros`, `fwd` gets a `custom_derivatives.CustomVJPPrimal` for each array: its
+        `value`, and whether it is `perturbed` (here: whether it is floating or complex).
+        `optimize_remat`: accepted for compatibility; calls are recomputed as they are.
+        """
+        self.fwd, self.bwd, self.symbolic_zeros = fwd, bwd, bool(symbolic_zeros)
 
     @user_facing
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +238,8 @@ class _VjpRules:
         return [fwd, stage(self.bwd, residuals + inexact_tangents(call_jaxpr.out_avals))]
 
     def fwd(self, *leaves: Any) -> list[Any]:
-        result = self.function.fwd(*self.call.arguments(leaves))  # type: ignore[misc]
+        given = list(map(_as_primal, leaves)) if self.function.symbolic_zeros else leaves
+        result = self.function.fwd(*self.call.arguments(given))  # type: ignore[misc]
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"{self.call.name}: fwd must return a pair (out, residuals), but returned "
@@ -278,6 +286,10 @@ class _VjpRules:
             for c, a in zip(leaves, self.call.avals)
             if a.has_tangent
         ]
+
+
+def _as_primal(x: Any) -> CustomVJPPrimal:
+    return CustomVJPPrimal(x, typeof(x).has_tangent)
 
 
 def _checked_cotangent(name: str, ct: Any, aval: ShapedArray) -> Any:
