@@ -111,6 +111,7 @@ class _PerLane:
 def _own(x: Any) -> ConcreteArray:
     """An operand as an Array that no later step of the program overwrites, not weak."""
     array = x if isinstance(x, ConcreteArray) else as_input("callback", x)
+    assert isinstance(array, ConcreteArray), "constructs refuse tracers"
     return ConcreteArray(np.array(to_host(array._buffer)))
 
 

@@ -77,7 +77,7 @@ def _shown(x: Any) -> np.ndarray:
 tree.register_node(
     Error,
     lambda error: ((error.failed, error.code, error.payload), error.checks),
-    lambda checks, parts: Error(*parts, checks),
+    lambda checks, parts: Error(parts[0], parts[1], parts[2], checks),
 )
 
 

@@ -52,11 +52,12 @@ class _Commands(cmd.Cmd):
     def emptyline(self) -> bool:
         return False
 
-    def default(self, line: str) -> bool | None:
-        if line == "EOF":
-            return True
+    def default(self, line: str) -> None:
         self.do_p(line)
-        return None
+
+    def do_EOF(self, _: str) -> bool:
+        """The end of the input: continue."""
+        return True
 
     def do_p(self, expression: str) -> None:
         """p expression: its value, with the variables of this frame."""
