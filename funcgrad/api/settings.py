@@ -124,7 +124,7 @@ def named_scope(name: str) -> Iterator[None]:
 
 def named_call(fun: Callable[..., Any], *, name: str | None = None) -> Callable[..., Any]:
     """The function with its own name, or the one given, as a `named_scope` around it."""
-    own: str = name or getattr(fun, "__name__", "function")
+    own = str(name or getattr(fun, "__name__", "function"))
     return functools.wraps(fun)(named_scope(own)(fun))
 
 
