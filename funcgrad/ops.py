@@ -14,14 +14,17 @@ def _segments(name: str, data: Any, segment_ids: Any, num_segments: int | None) 
     data, ids = jnp.asarray(data), jnp.asarray(segment_ids)
     if ids.ndim != 1 or data.ndim == 0 or data.shape[0] != ids.shape[0]:
         raise ValueError(
-            f"{name}: segment_ids must number the rows of data, but got shapes {ids.shape} and {data.shape}."
+            f"{name}: segment_ids must number the rows of data, but got shapes {ids.shape} and "
+            f"{data.shape}."
         )
     if num_segments is None:
         num_segments = int(ids.max()) + 1 if ids.size else 0
     return data, ids, num_segments
 
 
-def _reduction(name: str, start: Callable[[Any], Any], combine: str, words: str) -> Callable[..., Any]:
+def _reduction(
+    name: str, start: Callable[[Any], Any], combine: str, words: str
+) -> Callable[..., Any]:
     def function(
         data: Any,
         segment_ids: Any,
@@ -42,8 +45,8 @@ def _reduction(name: str, start: Callable[[Any], Any], combine: str, words: str)
     function.__doc__ = f"""{words} of the rows of `data` that have the same number in `segment_ids`.
 
     `data` has shape `(n, ...)`, `segment_ids` holds n integers; the result has shape
-    `(num_segments, ...)`. Rows with a number outside of it are dropped. Under `jit`, `num_segments` must be given.
-    `bucket_size` is accepted for compatibility and has no effect.
+    `(num_segments, ...)`. Rows with a number outside of it are dropped. Under `jit`, `num_segments`
+    must be given. `bucket_size` is accepted for compatibility and has no effect.
     """
     return user_facing(function)
 

@@ -140,7 +140,7 @@ def test_lists_strings_and_none_are_refused(function):
         kind = type(stranger).__name__
         with pytest.raises(TypeError, match=f": needs arrays or numbers, but got {kind}"):
             function(x, stranger)
-        if not (function is operator.mod and isinstance(stranger, str)):     # "a" % x formats
+        if not (function is operator.mod and isinstance(stranger, str)):  # "a" % x formats
             with pytest.raises(TypeError, match="needs arrays or numbers"):
                 function(stranger, x)
 
