@@ -415,7 +415,7 @@ ERRORS = [
     (lambda: random.fold_in(KEY, fnp.ones(2)), TypeError, "scalar.*vmap"),
     (lambda: random.uniform(KEY, (), "int32"), ValueError, "uniform: dtype must be floating"),
     (lambda: random.uniform(KEY, (2,), minval=fnp.zeros(3)), ValueError, "minval"),
-    (lambda: random.uniform(KEY, 1.5), TypeError, "shape"),
+    (lambda: random.uniform(KEY, 1.5), TypeError, "uniform: a size must be an integer"),
     (lambda: random.bits(KEY, (), "int32"), ValueError, "unsigned"),
     (lambda: random.randint(KEY, (), 0, 1, "float32"), TypeError, "integer type"),
     (lambda: random.gamma(KEY, fnp.ones(3), (2,)), ValueError, "gamma"),

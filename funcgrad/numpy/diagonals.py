@@ -20,7 +20,7 @@ from funcgrad.numpy.reductions import summed_dtype
 from funcgrad.numpy.shaping import moveaxis, ravel
 from funcgrad.primitives.basis import (
     convert_element_type,
-    full,
+    literal,
     reduce_sum,
     reshape,
     select_n,
@@ -89,8 +89,7 @@ def _matrix_with_diagonal(x: Array, k: int) -> Array:
     size = length + abs(k)
     first = k if k >= 0 else -k * size
     covered = length + (length - 1) * size if length else 0
-    zero = full((), 0, x.dtype)
-    flat = pad(x, zero, [(first, size * size - first - covered, size)])
+    flat = pad(x, literal(0, x.aval), [(first, size * size - first - covered, size)])
     return reshape(flat, (size, size))
 
 

@@ -112,7 +112,7 @@ def _broadcast_along(x: Array, axis: int, size: int) -> Array:
 
 def _pad_constant(x: Array, widths: list[Widths], constant_values: Any = 0) -> Array:
     values = as_array("pad", _stacked(constant_values))
-    values = convert_element_type(values, x.dtype)
+    values = convert_element_type(values, x.dtype, x.weak_type)
     if values.size == 1:
         value = primitives.squeeze(values, range(values.ndim)) if values.ndim else values
         return primitives.pad(x, value, [(before, after, 0) for before, after in widths])
