@@ -123,7 +123,7 @@ def test_every_primitive_has_a_row() -> None:
 
 
 def is_ours(primitive: Any) -> bool:
-    return getattr(primitive.value, "__module__", "").startswith("funcgrad.")
+    return (getattr(primitive.value, "__module__", None) or "").startswith("funcgrad.")
 
 
 @law("abstract")
