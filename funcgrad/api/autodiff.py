@@ -141,10 +141,7 @@ def _differentiator(
     finish: Callable[..., Any],
 ) -> Callable[..., Any]:
     check_callable(fun, name)
-    if reduce_axes:
-        raise NotImplementedError(
-            f"{name}: reduce_axes must be empty; use lax.psum in the function."
-        )
+    _check_no_reduction(name, reduce_axes)
     positions = _positions(argnums, name)
 
     @user_facing
@@ -163,6 +160,14 @@ def _differentiator(
         return finish(value, gradient, has_aux, flat.aux(outs) if has_aux else None)
 
     return derivative
+
+
+def _check_no_reduction(name: str, reduce_axes: Sequence[Any]) -> None:
+    if reduce_axes:
+        raise ValueError(
+            f"{name}: reduce_axes must be empty, but got {reduce_axes!r:.60}. "
+            "Use lax.psum in the function."
+        )
 
 
 def _positions(argnums: Any, name: str) -> tuple[int, ...]:
@@ -282,6 +287,7 @@ def vjp(
         (Array([4., 5.], dtype=float32), Array([1., 2.], dtype=float32))
     """
     check_callable(fun, "vjp")
+    _check_no_reduction("vjp", reduce_axes)
     leaves, in_tree = argument_leaves("vjp", primals)
     flat = Flat(fun, _positional_tree(primals), "vjp", has_aux)
     varied = [typeof(x).has_tangent for x in leaves]

@@ -269,3 +269,10 @@ def test_numpy_arguments_are_not_kept_by_reference() -> None:
     _, pull = fg.vjp(lambda v: v * v, x)
     x[:] = 100
     np.testing.assert_array_equal(pull(jnp.ones(2))[0], [2, 4])
+
+
+def test_reduce_axes_are_refused_not_ignored() -> None:
+    with pytest.raises(ValueError, match="grad: reduce_axes must be empty"):
+        fg.grad(lambda x: x, reduce_axes=("i",))
+    with pytest.raises(ValueError, match="vjp: reduce_axes must be empty"):
+        fg.vjp(lambda x: x, 1.0, reduce_axes=("i",))
