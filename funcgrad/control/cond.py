@@ -10,7 +10,7 @@ from funcgrad.config import config
 from funcgrad.control.bodies import Body, enter_leaves
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.control.custom_rules import unified
-from funcgrad.control.lanes import over_lanes
+from funcgrad.control.lanes import needs_all_lanes, over_lanes
 from funcgrad.core import backend, dtypes
 from funcgrad.core.array import is_concrete
 from funcgrad.core.avals import ShapedArray, typeof
@@ -151,7 +151,7 @@ def _cond_batch(axis: Axis, args: Any, dims: Any, *, branches: Branches) -> Any:
         derived = tuple(batch_jaxpr(b, axis, mapped, force)[0] for b in branches)
         outs = cond_p.bind(args[0], *leading(args[1:], dims[1:]), branches=derived)
         return outs, [0 if m else None for m in force]
-    if any(b.effects or axis.name in b.names for b in branches):
+    if any(needs_all_lanes(b, axis) for b in branches):
         return _select_form(axis, args, dims, branches)
     return over_lanes(axis, args, dims, lambda *row: cond_p.bind(*row, branches=branches))
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from funcgrad.control.checks import CHECK_EFFECT
 from funcgrad.control.scan import scan_p
 from funcgrad.core.avals import ShapedArray, typeof
+from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.trace import Axis
 from funcgrad.primitives.basis import moveaxis
 from funcgrad.transforms.dce import derive
@@ -41,6 +43,13 @@ def over_lanes(
         num_carry=0,
     )
     return outs, [0] * len(outs)
+
+
+def needs_all_lanes(jaxpr: Jaxpr, axis: Axis) -> bool:
+    """Must every lane run the program at once? So it is if lanes talk to one another, or to the
+    world, as with JAX's selects. A check is the lane's own: it counts only where the lane goes.
+    """
+    return axis.name in jaxpr.names or not jaxpr.effects <= CHECK_EFFECT
 
 
 def _row(aval: ShapedArray) -> ShapedArray:

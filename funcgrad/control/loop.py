@@ -26,7 +26,7 @@ from funcgrad.control.bodies import (
 )
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.control.checkpoint import checkpoint_p, nothing_saveable
-from funcgrad.control.lanes import over_lanes
+from funcgrad.control.lanes import needs_all_lanes, over_lanes
 from funcgrad.control.scan import scan, scan_p
 from funcgrad.core import backend, dtypes
 from funcgrad.core.array import Tracer, is_concrete
@@ -249,7 +249,7 @@ def _while_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
             break
         carry_m = tuple(a or b for a, b in zip(carry_m, out_m))
     if per_lane:
-        if any(j.effects or axis.name in j.names for j in (body, cond_jaxpr)):
+        if any(needs_all_lanes(j, axis) for j in (body, cond_jaxpr)):
             return _select_form(axis, args, dims, params)
         return over_lanes(axis, args, dims, lambda *row: while_p.bind(*row, **params))
     cond_consts, body_consts, init = _parts(args, params)
