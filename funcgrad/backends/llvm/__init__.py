@@ -1,0 +1,1 @@
+"""Native code for the CPU: kernels rendered to LLVM's language and compiled in memory."""
