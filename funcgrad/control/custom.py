@@ -6,7 +6,7 @@ Outside of any trace the function is simply called.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from funcgrad import tree
@@ -15,13 +15,19 @@ from funcgrad.control.custom_rules import (
     CustomRule,
     Lazy,
     RuleCall,
+    Staged,
     check_not_captured,
     check_same_types,
     inexact_tangents,
     tangent_leaves,
 )
-from funcgrad.control.symbolic_zeros import ByMask, SymbolicZero, batched_rule
-from funcgrad.core.avals import ShapedArray, described, typeof
+from funcgrad.control.symbolic_zeros import (
+    ByMask,
+    SymbolicZero,
+    batched_rule,
+    with_symbolic_zeros,
+)
+from funcgrad.core.avals import described, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, program_names
 from funcgrad.core.loops import Call
@@ -48,8 +54,11 @@ def _custom_jvp_jvp(
     check_not_captured(name, tangents[:num_consts])
     trace, avals = current_trace(), call_jaxpr.in_avals[num_consts:]
     rows = [t for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
+    zero_rows: tuple[bool, ...] = ()
     if isinstance(jvp, ByMask):
-        program, rows = jvp.at(nonzero_mask(rows)), nonzero(rows)
+        mask = nonzero_mask(rows)
+        program, rows = jvp.at(mask), nonzero(rows)
+        zero_rows = jvp.zero_rows[mask]
     else:
         program, rows = jvp.get(), [instantiate(t) for t in rows]
     outs = eval_jaxpr(program, [*primals, *rows], trace)
@@ -59,7 +68,9 @@ def _custom_jvp_jvp(
             f"{name}: the rule's primal result depends on a tangent. Compute it from the primals "
             "alone."
         )
-    given = iter(outs[count:])
+    given: Any = iter(outs[count:])
+    if any(zero_rows):
+        given = iter([Zero(typeof(t)) if z else t for t, z in zip(outs[count:], zero_rows)])
     return outs[:count], [
         next(given) if a.has_tangent else Zero(a.tangent()) for a in call_jaxpr.out_avals
     ]
@@ -123,8 +134,8 @@ class custom_jvp(CustomRule):
         """Sets the rule: `jvp(*nondiff, primals, tangents) -> out, tangent_out`. Can be used as
         a decorator.
 
-        With `symbolic_zeros`, tangents that are zero are `custom_derivatives.SymbolicZero`s, unless
-        the function or its rule closes over traced values; so may be `tangent_out`.
+        With `symbolic_zeros`, tangents that are zero, and those of integers, are
+        `custom_derivatives.SymbolicZero`s; so may be `tangent_out`.
         """
         self.rule, self.symbolic_zeros = jvp, bool(symbolic_zeros)
         return jvp
@@ -156,12 +167,14 @@ class custom_jvp(CustomRule):
         if current_trace() is EVAL:
             return self.fun(*args, **kwargs)
         call = self._begin(args, kwargs)
-        rule = functools.partial(self._flat_rule, call)
-        call_jaxpr, (jvp,), captured = self._unified(
-            call, lambda _: [stage(rule, call.avals + inexact_tangents(call.avals))]
-        )
-        if self.symbolic_zeros and not captured:
-            jvp = ByMask(jvp, functools.partial(self._program_at, call))
+        stage_rule = functools.partial(self._stage_rule, call)
+        if self.symbolic_zeros:
+            call_jaxpr, full, captured = self._unified_lazily(call, stage_rule)
+            at = functools.partial(self._program_at, call, list(captured))
+            every = (True,) * len(inexact_tangents(call.avals))
+            jvp: Lazy = ByMask(full[0] if full else Lazy(lambda: at(every)), at, call.zero_rows)
+        else:
+            call_jaxpr, (jvp,), captured = self._unified(call, stage_rule)
         outs = custom_jvp_call_p.bind(
             *captured,
             *call.take_leaves(),
@@ -172,21 +185,25 @@ class custom_jvp(CustomRule):
         )
         return tree.unflatten(call.out_tree, outs)
 
-    def _program_at(self, call: RuleCall, mask: tuple[bool, ...]) -> Jaxpr:
+    def _stage_rule(self, call: RuleCall, _: Jaxpr) -> list[Staged]:
+        rule = functools.partial(self._flat_rule, call)
+        return [stage(rule, call.avals + inexact_tangents(call.avals))]
+
+    def _program_at(self, call: RuleCall, captured: list[Any], mask: tuple[bool, ...]) -> Jaxpr:
         """The rule's program for tangents that are zero except where the mask says."""
         rule = functools.partial(self._flat_rule, call, mask=mask)
         rows = [a for a, live in zip(inexact_tangents(call.avals), mask) if live]
-        with self.staging_rules():
-            return stage(rule, call.avals + rows)[0]
+        return self._staged_with(call.name, rule, call.avals + rows, captured)
 
     def _flat_rule(
         self, call: RuleCall, *leaves: Any, mask: tuple[bool, ...] | None = None
     ) -> list[Any]:
         count = len(call.avals)
-        if mask is None:
+        if mask is None and not self.symbolic_zeros:
             tangents = tangent_leaves(call.avals, leaves[count:])
         else:
-            tangents = _with_symbolic_zeros(call.avals, leaves[count:], mask)
+            mask = mask or (True,) * len(inexact_tangents(call.avals))
+            tangents = with_symbolic_zeros(call.avals, leaves[count:], mask)
         primals = tuple(tree.unflatten(call.treedef, leaves[:count]))
         rows = tuple(tree.unflatten(call.treedef, tangents))
         result = self.rule(*call.nondiff.values(), primals, rows)  # type: ignore[misc]
@@ -194,6 +211,13 @@ class custom_jvp(CustomRule):
             raise TypeError(
                 f"{call.name}: the rule must return a pair (out, tangent_out), but returned "
                 f"{described(result)}."
+            )
+        if mask is not None:
+            rows_out = tree.leaves(result[1])
+            call.zero_rows[mask] = tuple(
+                type(t) is SymbolicZero
+                for t, o in zip(rows_out, tree.leaves(result[0]))
+                if typeof(o).has_tangent
             )
         return self._checked_results(call, *result)
 
@@ -211,16 +235,6 @@ class custom_jvp(CustomRule):
         check_same_types(call.name, "the rule's result", outs, call.out_avals)
         checked = [_checked_tangent(call.name, o, t) for o, t in zip(outs, rows)]
         return outs + [t for t in checked if t is not None]
-
-
-def _with_symbolic_zeros(
-    avals: Sequence[ShapedArray], given: Sequence[Any], mask: Sequence[bool]
-) -> list[Any]:
-    """Tangents of all leaves: those given where the mask says, SymbolicZeros elsewhere."""
-    rest, live = iter(given), iter(mask)
-    return [
-        next(rest) if a.has_tangent and next(live) else SymbolicZero(a.tangent()) for a in avals
-    ]
 
 
 def _checked_tangent(name: str, out: Any, tangent: Any) -> Any:

@@ -106,6 +106,8 @@ class RuleCall:
         self.avals = [typeof(leaf) for leaf in self.leaves]
         self.out_tree: Any = None
         self.out_avals: list[ShapedArray] = []
+        # With symbolic zeros: which tangents of results are zero, for each choice of arguments'.
+        self.zero_rows: dict[tuple[bool, ...], tuple[bool, ...]] = {}
 
     def take_leaves(self) -> list[Any]:
         """The arguments' leaves, given away: rules that are staged later hold on to the call, and
@@ -191,6 +193,34 @@ class CustomRule:
             rules = stage_rules(function[0])
         (jaxpr, *programs), captured = unified([function, *rules])
         return jaxpr, [_given(p) for p in programs], captured
+
+    def _unified_lazily(
+        self, call: RuleCall, stage_rules: Callable[[Jaxpr], list[Staged]]
+    ) -> tuple[Jaxpr, list[Lazy] | None, list[Any]]:
+        """As `_unified`, for rules that depend on which tangents are zero: they may refuse to be
+        staged for none being zero, and then are None; only their captures are needed now.
+        """
+        function = stage(call.flat, call.avals)
+        rules: list[Staged] = []
+        if self not in _staging.get():
+            # The user's error is raised if a differentiation asks for what it refuses.
+            with contextlib.suppress(Exception), self.staging_rules():
+                rules = stage_rules(function[0])
+        (jaxpr, *programs), captured = unified([function, *rules])
+        return jaxpr, [_given(p) for p in programs] or None, captured
+
+    def _staged_with(
+        self, name: str, rule: Callable[..., list[Any]], avals: Any, captured: list[Any]
+    ) -> Jaxpr:
+        """A rule's program, staged after the call, whose first arguments are `captured`."""
+        with self.staging_rules():
+            jaxpr, found = stage(rule, avals, captured)
+        if len(found) > len(captured):
+            raise TypeError(
+                f"{name}: a rule with symbolic_zeros closes over traced values that it does not "
+                "read where no tangent is zero. Pass them as arguments."
+            )
+        return jaxpr
 
     @contextlib.contextmanager
     def staging_rules(self) -> Iterator[None]:

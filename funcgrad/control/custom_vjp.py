@@ -6,10 +6,12 @@ backward function; there is no other way to evaluate that operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
+from funcgrad.control.call import nonzero
 from funcgrad.control.custom_rules import (
     CustomRule,
     Lazy,
@@ -20,7 +22,12 @@ from funcgrad.control.custom_rules import (
     inexact_tangents,
     tangent_leaves,
 )
-from funcgrad.control.symbolic_zeros import CustomVJPPrimal
+from funcgrad.control.symbolic_zeros import (
+    ByMask,
+    CustomVJPPrimal,
+    SymbolicZero,
+    with_symbolic_zeros,
+)
 from funcgrad.core.avals import ShapedArray, described, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, program_names
@@ -31,6 +38,7 @@ from funcgrad.core.tangent import Zero, is_linear
 from funcgrad.core.trace import EVAL, Axis, current_trace
 from funcgrad.errors import user_facing
 from funcgrad.primitives.basis import batched, instantiate
+from funcgrad.transforms.autodiff import nonzero_mask
 from funcgrad.transforms.batching import batch_jaxpr
 
 
@@ -50,14 +58,22 @@ def _custom_vjp_jvp(
 ) -> Any:
     check_not_captured(name, tangents[:num_consts])
     count = len(call_jaxpr.outputs)
-    outs = eval_jaxpr(fwd.get(), primals, current_trace())
-    residuals = [*primals[:num_consts], *outs[count:]]
     avals = call_jaxpr.in_avals[num_consts:]
-    rows = [instantiate(t) for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
+    own = [t for t, a in zip(tangents[num_consts:], avals) if a.has_tangent]
+    perturbed, rows = nonzero_mask(own), list(map(instantiate, own))
+    program = fwd.at(perturbed) if isinstance(fwd, ByMask) else fwd.get()
+    outs = eval_jaxpr(program, primals, current_trace())
+    residuals = [*primals[:num_consts], *outs[count:]]
     inexact = tuple(a.tangent() for a in call_jaxpr.out_avals if a.has_tangent)
     found = iter(
         custom_lin_p.bind(
-            *residuals, *rows, bwd=bwd, num_residuals=len(residuals), out_avals=inexact, name=name
+            *residuals,
+            *rows,
+            bwd=bwd,
+            num_residuals=len(residuals),
+            perturbed=perturbed,
+            out_avals=inexact,
+            name=name,
         )
         if inexact
         else ()
@@ -122,27 +138,29 @@ def _custom_lin_run(args: Any, *, name: str, **params: Any) -> Any:
 
 
 def _custom_lin_transpose(
-    cts: Any, *args: Any, bwd: Lazy, num_residuals: int, out_avals: Any, name: str
+    cts: Any,
+    *args: Any,
+    bwd: Lazy,
+    num_residuals: int,
+    perturbed: tuple[bool, ...],
+    out_avals: Any,
+    name: str,
 ) -> Any:
-    results = eval_jaxpr(
-        bwd.get(), [*args[:num_residuals], *map(instantiate, cts)], current_trace()
-    )
+    if isinstance(bwd, ByMask):
+        program, rows = bwd.at(perturbed + nonzero_mask(cts)), nonzero(cts)
+    else:
+        program, rows = bwd.get(), list(map(instantiate, cts))
+    results = eval_jaxpr(program, [*args[:num_residuals], *rows], current_trace())
     rest = args[num_residuals:]
     return [None] * num_residuals + [c if is_linear(a) else None for c, a in zip(results, rest)]
 
 
 def _custom_lin_batch(
-    axis: Axis, args: Any, dims: Any, *, bwd: Lazy, num_residuals: int, out_avals: Any, name: str
+    axis: Axis, args: Any, dims: Any, *, bwd: Lazy, out_avals: Any, **params: Any
 ) -> Any:
     rows = [batched(axis, a, d) for a, d in zip(args, dims)]
     avals = tuple(a.update(shape=(axis.size, *a.shape)) for a in out_avals)
-    outs = custom_lin_p.bind(
-        *rows,
-        bwd=_lazily_mapped(bwd, axis),
-        num_residuals=num_residuals,
-        out_avals=avals,
-        name=name,
-    )
+    outs = custom_lin_p.bind(*rows, bwd=_lazily_mapped(bwd, axis), out_avals=avals, **params)
     return outs, [0] * len(outs)
 
 
@@ -194,7 +212,8 @@ class custom_vjp(CustomRule):
         """Sets the forward and the backward function.
 
         With `symbolic_zeros`, `fwd` gets a `custom_derivatives.CustomVJPPrimal` for each array: its
-        `value`, and whether it is `perturbed` (here: whether it is floating or complex).
+        `value`, and whether it is `perturbed`, that is, being differentiated; `bwd` gets a
+        `custom_derivatives.SymbolicZero` for each cotangent that is zero, and may return some.
         `optimize_remat`: accepted for compatibility; calls are recomputed as they are.
         """
         self.fwd, self.bwd, self.symbolic_zeros = fwd, bwd, bool(symbolic_zeros)
@@ -209,8 +228,11 @@ class custom_vjp(CustomRule):
         if current_trace() is EVAL:
             return self.fun(*args, **kwargs)
         call = self._begin(args, kwargs)
-        staged = _VjpRules(self, call)
-        call_jaxpr, (fwd, bwd), captured = self._unified(call, staged.stage)
+        if self.symbolic_zeros:
+            call_jaxpr, fwd, bwd, captured = self._symbolic(call)
+        else:
+            staged = _VjpRules(self, call)
+            call_jaxpr, (fwd, bwd), captured = self._unified(call, staged.stage)
         outs = custom_vjp_call_p.bind(
             *captured,
             *call.take_leaves(),
@@ -222,12 +244,29 @@ class custom_vjp(CustomRule):
         )
         return tree.unflatten(call.out_tree, outs)
 
+    def _symbolic(self, call: RuleCall) -> tuple[Jaxpr, Lazy, Lazy, list[Any]]:
+        """The function's program, and its rules' for every choice of what is zero."""
+        arguments = (True,) * len(inexact_tangents(call.avals))
+        staged = _VjpRules(self, call, arguments)
+        call_jaxpr, full, captured = self._unified_lazily(call, staged.stage)
+        rules = _SymbolicRules(self, call, list(captured))
+        results = (True,) * len(inexact_tangents(call_jaxpr.out_avals))
+        fwd, bwd = full or (
+            Lazy(lambda: rules.fwd(arguments)),
+            Lazy(lambda: rules.bwd(arguments + results)),
+        )
+        return call_jaxpr, ByMask(fwd, rules.fwd), ByMask(bwd, rules.bwd), captured
+
 
 class _VjpRules:
-    """The forward and backward functions of one call, on and to flat lists."""
+    """The forward and backward functions of one call, on and to flat lists. `perturbed` says for
+    each inexact argument whether it is being differentiated, if the rules want to know.
+    """
 
-    def __init__(self, function: custom_vjp, call: RuleCall) -> None:
-        self.function, self.call = function, call
+    def __init__(
+        self, function: custom_vjp, call: RuleCall, perturbed: tuple[bool, ...] | None = None
+    ) -> None:
+        self.function, self.call, self.perturbed = function, call, perturbed
         self.residual_tree: Any = None
         self.out_avals: list[ShapedArray] = []
 
@@ -237,9 +276,14 @@ class _VjpRules:
         residuals = fwd[0].out_avals[len(call_jaxpr.outputs) :]
         return [fwd, stage(self.bwd, residuals + inexact_tangents(call_jaxpr.out_avals))]
 
+    def _as_given(self, leaves: Sequence[Any]) -> Sequence[Any]:
+        if self.perturbed is None:
+            return leaves
+        live = iter(self.perturbed)
+        return [CustomVJPPrimal(x, typeof(x).has_tangent and next(live)) for x in leaves]
+
     def fwd(self, *leaves: Any) -> list[Any]:
-        given = list(map(_as_primal, leaves)) if self.function.symbolic_zeros else leaves
-        result = self.function.fwd(*self.call.arguments(given))  # type: ignore[misc]
+        result = self.function.fwd(*self.call.arguments(self._as_given(leaves)))  # type: ignore[misc]
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"{self.call.name}: fwd must return a pair (out, residuals), but returned "
@@ -258,10 +302,15 @@ class _VjpRules:
         self.out_avals = [typeof(o) for o in outs]
         return outs + [as_input(self.call.name, r) for r in residuals]
 
-    def bwd(self, *leaves: Any) -> list[Any]:
+    def bwd(self, *leaves: Any, mask: tuple[bool, ...] | None = None) -> list[Any]:
+        """`mask` says which cotangents are given; the others are zero."""
         count = self.residual_tree.num_leaves
         residuals = tree.unflatten(self.residual_tree, leaves[:count])
-        cts = tangent_leaves(self.out_avals, leaves[count:])
+        if self.perturbed is None:
+            cts = tangent_leaves(self.out_avals, leaves[count:])
+        else:
+            every = (True,) * len(inexact_tangents(self.out_avals))
+            cts = with_symbolic_zeros(self.out_avals, leaves[count:], mask or every)
         ct = tree.unflatten(self.call.out_tree, cts)
         result = self.function.bwd(*self.call.nondiff.values(), residuals, ct)  # type: ignore[misc]
         return self._cotangents(result)
@@ -281,15 +330,44 @@ class _VjpRules:
         )
         return [
             instantiate(Zero(a.tangent()))
-            if c is None
+            if c is None or type(c) is SymbolicZero
             else _checked_cotangent(self.call.name, c, a)
             for c, a in zip(leaves, self.call.avals)
             if a.has_tangent
         ]
 
 
-def _as_primal(x: Any) -> CustomVJPPrimal:
-    return CustomVJPPrimal(x, typeof(x).has_tangent)
+class _SymbolicRules:
+    """The programs of one call's rules for each choice of perturbed arguments and of cotangents
+    that are not zero.
+    """
+
+    def __init__(self, function: custom_vjp, call: RuleCall, captured: list[Any]) -> None:
+        self.function, self.call, self.captured = function, call, captured
+        self._made: dict[tuple[bool, ...], tuple[_VjpRules, Jaxpr]] = {}
+
+    def _at(self, perturbed: tuple[bool, ...]) -> tuple[_VjpRules, Jaxpr]:
+        if perturbed not in self._made:
+            rules = _VjpRules(self.function, self.call, perturbed)
+            program = self._staged(rules.fwd, self.call.avals)
+            self._made[perturbed] = rules, program
+        return self._made[perturbed]
+
+    def _staged(self, rule: Callable[..., list[Any]], avals: Sequence[ShapedArray]) -> Jaxpr:
+        return self.function._staged_with(self.call.name, rule, avals, self.captured)
+
+    def fwd(self, perturbed: tuple[bool, ...]) -> Jaxpr:
+        """The forward program."""
+        return self._at(perturbed)[1]
+
+    def bwd(self, mask: tuple[bool, ...]) -> Jaxpr:
+        """The backward program; the mask is that of the arguments and that of the cotangents."""
+        count = len(inexact_tangents(self.call.avals))
+        rules, fwd = self._at(mask[:count])
+        outs = self.call.out_avals
+        residuals = fwd.out_avals[len(outs) :]
+        rows = [a for a, live in zip(inexact_tangents(outs), mask[count:]) if live]
+        return self._staged(functools.partial(rules.bwd, mask=mask[count:]), [*residuals, *rows])
 
 
 def _checked_cotangent(name: str, ct: Any, aval: ShapedArray) -> Any:

@@ -2,7 +2,7 @@
 their place.
 
 Which those are is known only when the call is differentiated, so such a rule is a program for each
-choice, made when it is first asked for.
+choice, made when it is first asked for. A rule may refuse a choice by raising.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.control.custom_rules import Lazy
-from funcgrad.core.avals import ShapedArray
+from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.trace import Axis
 from funcgrad.transforms.batching import batch_jaxpr
@@ -31,13 +31,18 @@ class SymbolicZero:
     dtype = property(lambda self: self.aval.dtype)
     ndim = property(lambda self: self.aval.ndim)
 
+    @staticmethod
+    def from_primal_value(val: Any) -> SymbolicZero:
+        """The zero tangent of a value."""
+        return SymbolicZero(typeof(val).tangent())
+
     def __repr__(self) -> str:
         return f"SymbolicZero({self.aval.strong()})"
 
 
 class CustomVJPPrimal:
-    """An argument as a forward rule with `symbolic_zeros` sees it: `value`, and whether it may be
-    `perturbed`, that is, differentiated.
+    """An argument as a forward rule with `symbolic_zeros` sees it: `value`, and whether it is
+    `perturbed`, that is, whether the call is being differentiated with respect to it.
     """
 
     __slots__ = ("perturbed", "value")
@@ -49,14 +54,30 @@ class CustomVJPPrimal:
         return f"CustomVJPPrimal({self.value}, perturbed={self.perturbed})"
 
 
+def with_symbolic_zeros(
+    avals: Sequence[ShapedArray], given: Sequence[Any], mask: Sequence[bool]
+) -> list[Any]:
+    """Tangents of all leaves: those given where the mask says, SymbolicZeros elsewhere."""
+    rest, live = iter(given), iter(mask)
+    return [
+        next(rest) if a.has_tangent and next(live) else SymbolicZero(a.tangent()) for a in avals
+    ]
+
+
 class ByMask(Lazy):
-    """A rule's program for every choice of zero tangents; as a `Lazy`, that for none."""
+    """A rule's program for every choice of zero tangents; as a `Lazy`, that for none.
 
-    __slots__ = ("_at", "_by_mask")
+    `zero_rows` are the tangents that the rule itself returns as zero, for each choice made.
+    """
 
-    def __init__(self, full: Lazy, at: Callable[[Mask], Jaxpr]) -> None:
+    __slots__ = ("_at", "_by_mask", "zero_rows")
+
+    def __init__(
+        self, full: Lazy, at: Callable[[Mask], Jaxpr], zero_rows: dict[Mask, Mask] | None = None
+    ) -> None:
         super().__init__(full.get)
         self._at = at
+        self.zero_rows = {} if zero_rows is None else zero_rows
         self._by_mask: dict[Mask, Jaxpr] = {}
 
     def at(self, mask: Mask) -> Jaxpr:
@@ -70,7 +91,7 @@ class ByMask(Lazy):
     def derived(self, key: Any, function: Callable[[Jaxpr], Jaxpr]) -> Lazy:
         if key not in self._derived:
             full = Lazy(lambda: function(self.get()))
-            self._derived[key] = ByMask(full, lambda mask: function(self.at(mask)))
+            self._derived[key] = ByMask(full, lambda mask: function(self.at(mask)), self.zero_rows)
         return self._derived[key]
 
 
@@ -88,5 +109,6 @@ def batched_rule(rule: Lazy, axis: Axis, mapped: Sequence[bool], rows: Sequence[
         rule._derived[key] = ByMask(
             Lazy(lambda: lanes(rule.get(), tangents)),
             lambda mask: lanes(rule.at(mask), tuple(m for m, live in zip(tangents, mask) if live)),
+            rule.zero_rows,
         )
     return rule._derived[key]

@@ -60,7 +60,7 @@ class StagingTrace(Trace):
         if isinstance(x, StagingTracer) and x._trace is self:
             return x._var
         if isinstance(x, Tracer):
-            if not self.descends_from(x._trace):
+            if not (self.descends_from(x._trace) or self._was_given(x)):
                 raise escaped(x, "a traced function")
         elif is_literal(x):
             return literal(x)
@@ -71,6 +71,15 @@ class StagingTrace(Trace):
         if id(x) not in self.captured:
             self.captured[id(x)] = (x, Var(typeof(x)))
         return self.captured[id(x)][1]
+
+    def _was_given(self, x: Tracer) -> bool:
+        """Has this trace or an enclosing one `x` for an operand, whatever became of its trace?"""
+        trace: Trace | None = self
+        while trace is not None:
+            if isinstance(trace, StagingTrace) and id(x) in trace.captured:
+                return True
+            trace = trace.parent
+        return False
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         outs = [Var(aval) for aval in primitive.results(args, params)]
@@ -137,24 +146,32 @@ def collector_paused() -> Iterator[None]:
 
 
 def _run(
-    function: Callable[..., Sequence[Any]], trace: StagingTrace, avals: Sequence[ShapedArray]
+    function: Callable[..., Sequence[Any]],
+    trace: StagingTrace,
+    avals: Sequence[ShapedArray],
+    given: Sequence[Tracer] = (),
 ) -> Any:
     with running(trace), collector_paused():
+        for x in given:
+            trace.capture(x)
         inputs = [trace.input(aval) for aval in avals]
         return trace.close(inputs, function(*inputs))
 
 
 @leak_checked
 def stage(
-    function: Callable[..., Sequence[Any]], avals: Sequence[ShapedArray]
+    function: Callable[..., Sequence[Any]],
+    avals: Sequence[ShapedArray],
+    given: Sequence[Tracer] = (),
 ) -> tuple[Jaxpr, list[Tracer]]:
     """The program of `function`, which takes one tracer per aval and returns a list.
 
     Also returns the tracers that it closed over; their variables are the program's first arguments.
+    Those `given` come first among them, used or not, and may be of traces that have ended.
     """
     token = inherited.set(None)  # a user's function has lines of its own
     try:
-        return _run(function, StagingTrace(current_trace()), avals)
+        return _run(function, StagingTrace(current_trace()), avals, given)
     finally:
         inherited.reset(token)
 
