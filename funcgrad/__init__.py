@@ -43,6 +43,9 @@ from funcgrad.api.settings import (
     numpy_dtype_promotion,
     numpy_rank_promotion,
     transfer_guard,
+    transfer_guard_device_to_device,
+    transfer_guard_device_to_host,
+    transfer_guard_host_to_device,
 )
 from funcgrad.api.profile import profile
 from funcgrad.api.shapes import ShapeDtypeStruct, eval_shape, typeof
@@ -117,6 +120,8 @@ __all__ = [
     "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count",
     "local_devices", "log_compiles", "make_jaxpr", "named_call", "named_scope", "nn", "numpy",
     "numpy_dtype_promotion", "numpy_rank_promotion", "ops", "process_count", "process_index",
-    "profile", "pure_callback", "random", "remat", "scipy", "sparse", "transfer_guard", "tree",
+    "profile", "pure_callback", "random", "remat", "scipy", "sparse", "transfer_guard",
+    "transfer_guard_device_to_device", "transfer_guard_device_to_host",
+    "transfer_guard_host_to_device", "tree",
     "tree_util", "typeof", "typing", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

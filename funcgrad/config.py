@@ -35,6 +35,9 @@ class TraceKey:
 _trace_keys: dict[tuple[Any, ...], TraceKey] = {}
 
 
+GUARDS = ("allow", "log", "disallow", "log_explicit", "disallow_explicit")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
     """The values in force. Variables are named FUNCGRAD_<NAME>."""
@@ -71,9 +74,16 @@ class State:
     log_compiles: bool = setting(False, "log every compilation")
     check_tracer_leaks: bool = setting(False, "stop if a traced value outlives its function")
     transfer_guard: str = setting(
-        "allow",
-        "what copies between the CPU and a device that nobody asked for do",
-        choices=("allow", "log", "disallow"),
+        "allow", "what copies between the CPU and devices do", choices=GUARDS
+    )
+    transfer_guard_host_to_device: str = setting(
+        "", "as transfer_guard, to a device; empty: as that says", choices=("", *GUARDS)
+    )
+    transfer_guard_device_to_device: str = setting(
+        "", "as transfer_guard, between devices; empty: as that says", choices=("", *GUARDS)
+    )
+    transfer_guard_device_to_host: str = setting(
+        "", "as transfer_guard, from a device; empty: as that says", choices=("", *GUARDS)
     )
     trace_key: TraceKey = field(default=None, init=False, repr=False)  # type: ignore[assignment]
 

@@ -12,8 +12,8 @@ import numpy as np
 from funcgrad import tree
 from funcgrad.api.flat import argument_leaves
 from funcgrad.config import config
-from funcgrad.core import backend
-from funcgrad.core.array import Array, ConcreteArray, to_host
+from funcgrad.core import backend, transfers
+from funcgrad.core.array import Array, ConcreteArray, DeviceArray, to_host
 from funcgrad.core.backend import CPU, Device
 from funcgrad.core.primitive import wrap_buffer
 from funcgrad.errors import user_facing
@@ -114,16 +114,26 @@ def device_put(
 def _placed(x: Any, device: Device | None) -> Any:
     if not isinstance(x, ConcreteArray) or device is None:
         return x
-    if backend.device_of(x._buffer) == device:
+    home = backend.device_of(x._buffer)
+    if home == device:
         return x
-    moved = to_host(x._buffer) if device == CPU else backend.load("cupy").put(x._buffer, device)
-    return wrap_buffer(moved, x.aval)
+    if device == CPU:
+        return wrap_buffer(to_host(x._buffer, explicit=True), x.aval)
+    direction = "host_to_device" if home == CPU else "device_to_device"
+    transfers.guard(direction, f"from {home} to {device}", explicit=True)
+    return wrap_buffer(backend.load("cupy").put(x._buffer, device), x.aval)
 
 
 @user_facing
 def device_get(x: Any) -> Any:
     """The tree `x` with all its arrays as NumPy arrays."""
-    return tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, Array) else leaf, x)
+    return tree.map(_fetched, x)
+
+
+def _fetched(leaf: Any) -> Any:
+    if type(leaf) is DeviceArray:
+        return to_host(leaf._buffer, explicit=True)
+    return np.asarray(leaf) if isinstance(leaf, Array) else leaf
 
 
 @user_facing

@@ -11,6 +11,7 @@ from funcgrad.config import config
 from funcgrad.core import watch as _watch  # noqa: F401 - listens to debug_nans and debug_infs
 from funcgrad.core.source import scope
 from funcgrad.core.trace import EVAL, running
+from funcgrad.core.transfers import DIRECTIONS
 
 Setting = AbstractContextManager[None]
 
@@ -62,13 +63,33 @@ def checking_leaks() -> Setting:
 
 
 def transfer_guard(setting: str) -> Setting:
-    """In the `with` block, copies to a device that nobody asked for (an operation on a device
-    array and a NumPy array) are allowed ("allow"), logged ("log") or raise RuntimeError
-    ("disallow").
+    """In the `with` block, copies between the CPU and devices, in all directions.
 
-    On the CPU nothing is copied, so there is nothing to guard.
+    A copy is explicit if `device_put` or `device_get` makes it, else implicit: an operation on a
+    device array and a NumPy array, `numpy.asarray`, `float`, `print`. On the CPU nothing is copied,
+    so there is nothing to guard.
+
+    Args:
+        setting: "allow" all of them; "log" or "disallow" (RuntimeError) implicit ones;
+            "log_explicit" or "disallow_explicit" explicit ones too.
     """
-    return config.override(transfer_guard=setting)
+    every = {f"transfer_guard_{direction}": setting for direction in DIRECTIONS}
+    return config.override(transfer_guard=setting, **every)
+
+
+def transfer_guard_host_to_device(setting: str) -> Setting:
+    """As `transfer_guard`, for copies from the CPU to a device."""
+    return config.override(transfer_guard_host_to_device=setting)
+
+
+def transfer_guard_device_to_device(setting: str) -> Setting:
+    """As `transfer_guard`, for copies from one device to another."""
+    return config.override(transfer_guard_device_to_device=setting)
+
+
+def transfer_guard_device_to_host(setting: str) -> Setting:
+    """As `transfer_guard`, for copies from a device to the CPU."""
+    return config.override(transfer_guard_device_to_host=setting)
 
 
 def numpy_dtype_promotion(setting: str) -> Setting:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from funcgrad import errors
-from funcgrad.core import dtypes
+from funcgrad.core import dtypes, transfers
 from funcgrad.core.avals import ShapedArray
 
 if TYPE_CHECKING:
@@ -328,11 +328,14 @@ def is_on_cpu(buffer: Any) -> bool:
     return isinstance(buffer, (np.ndarray, np.generic))
 
 
-def to_host(buffer: Any) -> Any:
-    """The buffer as a NumPy array; from a device it is copied."""
+def to_host(buffer: Any, explicit: bool = False) -> Any:
+    """The buffer as a NumPy array; from a device it is copied, `explicit` if the user said so."""
     if isinstance(buffer, np.ndarray):
         return buffer
-    return np.asarray(buffer) if isinstance(buffer, (np.generic, Deleted)) else buffer.get()
+    if isinstance(buffer, (np.generic, Deleted)):
+        return np.asarray(buffer)
+    transfers.guard("device_to_host", "from a device to the CPU", explicit)
+    return buffer.get()
 
 
 class Tracer(Array):

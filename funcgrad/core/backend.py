@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextvars
 import importlib
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,8 +18,6 @@ import numpy as np
 
 from funcgrad.config import config
 from funcgrad.core import dtypes
-
-_log = logging.getLogger("funcgrad")
 
 _MODULES = {
     "reference": "funcgrad.backends.reference",
@@ -237,18 +234,6 @@ def evaluate(value: Callable[..., Any], buffers: Sequence[Any], params: dict[str
     device = xp.home(buffers)
     with xp.on(device):
         return quiet.run(value, xp, *xp.place(buffers, device), **params)
-
-
-def guard_transfer(what: str) -> None:
-    """Called before a copy between the CPU and a device that nobody asked for."""
-    setting = config.current().transfer_guard
-    if setting == "disallow":
-        raise RuntimeError(
-            f"transfer_guard: a copy {what} is needed here, and the setting disallows it. Move the "
-            "values with device_put or device_get."
-        )
-    if setting == "log":
-        _log.warning("transfer_guard: a copy %s", what)
 
 
 def device_of(buffer: Any) -> Device:

@@ -46,6 +46,26 @@ def test_put_and_get(card: fg.Device) -> None:
     assert isinstance(fg.device_get({"a": x})["a"], np.ndarray)
 
 
+def test_transfers_are_guarded(card: fg.Device) -> None:
+    x, host = on(card, np.ones(3, np.float32)), np.ones(3, np.float32)
+    implicit = {
+        "host_to_device": lambda: x + host,
+        "device_to_host": lambda: (np.asarray(x), float(x[0]), str(x)),
+    }
+    explicit = {
+        "host_to_device": lambda: fg.device_put(host, card),
+        "device_to_host": lambda: (fg.device_get(x), fg.device_put(x, "cpu")),
+    }
+    for direction, copy in implicit.items():
+        setting = getattr(fg, f"transfer_guard_{direction}")
+        with setting("disallow"), pytest.raises(RuntimeError, match="transfer_guard: a copy from"):
+            copy()
+        with setting("disallow"):
+            explicit[direction]()
+        with setting("disallow_explicit"), pytest.raises(RuntimeError, match="disallow_explicit"):
+            explicit[direction]()
+
+
 def test_operations_stay_where_their_operands_are(card: fg.Device) -> None:
     x = on(card, np.ones((2, 3), np.float32))
     for y in (

@@ -8,6 +8,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from funcgrad.core import transfers
 from funcgrad.errors import LeakError
 
 
@@ -149,12 +150,44 @@ def test_default_matmul_precision_is_recorded():
 
 
 def test_transfer_guard_speaks_of_devices_only():
-    with fg.transfer_guard("disallow"):
+    with fg.transfer_guard("disallow_explicit"):
         assert float(jnp.sum(np.ones(2, np.float32))) == 2.0
-        with pytest.raises(RuntimeError, match="transfer_guard: a copy from here to there"):
-            fg.core.backend.guard_transfer("from here to there")
+        assert isinstance(fg.device_get(fg.device_put(jnp.ones(2), "cpu")), np.ndarray)
     with pytest.raises(ValueError, match="allow, log, disallow"), fg.transfer_guard("maybe"):
         pass
+
+
+@pytest.mark.parametrize("direction", ["host_to_device", "device_to_device", "device_to_host"])
+def test_levels_of_the_transfer_guard(direction, caplog):
+    one = getattr(fg, f"transfer_guard_{direction}")
+    other = next(d for d in transfers.DIRECTIONS if d != direction)
+
+    def outcome(explicit):
+        caplog.clear()
+        try:
+            transfers.guard(direction, "from here to there", explicit)
+        except RuntimeError as error:
+            assert "transfer_guard: a copy from here to there" in str(error)
+            return "raises"
+        return "logs" if caplog.records else "passes"
+
+    expected = {
+        "allow": ("passes", "passes"),
+        "log": ("logs", "passes"),
+        "disallow": ("raises", "passes"),
+        "log_explicit": ("logs", "logs"),
+        "disallow_explicit": ("raises", "raises"),
+    }
+    for level, told in expected.items():
+        for setting in (fg.transfer_guard, one):
+            with setting(level):
+                assert (outcome(False), outcome(True)) == told
+        with fg.transfer_guard("disallow"), one(level):
+            assert (outcome(False), outcome(True)) == told
+        with one(level), fg.transfer_guard("allow"):
+            assert outcome(False) == "passes"
+        with getattr(fg, f"transfer_guard_{other}")(level):
+            assert outcome(False) == "passes"
 
 
 def test_named_scopes_nest_and_follow_derived_equations():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core import backend, dtypes
+from funcgrad.core import backend, dtypes, transfers
 from funcgrad.core.backend import Device, Namespace
 from funcgrad.util import optional
 
@@ -41,7 +41,7 @@ class CupyNamespace(Namespace):
     def place(self, buffers: Sequence[Any], device: Device) -> list[Any]:
         """The operands on the device: what is on the CPU (constants, numbers) is copied there."""
         if any(not self.owns(b) and b.ndim for b in buffers):
-            backend.guard_transfer(f"from the CPU to {device}")
+            transfers.guard("host_to_device", f"from the CPU to {device}")
         return [b if self.owns(b) else put(b, device) for b in buffers]
 
     def on(self, device: Device) -> Any:
