@@ -4,7 +4,7 @@ A module is a description without arrays; its parameters and state are plain nes
 every transformation of funcgrad works on models as it does on any function.
 """
 
-from funcgrad_nn import data, init, losses, metrics, optim, training
+from funcgrad_nn import data, init, losses, metrics, optim, saving, training
 from funcgrad_nn.activations import (
     ELU,
     GELU,
@@ -29,6 +29,7 @@ from funcgrad_nn.losses import binary_cross_entropy, cross_entropy, huber, mae, 
 from funcgrad_nn.metrics import accuracy, confusion_matrix, per_class_accuracy
 from funcgrad_nn.module import Module
 from funcgrad_nn.names import register_function
+from funcgrad_nn.saving import CheckpointManager, load, load_model, save, save_model
 from funcgrad_nn.training import TrainState, evaluate, fit, make_train_step, plot, predict
 
 from_json = Module.from_json
@@ -38,6 +39,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CheckpointManager",
     "Conv2d",
     "Dropout",
     "ELU",
@@ -55,8 +57,8 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ReLU",
-    "Residual",
     "Reshape",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -75,6 +77,8 @@ __all__ = [
     "from_json",
     "huber",
     "init",
+    "load",
+    "load_model",
     "losses",
     "mae",
     "make_train_step",
@@ -85,5 +89,8 @@ __all__ = [
     "plot",
     "predict",
     "register_function",
+    "save",
+    "save_model",
+    "saving",
     "training",
 ]
