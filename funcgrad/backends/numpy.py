@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -34,21 +35,37 @@ Run = Callable[[Sequence[Any]], list[Any]]
 
 class Executable(NamedTuple):
     """Generated code. A leaf calls NumPy only, and runs where NumPy's warnings are off; others
-    switch them off inside.
+    switch them off inside. `parts` are the programs that it calls, by their names in the source.
     """
 
     function: Run
     leaf: bool
     source: str
+    parts: dict[str, Executable]
+
+    def text(self, name: str = "program") -> str:
+        """The source, after that of the parts, whose names begin with that of their caller."""
+        source, inner = self.source, []
+        for called, part in self.parts.items():
+            whole = called if name == "program" else f"{name}_{called}"
+            source = re.sub(rf"\b{called}\b", whole, source)
+            inner.append(part.text(whole))
+        return "\n\n".join([*inner, source.replace("def program(", f"def {name}(", 1)])
 
 
 def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     """The program as a function of buffers; `donated` marks those that it may overwrite."""
+    return _runnable(jaxpr, donated).function
+
+
+def _runnable(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
+    """The program's code as a function of buffers on any device, in its own quiet state."""
     by_equation = reference.compile(jaxpr, donated)
     namespace_of, numpy, quiet = backend.namespace_of, backend.NUMPY, backend.quiet
     if namespace_of([c._buffer for c in constants(jaxpr)]) is not numpy:
-        return by_equation
-    function, leaf, _ = executable_of(jaxpr, donated)
+        return Executable(by_equation, False, "", {})
+    code = executable_of(jaxpr, donated)
+    function = code.function
 
     def run_leaf(buffers: Sequence[Any]) -> list[Any]:
         if namespace_of(buffers) is not numpy:
@@ -58,7 +75,7 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     def run(buffers: Sequence[Any]) -> list[Any]:
         return function(buffers) if namespace_of(buffers) is numpy else by_equation(buffers)
 
-    return run_leaf if leaf else run
+    return code._replace(function=run_leaf if code.leaf else run, leaf=False)
 
 
 def constants(jaxpr: Jaxpr) -> Iterator[Any]:
@@ -73,10 +90,22 @@ def constants(jaxpr: Jaxpr) -> Iterator[Any]:
 
 def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
     """The generated code of a program."""
+    inner: list[Executable] = []
+
+    def called(step: Step) -> Executable:
+        inner.append(inner_call(step))
+        return inner[-1]
+
     with collector_paused():
         program = program_of(jaxpr, donated)
-        source, names, hosted = write(program, plan_buffers(program), inner_call)
-    return Executable(_executed(source, names), not hosted, source)
+        source, names, hosted = write(program, plan_buffers(program), called)
+    return Executable(_executed(source, names), not hosted, source, _parts(names, inner))
+
+
+def _parts(names: dict[str, Any], inner: Sequence[Executable]) -> dict[str, Executable]:
+    """The generated programs among the names of a source."""
+    written = {id(part.function): part for part in inner if part.source}
+    return {name: written[id(value)] for name, value in names.items() if id(value) in written}
 
 
 def program_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Program:
@@ -109,7 +138,7 @@ def inner_call(step: Step) -> Executable:
         return executable_of(e.params[form.jaxprs[0]])
     if isinstance(form, Call) and form.kind in loop_source.KINDS:
         return _loop(e, form.kind)
-    return Executable(functools.partial(evaluate, e), False, "")
+    return Executable(functools.partial(evaluate, e), False, "", {})
 
 
 def compile_loop(
@@ -123,16 +152,23 @@ def compile_loop(
         return None
     e = Eqn(primitive, [Var(a) for a in avals], params, ())
     form = primitive.rule("loops", "compilation")(*avals, **params)
-    function, leaf, _ = _loop(e, form.kind)
-    quiet = backend.quiet
-    return (lambda buffers: quiet.run(function, buffers)) if leaf else function
+    code = _loop(e, form.kind)
+    function, quiet = code.function, backend.quiet
+    return (lambda buffers: quiet.run(function, buffers)) if code.leaf else function
 
 
 def _loop(e: Eqn, kind: str) -> Executable:
     """A loop or a branch, with its inner programs' statements inside."""
-    writer = loop_source.LoopWriter(e, program_of, inner_call, compile)
+    bodies: list[Executable] = []
+
+    def compiled(jaxpr: Jaxpr) -> Run:
+        bodies.append(_runnable(jaxpr))
+        return bodies[-1].function
+
+    writer = loop_source.LoopWriter(e, program_of, inner_call, compiled)
     source = writer.write(kind)
-    return Executable(_executed(source, writer.globals), not writer.hosted, source)
+    parts = _parts(writer.globals, [*bodies, *writer.inner.values()])
+    return Executable(_executed(source, writer.globals), not writer.hosted, source, parts)
 
 
 def _executed(source: str, names: dict[str, Any]) -> Run:
@@ -169,7 +205,7 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
         plan_buffers(program)
         return str(program)
     if dialect == "python":
-        return executable_of(jaxpr).source
+        return executable_of(jaxpr).text()
     raise ValueError(
         "as_text: there are the dialects jaxpr, optimized, program and python, but got "
         f"{dialect!r}."

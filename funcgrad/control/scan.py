@@ -432,14 +432,16 @@ def scan(
         and dtypes. init: the first carry. xs: a tree of arrays with equal leading sizes, whose rows
         are the `x`; None for no inputs. length: the number of steps, needed if `xs` has no arrays.
         reverse: go through the rows from last to first; `ys` are in the order of `xs` all the same.
-        unroll: how many steps a compiled loop does at once; True for all of them.
+        unroll: how many steps a compiled loop may do at once; True for all of them. A hint that
+        changes no result: the NumPy engine ignores it, since there a step's calls cost far more
+        than the loop around them.
 
     Returns:
         The last carry, and `ys` stacked along a new leading dimension.
 
     Raises:
         TypeError: the carry changes its type; the message names the leaf. ValueError: sizes of `xs`
-        differ.
+        differ, or `length` or `unroll` is negative.
 
     Example:
         >>> import funcgrad.numpy as jnp
@@ -468,7 +470,7 @@ def scan(
         jaxpr=body.jaxpr,
         length=steps,
         reverse=bool(reverse),
-        unroll=steps if unroll is True else max(int(unroll), 1),
+        unroll=_steps_at_once(unroll, steps),
         num_consts=len(body.captured),
         num_carry=ncarry,
     )
@@ -500,6 +502,12 @@ def _length(rows: Sequence[Any], length: Any, xs: Any) -> int:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise ValueError(f"scan: leading sizes must agree, but got {listed}.")
     return next(iter(sizes.values()))
+
+
+def _steps_at_once(unroll: Any, steps: int) -> int:
+    if unroll is not True and unroll < 0:
+        raise ValueError(f"scan: unroll must be a bool or not negative, but got {unroll!r:.40}.")
+    return steps if unroll is True else max(int(unroll), 1)
 
 
 def _static_length(length: Any) -> int:

@@ -1,5 +1,6 @@
 """Steps, clusters, the plan of memory and the generated code: as text, and by what they cost."""
 
+import re
 import sys
 import tracemalloc
 
@@ -55,6 +56,26 @@ def test_text_of_the_generated_function():
         "    f = add_reduce(d, 0)\n"
         "    return [e, f]\n"
     )
+
+
+def test_text_of_loops_stands_before_the_program_that_calls_them():
+    def outer(c, row):
+        return lax.scan(lambda d, z: (d * z + row, jnp.sin(d)), c, jnp.arange(2.0))
+
+    def printing(c, row):
+        fg.debug.print("{}", c)
+        return c + row, None
+
+    def f(x):
+        rows = jnp.arange(3.0)
+        return lax.scan(outer, x, rows), lax.scan(printing, x, rows[:2])
+
+    text = shown(f, 1.0, dialect="python")
+    order = ["for row_ in range(2):", "sin(", "for row_ in range(3):", "debug_callback", "program("]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    called = {name for name in re.findall(r"(\w+)\(\(", text) if name.startswith("scan_")}
+    assert len(called) == 3 and called <= set(re.findall(r"def (\w+)", text))
 
 
 def chain(a):

@@ -378,6 +378,9 @@ WRONG = {
     "negative length": (
         lambda: lax.scan(lambda c, x: (c, x), 1.0, None, length=-1), ValueError, "negative",
     ),
+    "negative unroll": (
+        lambda: lax.scan(lambda c, x: (c, x), 1.0, None, 2, unroll=-1), ValueError, "unroll must be",
+    ),
     "no length": (lambda: lax.scan(lambda c, x: (c, x), 1.0), ValueError, "xs or length"),
     "traced length": (
         lambda: fg.jit(lambda n: lax.scan(lambda c, x: (c, x), 1.0, None, length=n))(3),
