@@ -379,7 +379,7 @@ WRONG = {
         lambda: lax.scan(lambda c, x: (c, x), 1.0, None, length=-1), ValueError, "negative",
     ),
     "negative unroll": (
-        lambda: lax.scan(lambda c, x: (c, x), 1.0, None, 2, unroll=-1), ValueError, "unroll must be",
+        lambda: lax.scan(lambda c, x: (c, x), 1.0, None, 2, unroll=-1), ValueError, "unroll must",
     ),
     "no length": (lambda: lax.scan(lambda c, x: (c, x), 1.0), ValueError, "xs or length"),
     "traced length": (
