@@ -11,7 +11,12 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad import lax
-from funcgrad.ad_checkpoint import checkpoint_name, checkpoint_policies as policies
+from funcgrad.ad_checkpoint import (
+    checkpoint_name,
+    checkpoint_policies as policies,
+    print_saved_residuals,
+    saved_residuals,
+)
 from funcgrad.core.jaxpr import Jaxpr, subjaxprs
 
 
@@ -81,6 +86,71 @@ def test_names_are_for_trees_and_change_nothing() -> None:
     np.testing.assert_array_equal(fg.jit(fg.vmap(fg.grad(f)))(x), 2 * x)
     with pytest.raises(TypeError, match="must be a string"):
         checkpoint_name(x, 3)
+
+
+# ---- what is kept, against jax -------------------------------------------------------------------
+
+POLICIES = {
+    "none": None,
+    "nothing": ("nothing_saveable",),
+    "everything": ("everything_saveable",),
+    "dots": ("dots_saveable",),
+    "dots without batch": ("dots_with_no_batch_dims_saveable",),
+    "hidden": ("save_only_these_names", "hidden"),
+    "other": ("save_only_these_names", "other"),
+    "both names": ("save_only_these_names", "hidden", "other"),
+    "all but hidden": ("save_anything_except_these_names", "hidden"),
+    "names but hidden": ("save_any_names_but_these", "hidden"),
+}
+
+
+def kept_by(lib: Any, name: Any, saved_residuals: Any, policy: Any) -> list[tuple[Any, str]]:
+    """Shapes and kinds of origin of what the checkpointed model keeps, constants aside."""
+    n = lib.numpy
+
+    def f(w: Any, x: Any) -> Any:
+        hidden = name(n.sin(x @ w), "hidden")
+        batched = n.einsum("ij,ijk->ik", hidden, n.ones((2, 3, 3)) * x[0, 0])
+        other = name(n.exp(n.cos(batched @ w)), "other")
+        return n.sum(n.tanh(other) * other)
+
+    rule = policy and getattr(lib.checkpoint_policies, policy[0])
+    rule = rule(*policy[1:]) if policy and policy[1:] else rule
+    w, x = n.asarray(np.asarray(W)), n.asarray(np.asarray(X))
+    found = saved_residuals(lib.checkpoint(f, policy=rule), w, x)
+    words = [(aval.shape, origin.split(" from /")[0].split(" at ")[0]) for aval, origin in found]
+    named = ("named", "from the argument", "output of dot_general")
+    return sorted(w if w[1].startswith(named) else (w[0], "computed") for w in words
+                  if "constant" not in w[1])  # fmt: skip
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_is_kept_is_what_jax_keeps(name: str) -> None:
+    jax = pytest.importorskip("jax")
+    from jax._src.ad_checkpoint import saved_residuals as of_jax
+    from jax.ad_checkpoint import checkpoint_name as name_of_jax
+
+    ours = kept_by(fg, checkpoint_name, saved_residuals, POLICIES[name])
+    theirs = kept_by(jax, name_of_jax, of_jax, POLICIES[name])
+    if "everything" in name or "all but" in name:  # rules differ in which factors they keep
+        assert len(ours) <= len(theirs)
+    else:
+        assert ours == theirs
+
+
+def test_residuals_say_where_they_come_from(capsys: Any) -> None:
+    print_saved_residuals(fg.checkpoint(model), W, X)
+    assert set(capsys.readouterr().out.splitlines()) == {
+        "f32[3,3] from the argument w", "f32[2,3] from the argument x"
+    }  # fmt: skip
+    f = lambda p, *, scale: fg.jit(jnp.sin)(p["a"]) * scale
+    found = saved_residuals(f, {"a": X}, scale=X)
+    origins = [origin for _, origin in found]
+    assert "from the argument scale" in origins
+    assert any(o.startswith("output of cos from") and "test_checkpoint.py" in o for o in origins)
+    constant = jnp.ones((2, 3))
+    assert [o for _, o in saved_residuals(lambda x: x * constant, X)] == ["from a constant"]
 
 
 # ---- memory -------------------------------------------------------------------------------------
