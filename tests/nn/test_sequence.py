@@ -1,0 +1,537 @@
+"""Attention, transformers, recurrent layers: with PyTorch's weights, and their own laws."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+import funcgrad.numpy as jnp
+import funcgrad_nn as nn
+from funcgrad_nn.state_dict import from_state_dict, to_state_dict
+
+KEY = fg.random.key(0)
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def hidden(*shape):
+    """A mask of PyTorch's: True is not seen; the first key always is."""
+    mask = RNG.random(shape) < 0.4
+    mask[..., 0] = False
+    return mask
+
+
+X, MEMORY = draw(5, 2, 8), draw(7, 2, 8)
+BATCHES, SECOND = draw(2, 5, 8), draw(2, 7, 8)
+ENCODER = dict(d_model=8, nhead=2, dim_feedforward=16, dropout=0.0)
+
+
+def encoder(layers, norm=True, **options):
+    def make(n):
+        layer = n.TransformerEncoderLayer(**{**ENCODER, **options})
+        kwargs = {"enable_nested_tensor": False} if n is not nn else {}
+        return n.TransformerEncoder(layer, layers, n.LayerNorm(8) if norm else None, **kwargs)
+
+    return make
+
+
+def decoder(layers, **options):
+    def make(n):
+        layer = n.TransformerDecoderLayer(**{**ENCODER, **options})
+        return n.TransformerDecoder(layer, layers, n.LayerNorm(8))
+
+    return make
+
+
+# name: (constructor from a namespace, differentiated inputs, other arguments by name)
+TABLE = {
+    "MHA": (lambda n: n.MultiheadAttention(8, 2), (X, MEMORY, MEMORY), {}),
+    "MHA, no bias": (lambda n: n.MultiheadAttention(8, 4, bias=False), (X, X, X), {}),
+    "MHA, other widths": (
+        lambda n: n.MultiheadAttention(8, 2, kdim=3, vdim=6),
+        (X, draw(7, 2, 3), draw(7, 2, 6)),
+        {},
+    ),
+    "MHA, other widths without bias": (
+        lambda n: n.MultiheadAttention(8, 2, kdim=3, vdim=6, bias=False),
+        (X, draw(7, 2, 3), draw(7, 2, 6)),
+        {},
+    ),
+    "MHA, batch first": (
+        lambda n: n.MultiheadAttention(8, 2, batch_first=True),
+        (BATCHES, SECOND, SECOND),
+        {},
+    ),
+    "MHA, weights of each head": (
+        lambda n: n.MultiheadAttention(8, 2),
+        (X, MEMORY, MEMORY),
+        {"average_attn_weights": False},
+    ),
+    "MHA, without weights": (
+        lambda n: n.MultiheadAttention(8, 2),
+        (X, MEMORY, MEMORY),
+        {"need_weights": False},
+    ),
+    "MHA, one sequence": (
+        lambda n: n.MultiheadAttention(8, 2),
+        (draw(5, 8), draw(7, 8), draw(7, 8)),
+        {"key_padding_mask": hidden(7)},
+    ),
+    "MHA, bool masks": (
+        lambda n: n.MultiheadAttention(8, 2),
+        (X, MEMORY, MEMORY),
+        {"attn_mask": hidden(5, 7), "key_padding_mask": hidden(2, 7)},
+    ),
+    "MHA, a mask for each head": (
+        lambda n: n.MultiheadAttention(8, 2),
+        (X, MEMORY, MEMORY),
+        {"attn_mask": hidden(4, 5, 7)},
+    ),
+    "MHA, added masks": (
+        lambda n: n.MultiheadAttention(8, 2),
+        (X, MEMORY, MEMORY),
+        {"attn_mask": draw(5, 7), "key_padding_mask": draw(2, 7)},
+    ),
+    "encoder layer": (lambda n: n.TransformerEncoderLayer(**ENCODER), (X,), {}),
+    "encoder layer, masks": (
+        lambda n: n.TransformerEncoderLayer(**ENCODER, norm_first=True, activation="gelu"),
+        (X,),
+        {"src_mask": hidden(5, 5), "src_key_padding_mask": hidden(2, 5)},
+    ),
+    "encoder layer, no bias": (
+        lambda n: n.TransformerEncoderLayer(**ENCODER, bias=False, layer_norm_eps=1e-3),
+        (X,),
+        {},
+    ),
+    "encoder": (encoder(2), (X,), {"mask": hidden(5, 5)}),
+    "encoder, batch first, norm first": (
+        encoder(2, norm=False, batch_first=True, norm_first=True),
+        (BATCHES,),
+        {"src_key_padding_mask": hidden(2, 5)},
+    ),
+    "decoder layer": (lambda n: n.TransformerDecoderLayer(**ENCODER), (X, MEMORY), {}),
+    "decoder": (
+        decoder(2),
+        (X, MEMORY),
+        {
+            "tgt_mask": hidden(5, 5),
+            "memory_mask": hidden(5, 7),
+            "tgt_key_padding_mask": hidden(2, 5),
+            "memory_key_padding_mask": hidden(2, 7),
+        },
+    ),
+    "decoder, batch first, norm first": (
+        decoder(1, batch_first=True, norm_first=True, activation="gelu"),
+        (BATCHES, SECOND),
+        {},
+    ),
+    "RNNCell": (lambda n: n.RNNCell(3, 4), (draw(2, 3), draw(2, 4)), {}),
+    "RNNCell, relu, no bias": (
+        lambda n: n.RNNCell(3, 4, bias=False, nonlinearity="relu"),
+        (draw(2, 3),),
+        {},
+    ),
+    "LSTMCell": (lambda n: n.LSTMCell(3, 4), (draw(2, 3), (draw(2, 4), draw(2, 4))), {}),
+    "LSTMCell, a vector": (lambda n: n.LSTMCell(3, 4), (draw(3),), {}),
+    "GRUCell": (lambda n: n.GRUCell(3, 4), (draw(2, 3), draw(2, 4)), {}),
+    "GRUCell, no bias": (lambda n: n.GRUCell(3, 4, bias=False), (draw(2, 3),), {}),
+    "RNN": (lambda n: n.RNN(3, 4), (draw(6, 2, 3),), {}),
+    "RNN, relu, bidirectional": (
+        lambda n: n.RNN(3, 4, 2, nonlinearity="relu", bias=False, bidirectional=True),
+        (draw(6, 2, 3), draw(4, 2, 4)),
+        {},
+    ),
+    "LSTM": (lambda n: n.LSTM(3, 4), (draw(6, 2, 3),), {}),
+    "LSTM, two layers from a state": (
+        lambda n: n.LSTM(3, 4, 2, batch_first=True, bidirectional=True),
+        (draw(2, 6, 3), (draw(4, 2, 4), draw(4, 2, 4))),
+        {},
+    ),
+    "LSTM, projected": (
+        lambda n: n.LSTM(3, 5, 2, bidirectional=True, proj_size=2),
+        (draw(6, 2, 3), (draw(4, 2, 2), draw(4, 2, 5))),
+        {},
+    ),
+    "LSTM, one sequence": (
+        lambda n: n.LSTM(3, 4, 2),
+        (draw(6, 3), (draw(2, 4), draw(2, 4))),
+        {},
+    ),
+    "GRU": (lambda n: n.GRU(3, 4), (draw(6, 2, 3),), {}),
+    "GRU, two layers": (
+        lambda n: n.GRU(3, 4, 2, batch_first=True, bidirectional=True),
+        (draw(2, 6, 3), draw(4, 2, 4)),
+        {},
+    ),
+}
+
+
+def prepared(model):
+    """Parameters unlike their initial values, so that scales of one and biases of 0 are seen."""
+    params, state = model.init(KEY)
+    return fg.tree.map(lambda p: jnp.asarray(0.5 * draw(*p.shape)), params), state
+
+
+def close(ours, theirs):
+    """To 1e-5 of the largest entry."""
+    theirs = np.asarray(theirs)
+    scale = max(1.0, float(np.abs(theirs).max(initial=0)))
+    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("name", TABLE)
+def test_same_as_torch(name):
+    """Outputs, gradients of weights and of inputs, and PyTorch's state_dict both ways."""
+    torch = pytest.importorskip("torch")
+    make, inputs, options = TABLE[name]
+    model, theirs = make(nn), make(torch.nn).train()
+    params, state = prepared(model)
+    exported = to_state_dict(model, params, state)
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in exported.items()}, strict=True)
+    tensors = fg.tree.map(lambda a: torch.tensor(a, requires_grad=True), inputs)
+    theirs_options = {
+        k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()
+    }
+    expected = [t for t in fg.tree.leaves(theirs(*tensors, **theirs_options)) if t is not None]
+    cotangents = [draw(*t.shape) for t in expected]
+    torch.autograd.backward(expected, [torch.tensor(c) for c in cotangents])
+
+    def forward(params, inputs):
+        return fg.tree.leaves(
+            model.apply(params, state, *inputs, train=True, key=KEY, **options)[0]
+        )
+
+    outputs, pull_back = fg.vjp(forward, params, fg.tree.map(jnp.asarray, inputs))
+    grads, of_inputs = pull_back([jnp.asarray(c) for c in cotangents])
+    for ours, their in zip(outputs, expected, strict=True):
+        close(ours, their.detach())
+    for ours, their in zip(fg.tree.leaves(of_inputs), fg.tree.leaves(tensors), strict=True):
+        close(ours, their.grad)
+    flat = to_state_dict(model, grads, state)
+    for key, parameter in theirs.named_parameters():
+        close(flat[key], parameter.grad)
+    loaded, _ = from_state_dict(model, params, state, exported)
+    assert fg.tree.all(fg.tree.map(lambda a, b: (a == b).all(), loaded, params))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_float32_in_float32_out_also_under_jit(name):
+    make, inputs, options = TABLE[name]
+    model = make(nn)
+    params, state = model.init(KEY)
+    run = fg.jit(lambda params, inputs: model.apply(params, state, *inputs, **options)[0])
+    outputs = fg.tree.leaves(run(params, inputs))
+    expected = fg.tree.leaves(model.apply(params, state, *inputs, **options)[0])
+    assert {str(leaf.dtype) for leaf in outputs} == {"float32"}
+    for ours, theirs in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_description_survives_json(name):
+    model = TABLE[name][0](nn)
+    assert nn.from_json(model.to_json()) == model
+    again = nn.from_json(model.to_json()).init(KEY)
+    assert fg.tree.all(fg.tree.map(lambda a, b: (a == b).all(), again, model.init(KEY)))
+
+
+# -- attention -------------------------------------------------------------------------------------
+
+
+def test_causal_is_the_mask_of_the_future():
+    model = nn.MultiheadAttention(8, 2)
+    params, _ = prepared(model)
+    future = ~np.tri(5, dtype=bool)
+    by_flag = model.apply(params, {}, X, X, X, is_causal=True)[0]
+    by_mask = model.apply(params, {}, X, X, X, attn_mask=future)[0]
+    for ours, theirs in zip(by_flag, by_mask, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not np.triu(np.asarray(by_flag[1]), 1).any()
+
+
+def test_grouped_queries_are_attention_with_repeated_keys():
+    """As the projections' rows repeated for each head that shares them."""
+    grouped, full = nn.MultiheadAttention(8, 4, num_kv_heads=2), nn.MultiheadAttention(8, 4)
+    params, _ = prepared(grouped)
+    assert params["in_proj_weight"].shape == (8 + 2 * 4, 8)
+
+    def repeated(rows):
+        query, key, value = np.split(np.asarray(rows), [8, 12])
+        heads = [np.repeat(part.reshape(2, 2, -1), 2, axis=0) for part in (key, value)]
+        return jnp.asarray(np.concatenate([query, *(h.reshape(8, *rows.shape[1:]) for h in heads)]))
+
+    same = {**params, **{k: repeated(params[k]) for k in ("in_proj_weight", "in_proj_bias")}}
+    options = {"attn_mask": hidden(5, 7), "average_attn_weights": False}
+    ours = grouped.apply(params, {}, X, MEMORY, MEMORY, **options)[0]
+    for a, b in zip(ours, full.apply(same, {}, X, MEMORY, MEMORY, **options)[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_query_that_sees_nothing_gets_zeros_and_gradients_are_finite():
+    model = nn.MultiheadAttention(8, 2, bias=False)
+    params, _ = prepared(model)
+    mask = np.zeros((5, 7), bool)
+    mask[2] = True
+
+    def total(params, x):
+        return (model.apply(params, {}, x, MEMORY, MEMORY, attn_mask=mask)[0][0] ** 2).sum()
+
+    output, weights = model.apply(params, {}, X, MEMORY, MEMORY, attn_mask=mask)[0]
+    assert not np.asarray(output)[2].any() and not np.asarray(weights)[:, 2].any()
+    np.testing.assert_allclose(np.asarray(weights)[:, [0, 1, 3, 4]].sum(-1), 1, rtol=1e-5)
+    grads = fg.grad(total, argnums=(0, 1))(params, jnp.asarray(X))
+    assert all(np.isfinite(leaf).all() for leaf in fg.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("options", [{}, {"num_kv_heads": 1}, {"rotary": nn.RotaryPositions(4)}])
+@pytest.mark.parametrize("pieces", [(1,) * 5, (3, 2), (5,)])
+def test_decoding_with_a_cache_is_the_causal_whole(options, pieces):
+    model = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+    params, _ = prepared(model)
+    expected, _ = model.apply(params, {}, BATCHES, BATCHES, BATCHES, is_causal=True)[0]
+    cache, outputs = model.new_cache(2, 6), []
+    run = fg.jit(lambda x, c: model.apply(params, {}, x, x, x, is_causal=True, cache=c)[0])
+    for end, size in zip(itertools.accumulate(pieces), pieces, strict=True):
+        output, weights, cache = run(BATCHES[:, end - size : end], cache)
+        assert weights.shape == (2, size, 6)
+        outputs.append(output)
+    np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
+    assert cache["length"] == 5
+    beyond = run(BATCHES[:, :2], cache)[0]
+    assert np.isnan(beyond).all(), "seven vectors do not fit into six places"
+
+
+def test_a_cache_without_causal_order_shows_what_has_been_written():
+    model = nn.MultiheadAttention(8, 2, batch_first=True)
+    params, _ = prepared(model)
+    _, _, cache = model.apply(params, {}, *[BATCHES[:, :3]] * 3, cache=model.new_cache(2, 9))[0]
+    query = BATCHES[:, 3:]
+    output, _, _ = model.apply(params, {}, query, query, query, cache=cache)[0]
+    expected, _ = model.apply(params, {}, query, BATCHES, BATCHES)[0]
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_stacks_decode_with_caches(kind):
+    make = encoder if kind == "encoder" else decoder
+    model = make(2, batch_first=True, norm_first=True)(nn)
+    params, state = prepared(model)
+    more = () if kind == "encoder" else (SECOND,)
+    causal = {"is_causal" if kind == "encoder" else "tgt_is_causal": True}
+    expected = model.apply(params, state, BATCHES, *more, **causal)[0]
+
+    @fg.jit
+    def decode(params, tokens):
+        """All positions, one by one, inside one compiled scan."""
+
+        def one(cache, x):
+            output, cache = model.apply(params, state, x[:, None], *more, **causal, cache=cache)[0]
+            return cache, output[:, 0]
+
+        return fg.lax.scan(one, model.new_cache(2, 5), jnp.swapaxes(tokens, 0, 1))[1]
+
+    outputs = np.asarray(decode(params, BATCHES)).swapaxes(0, 1)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_a_stack_have_their_own_parameters():
+    params, _ = encoder(2)(nn).init(KEY)
+    first, second = (params["layers"][i]["linear1"]["weight"] for i in "01")
+    assert not (first == second).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_dropout_acts_while_training_only(share):
+    models = (
+        nn.MultiheadAttention(8, 2, dropout=share),
+        nn.TransformerEncoderLayer(**{**ENCODER, "dropout": share}),
+        nn.LSTM(8, 4, 2, dropout=share),
+    )
+    for model in models:
+        params, state = model.init(KEY)
+        inputs = (X, X, X) if isinstance(model, nn.MultiheadAttention) else (X,)
+        used, *drawn = (
+            fg.tree.leaves(model.apply(params, state, *inputs, train=train, key=key)[0])[0]
+            for train, key in ((False, None), (True, KEY), (True, KEY), (True, fg.random.key(1)))
+        )
+        assert (drawn[0] == drawn[1]).all(), "the same key drops the same entries"
+        assert bool((used == drawn[0]).all()) == (share == 0)
+        assert bool((drawn[0] == drawn[2]).all()) == (share == 0)
+
+
+# -- positions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", [6, 5])
+def test_sinusoidal_positions_are_the_papers_formula(features):
+    out = nn.SinusoidalPositions(features, base=100.0).apply({}, {}, jnp.zeros((2, 4, features)))[0]
+    for p, i in itertools.product(range(4), range(features)):
+        angle = p / 100.0 ** ((i - i % 2) / features)
+        expected = np.cos(angle) if i % 2 else np.sin(angle)
+        np.testing.assert_allclose(np.asarray(out)[:, p, i], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.SinusoidalPositions(8), nn.LearnedPositions(9, 8), nn.RotaryPositions(8)]
+)
+def test_positions_go_on_where_a_piece_begins(layer):
+    params, _ = layer.init(KEY)
+    whole = layer.apply(params, {}, BATCHES)[0]
+    rest = fg.jit(lambda start: layer.apply(params, {}, BATCHES[:, 2:], start)[0])(2)
+    np.testing.assert_allclose(np.asarray(whole)[:, 2:], rest, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.SinusoidalPositions, lambda n, **o: nn.LearnedPositions(9, n, **o)]
+)
+def test_positions_along_another_axis(layer):
+    first, last = layer(8, axis=0), layer(8)
+    params, _ = last.init(KEY)
+    np.testing.assert_array_equal(
+        first.apply(params, {}, X)[0].swapaxes(0, 1), last.apply(params, {}, X.swapaxes(0, 1))[0]
+    )
+
+
+def test_learned_positions_end():
+    layer = nn.LearnedPositions(4, 8)
+    params, _ = layer.init(KEY)
+    with pytest.raises(ValueError, match="there are 4 positions, but the sequence needs 5"):
+        layer.apply(params, {}, X.swapaxes(0, 1))
+    beyond = layer.apply(params, {}, jnp.zeros((2, 8)), jnp.asarray(3))[0]
+    assert np.isfinite(beyond[0]).all() and np.isnan(beyond[1]).all()
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotary_is_a_rotation_of_pairs(interleaved):
+    """A complex number per pair, times e^(i angle)."""
+    layer = nn.RotaryPositions(8, base=100.0, interleaved=interleaved)
+    out = np.asarray(layer.apply({}, {}, BATCHES, 3)[0])
+
+    def pairs(x):
+        return x[..., 0::2] + 1j * x[..., 1::2] if interleaved else x[..., :4] + 1j * x[..., 4:]
+
+    angles = np.arange(3, 8)[:, None] * 100.0 ** (-np.arange(4) / 4)
+    np.testing.assert_allclose(
+        pairs(out), pairs(BATCHES) * np.exp(1j * angles), rtol=1e-5, atol=1e-5
+    )
+
+
+# -- recurrent layers ------------------------------------------------------------------------------
+
+LENGTHS = [6, 1, 4]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_lengths_are_torchs_packed_sequences(kind):
+    torch = pytest.importorskip("torch")
+    options = dict(num_layers=2, bidirectional=True)
+    model, theirs = getattr(nn, kind)(3, 4, **options), getattr(torch.nn, kind)(3, 4, **options)
+    params, state = prepared(model)
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in to_state_dict(model, params).items()})
+    x = draw(6, 3, 3)
+    tensor = torch.tensor(x, requires_grad=True)
+    pack = torch.nn.utils.rnn.pack_padded_sequence(tensor, LENGTHS, enforce_sorted=False)
+    packed, last = theirs(pack)
+    padded, _ = torch.nn.utils.rnn.pad_packed_sequence(packed)
+    expected = [padded, *fg.tree.leaves(last)]
+    sum((t**2).sum() for t in expected).backward()
+
+    def total(params, x):
+        outputs = fg.tree.leaves(model.apply(params, state, x, lengths=LENGTHS)[0])
+        return sum((leaf**2).sum() for leaf in outputs), outputs
+
+    grads, outputs = fg.grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x))
+    for ours, their in zip(outputs, expected, strict=True):
+        close(ours, their.detach())
+    close(grads[1], tensor.grad)
+    for name, parameter in theirs.named_parameters():
+        close(grads[0][name], parameter.grad)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_layer_is_its_cell_again_and_again(kind):
+    layer, cell = getattr(nn, kind)(3, 4), getattr(nn, f"{kind}Cell")(3, 4)
+    params, _ = prepared(layer)
+    x, state = draw(6, 2, 3), None
+    own = {name.removesuffix("_l0"): value for name, value in params.items()}
+    expected = []
+    for row in x:
+        state, _ = cell.apply(own, {}, jnp.asarray(row), state)
+        expected.append(fg.tree.leaves(state)[0])
+    output, last = layer.apply(params, {}, x)[0]
+    np.testing.assert_allclose(output, np.stack(expected), rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(fg.tree.leaves(last), fg.tree.leaves(state), strict=True):
+        np.testing.assert_allclose(ours[0], theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_program_does_not_grow_with_the_length():
+    layer = nn.LSTM(3, 4)
+    params, _ = layer.init(KEY)
+    sizes = {
+        len(str(fg.make_jaxpr(lambda x: layer.apply(params, {}, x)[0])(draw(n, 2, 3))).splitlines())
+        for n in (5, 50)
+    }
+    assert len(sizes) == 1
+
+
+def test_initial_weights_lie_within_torchs_bound():
+    params, _ = nn.GRU(3, 64).init(KEY)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in fg.tree.leaves(params))
+    assert 0.99 / 8 < largest <= 1 / 8
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+ERRORS = {
+    "embed_dim must be a multiple of num_heads, but got 8 and 3": lambda: nn.MultiheadAttention(
+        8, 3
+    ),
+    "num_heads must be a multiple of num_kv_heads": lambda: nn.MultiheadAttention(
+        8, 4, num_kv_heads=3
+    ),
+    "attn_mask must have shape": lambda: _run(
+        nn.MultiheadAttention(8, 2), X, X, X, attn_mask=np.zeros((5, 4), bool)
+    ),
+    "key_padding_mask must have shape": lambda: _run(
+        nn.MultiheadAttention(8, 2), X, X, X, key_padding_mask=np.zeros((5,), bool)
+    ),
+    "must be bool, True where a key is not seen": lambda: _run(
+        nn.MultiheadAttention(8, 2), X, X, X, attn_mask=np.zeros((5, 5), np.int32)
+    ),
+    "value must have shape": lambda: _run(nn.MultiheadAttention(8, 2), X, X, draw(5, 2, 7)),
+    "key and value must have equal lengths": lambda: _run(
+        nn.MultiheadAttention(8, 2), X, X, MEMORY
+    ),
+    "activation must be a function or the name": lambda: nn.TransformerEncoderLayer(
+        8, 2, activation="swosh"
+    ),
+    "num_layers must be at least 1": lambda: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2), 0
+    ),
+    "needs a layer to copy": lambda: nn.TransformerEncoder("layer", 2),
+    "features must be even": lambda: nn.RotaryPositions(5),
+    "must have shape \\(..., length, 4\\)": lambda: _run(nn.RotaryPositions(4), X),
+    "nonlinearity must be 'tanh' or 'relu'": lambda: nn.RNN(3, 4, nonlinearity="gelu"),
+    "proj_size must be 0": lambda: nn.LSTM(3, 4, proj_size=4),
+    "the last size 3": lambda: _run(nn.LSTM(3, 4), X),
+    "the state must have shapes": lambda: _run(nn.GRU(8, 4), X, jnp.zeros((2, 2, 4))),
+    "lengths must be integers of shape \\(2,\\)": lambda: _run(nn.GRU(8, 4), X, lengths=[5]),
+}
+
+
+def _run(model, *inputs, **options):
+    params, state = model.init(KEY)
+    return model.apply(params, state, *map(jnp.asarray, inputs), **options)
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_say_what_is_needed(message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ERRORS[message]()
