@@ -74,8 +74,18 @@ class Described:
     _record: Any
     inline: tuple[str, ...] = ()  # attributes whose modules take no name from the attribute
     open = False  # True in layers that learn a size from their first input
+    full_precision = False  # True in layers whose parameters stay float32 in mixed precision
     reserved: frozenset[str] = frozenset(
-        {"inline", "open", "reserved", "itself", "parameters", "initial_state", "infer"}
+        {
+            "inline",
+            "open",
+            "full_precision",
+            "reserved",
+            "itself",
+            "parameters",
+            "initial_state",
+            "infer",
+        }
     )
 
     def __new__(cls, *arguments, **keywords):

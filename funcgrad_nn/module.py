@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import funcgrad as fg
-from funcgrad_nn import json_form
+from funcgrad_nn import json_form, state_dict
 from funcgrad_nn.description import Described
 from funcgrad_nn.layout import Path, layout_of, parameters_at, place
 from funcgrad_nn.run import Bound, Names, Run, Sizing, bound_record, how_to_call, run_method
@@ -57,6 +57,9 @@ class Module(Described):
         "modules",
         "to_json",
         "from_json",
+        "torch_layout",
+        "to_torch",
+        "from_torch",
     }
 
     def __init__(self):
@@ -149,6 +152,23 @@ class Module(Described):
                 f"from_json: the text describes a {type(model).__name__}, not a {cls.__name__}."
             )
         return model
+
+    # -- how PyTorch holds the same weights
+
+    def torch_layout(self) -> dict[str, state_dict.TorchEntry]:
+        """PyTorch's name and order of axes for the entries that it names or orders differently."""
+        return {}
+
+    def to_torch(self, entries: Mapping) -> dict[str, np.ndarray]:
+        """This module's own parameters and state by PyTorch's names, in PyTorch's layout.
+
+        A layer whose entries PyTorch joins or splits overrides this and `from_torch`.
+        """
+        return state_dict.to_torch(self.torch_layout(), entries)
+
+    def from_torch(self, like: Mapping, tensors: Mapping) -> dict[str, np.ndarray]:
+        """The inverse of `to_torch`: the entries that `like` has (only names and shapes count)."""
+        return state_dict.from_torch(self.torch_layout(), like, tensors)
 
     # -- what `forward` uses
 

@@ -74,6 +74,8 @@ def function_of_name(name: str):
 
 def name_of_dtype(value) -> str | None:
     """`float32` for a dtype in any of its spellings, None for anything else."""
+    if value is None:
+        return None
     if isinstance(value, np.dtype):
         return value.name
     for name in _DTYPES:

@@ -1,31 +1,97 @@
-"""Layers that are random while training and the identity otherwise."""
+"""Layers that are random while training and the identity otherwise.
+
+They draw from the key given to `apply`, each from its own part of it.
+"""
 
 from __future__ import annotations
 
+import math
+
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from funcgrad_nn.layers.checks import probability
 from funcgrad_nn.module import Module
+
+SELU_FLOOR = -1.0507009873554805 * 1.6732632423543772  # what SELU tends to for x -> -infinity
 
 
 class Dropout(Module):
-    """While training, zeroes each entry with probability `rate` and divides the rest by 1 - rate.
+    """While training, zeroes each entry with probability `p` and divides the rest by 1 - p.
 
-    The mean is kept, so nothing is scaled afterwards (Srivastava et al., 2014). `rate` is the share
+    The mean is kept, so nothing is scaled afterwards (Srivastava et al., 2014). `p` is the share
     that is dropped: 0 is the identity, 1 gives zeros. Draws from the key given to `apply`.
     """
 
-    def __init__(self, rate: float = 0.5):
-        if not 0 <= rate <= 1:
-            raise ValueError(f"Dropout: rate must be between 0 and 1, but got {rate}.")
-        self.rate = rate
+    def __init__(self, p: float = 0.5):
+        self.rate = probability(type(self).__name__, "p", p)
 
     def forward(self, x):
         if not self.train or self.rate == 0:
             return x
         if self.rate == 1:
             return jnp.zeros_like(x)
-        kept = fg.random.bernoulli(self.key(), 1 - self.rate, x.shape)
+        kept = fg.random.bernoulli(self.key(), 1 - self.rate, self._mask_shape(x))
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros_like(x))
+
+    def _mask_shape(self, x) -> tuple[int, ...]:
+        return tuple(x.shape)
+
+
+class ChannelDropout(Dropout):
+    """Abstract: while training, zeroes whole channels of (N, C, ...) or (C, ...) at once."""
+
+    rank = 0
+
+    def _mask_shape(self, x) -> tuple[int, ...]:
+        if x.ndim not in (self.rank + 1, self.rank + 2):
+            raise ValueError(
+                f"{type(self).__name__}: the input must have rank {self.rank + 1} or "
+                f"{self.rank + 2}, but its shape is {tuple(x.shape)}."
+            )
+        return (*x.shape[: x.ndim - self.rank], *(1,) * self.rank)
+
+
+class Dropout1d(ChannelDropout):
+    """`Dropout` of whole channels of signals: (N, C, L) or (C, L) (Tompson et al., 2015)."""
+
+    rank = 1
+
+
+class Dropout2d(ChannelDropout):
+    """`Dropout` of whole channels of images: (N, C, H, W) or (C, H, W) (Tompson et al., 2015)."""
+
+    rank = 2
+
+
+class Dropout3d(ChannelDropout):
+    """`Dropout` of whole channels of volumes: (N, C, D, H, W) or (C, D, H, W)."""
+
+    rank = 3
+
+
+class AlphaDropout(Dropout):
+    """While training, sets entries to SELU's lowest value with probability `p`, then rescales.
+
+    Mean 0 and variance 1 are kept, as `SELU` networks need (Klambauer et al., 2017). `p=1` gives
+    zeros.
+    """
+
+    def forward(self, x):
+        if not self.train or self.rate == 0:
+            return x
+        if self.rate == 1:
+            return jnp.zeros_like(x)
+        kept = fg.random.bernoulli(self.key(), 1 - self.rate, self._mask_shape(x))
+        scale = 1 / math.sqrt((1 - self.rate) * (1 + self.rate * SELU_FLOOR**2))
+        shift = -scale * self.rate * SELU_FLOOR
+        return scale * jnp.where(kept, x, SELU_FLOOR) + shift
+
+
+class FeatureAlphaDropout(AlphaDropout):
+    """`AlphaDropout` of whole channels: each (n, c) of (N, C, ...) is kept or not as one."""
+
+    def _mask_shape(self, x) -> tuple[int, ...]:
+        return (*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
 class GaussianNoise(Module):

@@ -1,13 +1,14 @@
-"""Dense layers and layers without parameters that only move data around."""
+"""Dense layers, and layers around a function of arrays."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import funcgrad.numpy as jnp
 from funcgrad_nn.init import Initializer, draw
+from funcgrad_nn.layers.checks import positive
 from funcgrad_nn.module import Module
+from funcgrad_nn.state_dict import TorchEntry
 
 
 class Linear(Module):
@@ -26,8 +27,8 @@ class Linear(Module):
         self,
         in_features: int,
         out_features: int,
-        *,
         bias: bool = True,
+        *,
         weight_init: str | float | Initializer = "glorot_uniform",
         bias_init: str | float | Initializer = "zeros",
     ):
@@ -42,6 +43,9 @@ class Linear(Module):
         if not self.bias:
             return {"weight": weight}
         return {"weight": weight, "bias": draw(self.bias_init, key, (self.out_features,))}
+
+    def torch_layout(self) -> dict[str, TorchEntry]:
+        return {"weight": TorchEntry("weight", (1, 0))}
 
     def forward(self, x):
         return _affine(self, x)
@@ -58,8 +62,8 @@ class LazyLinear(Module):
     def __init__(
         self,
         out_features: int,
-        *,
         bias: bool = True,
+        *,
         weight_init: str | float | Initializer = "glorot_uniform",
         bias_init: str | float | Initializer = "zeros",
     ):
@@ -71,10 +75,13 @@ class LazyLinear(Module):
         return Linear(
             x.shape[-1],
             self.out_features,
-            bias=self.bias,
+            self.bias,
             weight_init=self.weight_init,
             bias_init=self.bias_init,
         )
+
+    def torch_layout(self) -> dict[str, TorchEntry]:
+        return {"weight": TorchEntry("weight", (1, 0))}
 
     def forward(self, x):
         return _affine(self, x)
@@ -91,38 +98,55 @@ def _affine(layer: Module, x):
     return y + layer.p.bias if layer.bias else y
 
 
+class Bilinear(Module):
+    """y_k = x1^T W_k x2 + b_k: (..., in1_features), (..., in2_features) -> (..., out_features).
+
+    The leading sizes of both inputs are the same. W has shape (in1, in2, out) and is drawn by
+    `weight_init` (Glorot uniform, with in1 * in2 as its fan in).
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init: str | float | Initializer = "glorot_uniform",
+        bias_init: str | float | Initializer = "zeros",
+    ):
+        self.in1_features = positive("Bilinear", "in1_features", in1_features)
+        self.in2_features = positive("Bilinear", "in2_features", in2_features)
+        self.out_features = positive("Bilinear", "out_features", out_features)
+        self.bias = bias
+        self.weight_init, self.bias_init = weight_init, bias_init
+
+    def parameters(self, key) -> dict:
+        shape = (self.in1_features, self.in2_features, self.out_features)
+        weight = draw(self.weight_init, key, shape)
+        if not self.bias:
+            return {"weight": weight}
+        return {"weight": weight, "bias": draw(self.bias_init, key, (self.out_features,))}
+
+    def torch_layout(self) -> dict[str, TorchEntry]:
+        return {"weight": TorchEntry("weight", (2, 0, 1))}
+
+    def forward(self, left, right):
+        sizes = (self.in1_features, self.in2_features)
+        if (left.shape[-1], right.shape[-1]) != sizes or left.shape[:-1] != right.shape[:-1]:
+            raise ValueError(
+                f"Bilinear: needs inputs (..., {sizes[0]}) and (..., {sizes[1]}) with equal "
+                f"leading sizes, but got {tuple(left.shape)} and {tuple(right.shape)}."
+            )
+        y = jnp.einsum("...i,ijo,...j->...o", left, self.p.weight, right)
+        return y + self.p.bias if self.bias else y
+
+
 class Identity(Module):
     """Returns its input."""
 
     def forward(self, x):
         return x
-
-
-class Flatten(Module):
-    """Joins the axes from `start` (1: all but the batch) through `stop` (the last) into one."""
-
-    def __init__(self, start: int = 1, stop: int = -1):
-        self.start, self.stop = start, stop
-
-    def forward(self, x):
-        start, stop = (axis % x.ndim for axis in (self.start, self.stop))
-        if start > stop:
-            raise ValueError(
-                f"Flatten: start={self.start} lies behind stop={self.stop} for an "
-                f"input of shape {tuple(x.shape)}."
-            )
-        joined = math.prod(x.shape[start : stop + 1])
-        return x.reshape(*x.shape[:start], joined, *x.shape[stop + 1 :])
-
-
-class Reshape(Module):
-    """Reshapes each row: (batch, ...) -> (batch, *shape); one size may be -1."""
-
-    def __init__(self, *shape: int):
-        self.shape = shape
-
-    def forward(self, x):
-        return x.reshape(x.shape[0], *self.shape)
 
 
 class Lambda(Module):
@@ -141,17 +165,3 @@ class Lambda(Module):
 
     def forward(self, *inputs):
         return self.function(*inputs)
-
-
-def positive(owner: str, name: str, value: int) -> int:
-    """`value`, if it is a size that a layer can have."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{owner}: {name} must be an integer, but got {type(value).__name__}.")
-    if value < 1:
-        raise ValueError(f"{owner}: {name} must be at least 1, but got {value}.")
-    return value
-
-
-def row_axes(x, count: int) -> tuple[int, ...]:
-    """The last `count` axes of x, counted from the front."""
-    return tuple(range(jnp.ndim(x) - count, jnp.ndim(x)))

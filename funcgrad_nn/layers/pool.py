@@ -1,63 +1,243 @@
-"""Pooling: one value for each window of an image."""
+"""Pooling: one value for each window of a signal, an image or a volume.
+
+Inputs are (N, C, ...) or (C, ...), or have C last with `channels_last=True`.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+
 import funcgrad.numpy as jnp
 from funcgrad import lax
-from funcgrad_nn.layers.conv import Pair, pair
+from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis
 from funcgrad_nn.module import Module
 
+Pads = tuple[tuple[int, int], ...]
 
-class _Pool2d(Module):
-    """Abstract: windows of `kernel_size` every `stride` (the kernel's size if None)."""
 
-    def __init__(
-        self,
-        kernel_size: Pair,
-        *,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        channels_last: bool = False,
-    ):
-        self.kernel_size = pair(kernel_size)
-        self.stride = self.kernel_size if stride is None else pair(stride)
-        self.padding = tuple((size, size) for size in pair(padding))
-        self.channels_last = channels_last
+class Pool(Module):
+    """Abstract: windows of `kernel_size` every `stride` (the kernel's size if None).
 
-    def _windows(self, x, initial, combine):
-        """`combine` over each window; what is padded on is `initial`."""
-        if x.ndim != 4:
+    An axis of size H becomes (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1, rounded up
+    with `ceil_mode=True`, where a window may reach over the end but must begin before it.
+    """
+
+    rank = 0
+    dilation: tuple[int, ...]
+
+    def _set_windows(self, kernel_size, stride, padding, ceil_mode, channels_last) -> None:
+        name = type(self).__name__
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, self.rank)
+        self.stride = per_axis(
+            name, "stride", self.kernel_size if stride is None else stride, self.rank
+        )
+        self.padding = per_axis(name, "padding", padding, self.rank, least=0)
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(
-                f"{type(self).__name__}: needs an input of rank 4, but its shape is "
-                f"{tuple(x.shape)}."
+                f"{name}: padding may be at most half of kernel_size, but got padding="
+                f"{self.padding} for kernel_size={self.kernel_size}."
             )
+        self.ceil_mode, self.channels_last = ceil_mode, channels_last
+
+    def forward(self, x):
+        return on_batch(type(self).__name__, x, self.rank + 2, self._pooled)
+
+    def _pooled(self, x):
+        raise TypeError(f"{type(self).__name__} is abstract: use one with a number of dimensions.")
+
+    def _image_sizes(self, x) -> tuple[int, ...]:
+        return x.shape[1:-1] if self.channels_last else x.shape[2:]
+
+    def _pads(self, x) -> Pads:
+        """(before, after) for each axis; `ceil_mode` adds behind what its last window lacks."""
+        spans = _spans(self)
+        options = (self._image_sizes(x), spans, self.stride, self.padding)
+        return tuple(
+            (p, p + (_overhang(size + 2 * p, span, step, size + p) if self.ceil_mode else 0))
+            for size, span, step, p in zip(*options, strict=True)
+        )
+
+    def _windows(self, x, initial, combine, pads: Pads):
+        """`combine` over each window; what is padded on is `initial`."""
         return lax.reduce_window(
             x,
             initial,
             combine,
             self._spatial(self.kernel_size, 1),
             self._spatial(self.stride, 1),
-            self._spatial(self.padding, (0, 0)),
+            self._spatial(pads, (0, 0)),
+            window_dilation=self._spatial(_dilation(self), 1),
         )
 
     def _spatial(self, sizes: tuple, other):
         return (other, *sizes, other) if self.channels_last else (other, other, *sizes)
 
 
-class MaxPool2d(_Pool2d):
+class MaxPool(Pool):
+    """Abstract: the largest value of each window."""
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        *,
+        ceil_mode: bool = False,
+        channels_last: bool = False,
+    ):
+        self._set_windows(kernel_size, stride, padding, ceil_mode, channels_last)
+        self.dilation = per_axis(type(self).__name__, "dilation", dilation, self.rank)
+
+    def _pooled(self, x):
+        lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+        return self._windows(x, lowest, lax.max, self._pads(x))
+
+
+class MaxPool1d(MaxPool):
+    """The largest value of each window: (N, C, L) -> (N, C, L'); see MaxPool2d."""
+
+    rank = 1
+
+
+class MaxPool2d(MaxPool):
     """The largest value of each window: (N, C, H, W) -> (N, C, H', W').
 
-    Padding is -infinity, so that it is never chosen. H' = (H + 2 padding - kernel) // stride + 1.
+    Padding is -infinity, so that it is never chosen; the gradient goes to the first of equal
+    values. H' = (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1, rounded up with
+    `ceil_mode=True`.
     """
 
-    def forward(self, x):
-        lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-        return self._windows(x, lowest, lax.max)
+    rank = 2
 
 
-class AvgPool2d(_Pool2d):
-    """The mean of each window; zeros that were padded on count, as in PyTorch's default."""
+class MaxPool3d(MaxPool):
+    """The largest value of each window: (N, C, D, H, W) -> (N, C, D', H', W'); see MaxPool2d."""
 
-    def forward(self, x):
-        height, width = self.kernel_size
-        return self._windows(x, 0.0, lax.add) / (height * width)
+    rank = 3
+
+
+class AvgPool(Pool):
+    """Abstract: the mean of each window."""
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        *,
+        channels_last: bool = False,
+    ):
+        self._set_windows(kernel_size, stride, padding, ceil_mode, channels_last)
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+
+    def _pooled(self, x):
+        pads = self._pads(x)
+        return self._windows(x, 0.0, lax.add, pads) / self._divisors(x, pads)
+
+    def _divisors(self, x, pads: Pads):
+        """How many entries each window counts: a number, or an array to broadcast."""
+        if self.divisor_override is not None:
+            return float(self.divisor_override)
+        counts = [self._counts(i, size, pads) for i, size in enumerate(self._image_sizes(x))]
+        if all((count == count[:1]).all() for count in counts):
+            return float(np.prod([count[0] for count in counts if count.size]))
+        divisors = np.ones((), np.float32)
+        for count in counts:
+            divisors = divisors[..., None] * count.astype(np.float32)
+        return jnp.asarray(divisors[..., None] if self.channels_last else divisors).astype(x.dtype)
+
+    def _counts(self, axis: int, size: int, pads: Pads) -> np.ndarray:
+        """For each window along one axis, the entries in it: those padded on count or not."""
+        kernel, step, padding = (
+            sizes[axis] for sizes in (self.kernel_size, self.stride, self.padding)
+        )
+        starts = np.arange(0, size + sum(pads[axis]) - kernel + 1, step) - padding
+        first, last = (-padding, size + padding) if self.count_include_pad else (0, size)
+        return np.minimum(starts + kernel, last) - np.maximum(starts, first)
+
+
+class AvgPool1d(AvgPool):
+    """The mean of each window: (N, C, L) -> (N, C, L'); see AvgPool2d."""
+
+    rank = 1
+
+
+class AvgPool2d(AvgPool):
+    """The mean of each window: (N, C, H, W) -> (N, C, H', W').
+
+    Zeros that were padded on count unless `count_include_pad=False`; `divisor_override` is used
+    instead of the count. Sizes as in `MaxPool2d`, without dilation.
+    """
+
+    rank = 2
+
+
+class AvgPool3d(AvgPool):
+    """The mean of each window: (N, C, D, H, W) -> (N, C, D', H', W'); see AvgPool2d."""
+
+    rank = 3
+
+
+class LPPool(AvgPool):
+    """Abstract: the p-norm of each window."""
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        ceil_mode: bool = False,
+        *,
+        channels_last: bool = False,
+    ):
+        self._set_windows(kernel_size, stride, 0, ceil_mode, channels_last)
+        self.norm_type = norm_type
+        self.count_include_pad, self.divisor_override = True, None
+
+    def _pooled(self, x):
+        total = super()._pooled(x**self.norm_type) * float(np.prod(self.kernel_size))
+        nonzero = total != 0
+        return jnp.where(nonzero, jnp.where(nonzero, total, 1) ** (1 / self.norm_type), 0)
+
+
+class LPPool1d(LPPool):
+    """(sum of x^p)^(1/p) over each window: (N, C, L) -> (N, C, L'); see LPPool2d."""
+
+    rank = 1
+
+
+class LPPool2d(LPPool):
+    """(sum of x^p)^(1/p) over each window, p = `norm_type`: (N, C, H, W) -> (N, C, H', W').
+
+    A negative sum (odd p) gives NaN; the gradient at a sum of 0 is 0. With `ceil_mode=True` a
+    window that reaches over the end counts as if its mean filled all of it, as in PyTorch.
+    """
+
+    rank = 2
+
+
+class LPPool3d(LPPool):
+    """(sum of x^p)^(1/p) over each window: (N, C, D, H, W) -> (N, C, D', H', W'); see LPPool2d."""
+
+    rank = 3
+
+
+def _dilation(pool: Pool) -> tuple[int, ...]:
+    return pool.dilation if isinstance(pool, MaxPool) else (1,) * pool.rank
+
+
+def _spans(pool: Pool) -> tuple[int, ...]:
+    """How far a window reaches along each axis."""
+    return tuple((k - 1) * d + 1 for k, d in zip(pool.kernel_size, _dilation(pool), strict=True))
+
+
+def _overhang(padded: int, span: int, step: int, last_start: int) -> int:
+    """How much is lacking behind for one more window, if one still begins before `last_start`."""
+    count = -(-(padded - span) // step) + 1
+    if (count - 1) * step >= last_start:
+        count -= 1
+    return max((count - 1) * step + span - padded, 0)

@@ -76,7 +76,7 @@ MODELS = [
     nn.Linear(2, 2, weight_init="orthogonal", bias_init=0.5),
     nn.Linear(2, 2, weight_init=nn.init.INITIALIZERS["he_normal"]),
     nn.Embedding(5, 2),
-    nn.Softmax(axis=0),
+    nn.Softmax(dim=0),
 ]
 
 

@@ -1,0 +1,129 @@
+"""Pooling to a given size, whatever the size of the input.
+
+Window i of n over an axis of size H begins at floor(i H / n) and ends before ceil((i + 1) H / n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import funcgrad.numpy as jnp
+from funcgrad_nn.layers.checks import on_batch
+from funcgrad_nn.module import Module
+
+OpenSizes = int | Sequence[int | None]
+
+
+class AdaptivePool(Module):
+    """Abstract: pools each axis of the image to `output_size`; None keeps an axis as it is."""
+
+    rank = 0
+
+    def __init__(self, output_size: OpenSizes, *, channels_last: bool = False):
+        sizes = (output_size,) * self.rank if isinstance(output_size, int) else tuple(output_size)
+        if not self.rank or len(sizes) != self.rank or any(s is not None and s < 1 for s in sizes):
+            raise ValueError(
+                f"{type(self).__name__}: output_size must be one positive number or {self.rank} of "
+                f"them, but got {output_size!r}."
+            )
+        self.output_size, self.channels_last = sizes, channels_last
+
+    def forward(self, x):
+        return on_batch(type(self).__name__, x, self.rank + 2, self._pooled)
+
+    def _pooled(self, x):
+        first = 1 if self.channels_last else 2
+        for axis, size in enumerate(self.output_size, start=first):
+            if size is not None and size != x.shape[axis]:
+                x = self._along(x, axis, size)
+        return x
+
+    def _along(self, x, axis: int, size: int):
+        """One axis pooled to `size`; axes can be pooled one after another."""
+        old = x.shape[axis]
+        if old % size == 0:
+            split = x.reshape(*x.shape[:axis], size, old // size, *x.shape[axis + 1 :])
+            return self._reduced(split, axis + 1, None)
+        members, counts = _windows(old, size)
+        gathered = jnp.take(x, members, axis=axis)
+        return self._reduced(gathered, axis + 1, counts)
+
+    def _reduced(self, windows, axis: int, counts: np.ndarray | None):
+        """Windows along `axis` reduced; with `counts`, only so many entries of each are its own."""
+        raise TypeError(f"{type(self).__name__} is abstract: use one with a number of dimensions.")
+
+
+class AdaptiveAvgPool(AdaptivePool):
+    """Abstract: the mean of each window."""
+
+    def _reduced(self, windows, axis: int, counts: np.ndarray | None):
+        if counts is None:
+            return windows.mean(axis)
+        shares = (np.arange(windows.shape[axis]) < counts[:, None]) / counts[:, None]
+        beside = (*shares.shape, *(1,) * (windows.ndim - axis - 1))
+        weights = jnp.asarray(shares.astype(np.float32)).astype(windows.dtype).reshape(beside)
+        return (windows * weights).sum(axis)
+
+
+class AdaptiveMaxPool(AdaptivePool):
+    """Abstract: the largest value of each window."""
+
+    def _reduced(self, windows, axis: int, counts: np.ndarray | None):
+        return windows.max(axis)
+
+
+class AdaptiveAvgPool1d(AdaptiveAvgPool):
+    """Means of as many windows as asked for: (N, C, L) -> (N, C, output_size)."""
+
+    rank = 1
+
+
+class AdaptiveAvgPool2d(AdaptiveAvgPool):
+    """Means of as many windows as asked for: (N, C, H, W) -> (N, C, *output_size).
+
+    `output_size=1` is global average pooling.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn
+    >>> nn.AdaptiveAvgPool2d((2, 1)).apply({}, {}, fg.numpy.ones((1, 3, 5, 7)))[0].shape
+    (1, 3, 2, 1)
+    """
+
+    rank = 2
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPool):
+    """Means of as many windows as asked for: (N, C, D, H, W) -> (N, C, *output_size)."""
+
+    rank = 3
+
+
+class AdaptiveMaxPool1d(AdaptiveMaxPool):
+    """Maxima of as many windows as asked for: (N, C, L) -> (N, C, output_size)."""
+
+    rank = 1
+
+
+class AdaptiveMaxPool2d(AdaptiveMaxPool):
+    """Maxima of as many windows as asked for: (N, C, H, W) -> (N, C, *output_size).
+
+    Equal largest values share the gradient.
+    """
+
+    rank = 2
+
+
+class AdaptiveMaxPool3d(AdaptiveMaxPool):
+    """Maxima of as many windows as asked for: (N, C, D, H, W) -> (N, C, *output_size)."""
+
+    rank = 3
+
+
+def _windows(old: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(size, longest) positions in each window, short ones filled with their last, and lengths."""
+    starts = np.arange(size) * old // size
+    ends = -(-(np.arange(size) + 1) * old // size)
+    counts = ends - starts
+    members = np.minimum(starts[:, None] + np.arange(counts.max()), ends[:, None] - 1)
+    return members.astype(np.int32), counts

@@ -1,0 +1,66 @@
+"""What layers check about their options and inputs, and options given as one number or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import funcgrad.numpy as jnp
+
+Sizes = int | Sequence[int]
+
+
+def positive(owner: str, name: str, value: int) -> int:
+    """`value`, if it is a size that a layer can have."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{owner}: {name} must be an integer, but got {type(value).__name__}.")
+    if value < 1:
+        raise ValueError(f"{owner}: {name} must be at least 1, but got {value}.")
+    return value
+
+
+def probability(owner: str, name: str, value: float) -> float:
+    """`value`, if it lies between 0 and 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{owner}: {name} must be between 0 and 1, but got {value}.")
+    return value
+
+
+def per_axis(owner: str, name: str, value: Sizes, rank: int, least: int = 1) -> tuple[int, ...]:
+    """One number for each of `rank` axes: a single number counts for all of them."""
+    sizes = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(sizes) != rank:
+        raise ValueError(
+            f"{owner}: {name} must be one number or {rank} of them, but got {len(sizes)}."
+        )
+    for size in sizes:
+        if not isinstance(size, int) or size < least:
+            raise ValueError(f"{owner}: {name} must be at least {least}, but got {value!r}.")
+    return sizes
+
+
+def sizes_of(value: Sizes) -> tuple[int, ...]:
+    """A shape from one number or several."""
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def row_axes(x, count: int) -> tuple[int, ...]:
+    """The last `count` axes of x, counted from the front."""
+    return tuple(range(jnp.ndim(x) - count, jnp.ndim(x)))
+
+
+def require_rank(owner: str, x, *ranks: int) -> None:
+    """Raise unless the input has one of these ranks."""
+    if x.ndim not in ranks:
+        raise ValueError(
+            f"{owner}: the input must have rank {' or '.join(map(str, ranks))}, "
+            f"but its shape is {tuple(x.shape)}."
+        )
+
+
+def on_batch(owner: str, x, rank: int, function: Callable[[Any], Any]):
+    """`function(x)` for an input of `rank` axes; one without a batch axis gets it for the call."""
+    if x.ndim == rank - 1:
+        return function(x[None])[0]
+    require_rank(owner, x, rank, rank - 1)
+    return function(x)

@@ -1,0 +1,178 @@
+"""Padding of signals, images and volumes by a constant, by reflection, by repetition, around.
+
+`padding` is one number for all sides, or (left, right, top, bottom, front, back): the last axis
+comes first, as in PyTorch. Negative numbers cut off. The leading axes stay as they are.
+"""
+
+from __future__ import annotations
+
+import funcgrad.numpy as jnp
+from funcgrad_nn.layers.checks import Sizes
+from funcgrad_nn.module import Module
+
+
+class Padding(Module):
+    """Abstract: pads the last `rank` axes; `mode` is `jnp.pad`'s."""
+
+    rank = 0
+    mode = ""
+
+    def __init__(self, padding: Sizes):
+        self.padding = _sides(type(self).__name__, padding, self.rank)
+
+    def forward(self, x):
+        if x.ndim < self.rank:
+            raise ValueError(
+                f"{type(self).__name__}: needs at least {self.rank} axes, but the input's shape is "
+                f"{tuple(x.shape)}."
+            )
+        still = ((0, 0),) * (x.ndim - self.rank)
+        widths = (*still, *((max(before, 0), max(after, 0)) for before, after in self.padding))
+        padded = jnp.pad(x, widths, **self._how())
+        return padded[(..., *(_kept(before, after) for before, after in self.padding))]
+
+    def _how(self) -> dict:
+        """The keyword arguments of `jnp.pad`."""
+        return {"mode": self.mode}
+
+
+class ConstantPadding(Padding):
+    """Abstract: pads with the number `value`."""
+
+    mode = "constant"
+
+    def __init__(self, padding: Sizes, value: float):
+        self.padding = _sides(type(self).__name__, padding, self.rank)
+        self.value = value
+
+    def _how(self) -> dict:
+        return {"mode": self.mode, "constant_values": self.value}
+
+
+class ZeroPadding(Padding):
+    """Abstract: pads with zeros."""
+
+    mode = "constant"
+
+
+class ReflectionPadding(Padding):
+    """Abstract: pads by reflection at the edges, which are not repeated."""
+
+    mode = "reflect"
+
+
+class ReplicationPadding(Padding):
+    """Abstract: pads with the values at the edges."""
+
+    mode = "edge"
+
+
+class CircularPadding(Padding):
+    """Abstract: pads with the values of the other side."""
+
+    mode = "wrap"
+
+
+class ConstantPad1d(ConstantPadding):
+    """Pads the last axis with the number `value`."""
+
+    rank = 1
+
+
+class ConstantPad2d(ConstantPadding):
+    """Pads the last two axes with the number `value`."""
+
+    rank = 2
+
+
+class ConstantPad3d(ConstantPadding):
+    """Pads the last three axes with the number `value`."""
+
+    rank = 3
+
+
+class ZeroPad1d(ZeroPadding):
+    """Pads the last axis with zeros."""
+
+    rank = 1
+
+
+class ZeroPad2d(ZeroPadding):
+    """Pads the last two axes with zeros."""
+
+    rank = 2
+
+
+class ZeroPad3d(ZeroPadding):
+    """Pads the last three axes with zeros."""
+
+    rank = 3
+
+
+class ReflectionPad1d(ReflectionPadding):
+    """Pads the last axis by reflection at the edges, which are not repeated."""
+
+    rank = 1
+
+
+class ReflectionPad2d(ReflectionPadding):
+    """Pads the last two axes by reflection at the edges, which are not repeated."""
+
+    rank = 2
+
+
+class ReflectionPad3d(ReflectionPadding):
+    """Pads the last three axes by reflection at the edges, which are not repeated."""
+
+    rank = 3
+
+
+class ReplicationPad1d(ReplicationPadding):
+    """Pads the last axis with the values at the edges."""
+
+    rank = 1
+
+
+class ReplicationPad2d(ReplicationPadding):
+    """Pads the last two axes with the values at the edges."""
+
+    rank = 2
+
+
+class ReplicationPad3d(ReplicationPadding):
+    """Pads the last three axes with the values at the edges."""
+
+    rank = 3
+
+
+class CircularPad1d(CircularPadding):
+    """Pads the last axis with the values of the other side."""
+
+    rank = 1
+
+
+class CircularPad2d(CircularPadding):
+    """Pads the last two axes with the values of the other side."""
+
+    rank = 2
+
+
+class CircularPad3d(CircularPadding):
+    """Pads the last three axes with the values of the other side."""
+
+    rank = 3
+
+
+def _sides(owner: str, padding: Sizes, rank: int) -> tuple[tuple[int, int], ...]:
+    """(before, after) for each of the last `rank` axes, in their order."""
+    flat = (padding,) * (2 * rank) if isinstance(padding, int) else tuple(padding)
+    if not rank or len(flat) != 2 * rank:
+        raise ValueError(
+            f"{owner}: padding must be one number or {2 * rank} of them, but got {padding!r}."
+        )
+    return tuple(zip(flat[::2], flat[1::2], strict=True))[::-1]
+
+
+def _kept(before: int, after: int) -> slice:
+    """What negative padding leaves of an axis."""
+    return slice(max(-before, 0) or None, min(after, 0) or None)
