@@ -1,0 +1,420 @@
+"""Matrix products with static shapes, as inline code that ends in the caller's epilogue.
+
+The result is cut into panels of columns, panels into tiles of rows; a panel of the right operand is
+packed where that pays. Sums are always taken in the order of the contracted dimension, in blocks,
+so a product has the same bits wherever it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from funcgrad.backends.llvm.builder import PTR, Builder, Type, Value
+from funcgrad.backends.llvm.target import Target
+from funcgrad.backends.llvm.tiles import (
+    Tile,
+    address,
+    each,
+    itemsize,
+    lanes_mask,
+    lanes_of,
+    load_whole,
+    multiply_add,
+    pack_function,
+    plus,
+    tile_function,
+    tile_sums,
+    transposed,
+    vector_type,
+    whole,
+)
+
+Epilogue = Callable[[Value, Value, Value, Value | None], None]
+
+LARGEST_BLOCK = 512  # of the contracted dimension: a packed panel stays in the second cache
+LARGEST_STACK = 1 << 17
+FIRST_CACHE = 3 << 13
+DEEPEST_SUMS = 1 << 18
+SHALLOW = 16
+
+
+class Matrix(NamedTuple):
+    """An operand: element (i, j) stands `i * row + j * column` elements after the pointer."""
+
+    pointer: Value
+    row: int
+    column: int
+
+    @property
+    def transposed(self) -> Matrix:
+        return Matrix(self.pointer, self.column, self.row)
+
+
+class Plan(NamedTuple):
+    """How a product is computed; extents in elements."""
+
+    rows: int
+    vectors: int
+    block: int
+    packed: bool
+    form: str = "tiles"  # or "shallow": sums go straight to the epilogue; or "dots"
+    deep: bool = False  # blocks of the contracted dimension outside panels
+
+
+# ---------------------------------------------------------------- choosing tiles
+
+
+@functools.lru_cache(maxsize=4096)
+def plan_of(
+    kind: str, m: int, n: int, k: int, lhs: tuple[int, int], rhs: tuple[int, int], target: Target
+) -> Plan:
+    """The cheapest tile by a count of cycles: least padding, then least loads and overhead."""
+    if m <= 4 and rhs[0] == 1 and lhs[1] == 1 and rhs[1] != 1:
+        return Plan(1, 1, k, False, "dots")
+    if k <= SHALLOW and rhs[1] == 1:
+        return Plan(min(m, 4), 2, k, False, "shallow")
+    blocks = -(-k // LARGEST_BLOCK) or 1
+    lanes = lanes_of(kind, target)
+    block = k if blocks == 1 else -(-k // (blocks * lanes)) * lanes
+    aliased = lhs[0] * itemsize(kind) % 4096 == 0 and lhs[0] != 0
+    candidates = [
+        (_cost(rows, vectors, m, n, k, block * itemsize(kind), lanes), rows, vectors)
+        for vectors in (1, 2, 3, 4, 8, 16)
+        for rows in range(1, _most_rows(vectors, target) + 1)
+        if rows <= m and vectors <= max(-(-n // lanes), 1) and (rows <= 8 or not aliased)
+    ]
+    _, rows, vectors = min(candidates)
+    packed = rhs[1] != 1 or m > 4 * rows
+    deep = blocks > 1 and m * (n + vectors * lanes) * itemsize(kind) <= DEEPEST_SUMS
+    return Plan(rows, vectors, block, packed, deep=deep)
+
+
+def _most_rows(vectors: int, target: Target) -> int:
+    """Sums, a row of the right operand and one number of the left one are in registers at once."""
+    registers = 32 if target.vector_bytes == 64 or "aarch64" in target.triple else 16
+    return (registers - vectors - (1 if target.fma else 2)) // vectors
+
+
+def _cost(rows: int, vectors: int, m: int, n: int, k: int, column_bytes: int, lanes: int) -> float:
+    """Cycles of all tiles, for two products and two loads a cycle and a latency of four.
+
+    A panel that does not fit into the first cache is loaded at a quarter of that rate.
+    """
+    load = 2 if vectors * lanes * column_bytes > FIRST_CACHE else 0.5
+    full_rows, last_rows = divmod(m, rows)
+    full, rest = divmod(n, vectors * lanes)
+    heights = [(rows, full_rows)] + [(last_rows, 1)] * (last_rows > 0)
+    widths = [(vectors, full)] + [(-(-rest // lanes), 1)] * (rest > 0)
+    total = sum(
+        times * often * (k * max(h * w / 2, h / 2 + w * load, 4) + 30 + 2 * h * w)
+        for h, times in heights
+        for w, often in widths
+    )
+    kernels = sum(1 for _, t in heights if t) * sum(1 for _, t in widths if t)
+    return total * (1 + 0.03 * kernels)
+
+
+def scratch_bytes(
+    kind: str, m: int, n: int, k: int, lhs: tuple[int, int], rhs: tuple[int, int], target: Target
+) -> int:
+    """How much memory, aligned to 64 bytes, `product` needs from its caller; 0 for none.
+
+    `lhs` and `rhs` are the operands' (row, column) strides.
+    """
+    if 0 in (m, n):
+        return 0
+    if n == 1:
+        m, n, lhs, rhs = n, m, rhs[::-1], lhs[::-1]
+    plan = plan_of(kind, m, n, k, lhs, rhs, target)
+    needed = sum(_buffers(plan, kind, m, n, k, target))
+    return needed if needed > LARGEST_STACK else 0
+
+
+def _buffers(plan: Plan, kind: str, m: int, n: int, k: int, target: Target) -> tuple[int, int]:
+    """Bytes of a packed panel, and of sums: of one tile, or of rows that wait for their end."""
+    if plan.form != "tiles":
+        return 0, 0
+    width = plan.vectors * target.vector_bytes
+    columns = width
+    if plan.deep:
+        columns = -(-n // (width // itemsize(kind))) * width
+    rows = m if k > plan.block else plan.rows
+    return plan.block * width if plan.packed else 0, rows * columns
+
+
+# ---------------------------------------------------------------- the product
+
+
+class _Panel(NamedTuple):
+    """Columns from `j` on: `vectors` vectors, of whose last one `tail` lanes exist (0: all)."""
+
+    j: Value | int
+    vectors: int
+    tail: int
+    sums: Value
+
+
+class _Job(NamedTuple):
+    """What the parts of one product share."""
+
+    b: Builder
+    kind: str
+    m: int
+    n: int
+    k: int
+    lhs: Matrix
+    rhs: Matrix
+    epilogue: Epilogue
+    plan: Plan
+    panel: Value
+    sums: Value
+
+    @property
+    def lanes(self) -> int:
+        return lanes_of(self.kind, self.b.module.target)
+
+    @property
+    def blocked(self) -> bool:
+        return self.k > self.plan.block
+
+
+def product(
+    b: Builder,
+    kind: str,
+    m: int,
+    n: int,
+    k: int,
+    lhs: Matrix,
+    rhs: Matrix,
+    epilogue: Epilogue,
+    scratch: Value | None = None,
+) -> None:
+    """Emits lhs (m x k) times rhs (k x n); `epilogue(sums, i, j, mask)` stores what is wanted.
+
+    It is called once for each piece of a finished row: `sums` is a vector of the elements (i, j),
+    (i, j + 1), ...; `mask` says which lanes exist, None for all. Columns advance outside rows.
+    With n = 1 the lanes run over rows instead: (i, 0), (i + 1, 0), ... `scratch` points to
+    `scratch_bytes(...)` bytes where that is not 0. No operand is read outside its elements.
+    """
+    if 0 in (m, n):
+        return
+    if n == 1 and m > 1:
+        product(
+            b, kind, 1, m, k, rhs.transposed, lhs.transposed,
+            lambda sums, i, j, mask: epilogue(sums, j, i, mask), scratch,
+        )  # fmt: skip
+        return
+    target = b.module.target
+    plan = plan_of(kind, m, n, k, lhs[1:], rhs[1:], target)
+    panel, sums = _memory(b, kind, _buffers(plan, kind, m, n, k, target), scratch)
+    job = _Job(b, kind, m, n, k, lhs, rhs, epilogue, plan, panel, sums)
+    FORMS[plan.form](job)
+
+
+def _memory(
+    b: Builder, kind: str, sizes: tuple[int, int], scratch: Value | None
+) -> tuple[Value, Value]:
+    """Addresses of two buffers: on the stack, or in the caller's memory if they are large."""
+    if sum(sizes) <= LARGEST_STACK or scratch is None:
+        panel, sums = (b.alloca("i8", s) if s else Value("null", PTR) for s in sizes)
+        return panel, sums
+    return scratch, b.element(scratch, sizes[0], "i8")
+
+
+def _tiled(job: _Job) -> None:
+    """Panels of columns; a long contracted dimension is taken in blocks, whose sums wait."""
+    b, block = job.b, job.plan.block
+    last = max(job.k - 1, 0) // block * block if job.blocked else 0
+
+    def all_blocks(panel: _Panel) -> None:
+        if job.blocked:
+            _clear(job, panel)
+            each(b, 0, last, block, lambda p: _block(job, panel, p, block, finish=False))
+        _block(job, panel, last, job.k - last, finish=True)
+
+    def all_panels(p: Value | int) -> None:
+        _panels(job, lambda panel: _block(job, panel, p, block, finish=False))
+
+    if not job.plan.deep:
+        _panels(job, all_blocks)
+        return
+    _panels(job, lambda panel: _clear(job, panel))
+    each(b, 0, last, block, all_panels)
+    _panels(job, lambda panel: _block(job, panel, last, job.k - last, finish=True))
+
+
+def _panels(job: _Job, body: Callable[[_Panel], None]) -> None:
+    width = job.plan.vectors * job.lanes
+    full = job.n // width * width
+
+    def panel(j: Value | int, vectors: int, tail: int) -> None:
+        sums = job.sums
+        if job.plan.deep:
+            sums = address(job.b, sums, job.kind, (j, job.m))
+        body(_Panel(j, vectors, tail, sums))
+
+    each(job.b, 0, full, width, lambda j: panel(j, job.plan.vectors, 0))
+    if full < job.n:
+        panel(full, -(-(job.n - full) // job.lanes), (job.n - full) % job.lanes)
+
+
+def _clear(job: _Job, panel: _Panel) -> None:
+    b = job.b
+    zero = b.const(0, vector_type(b, job.kind))
+    count = job.m * panel.vectors * job.lanes
+    each(b, 0, count, job.lanes, lambda i: b.store(zero, address(b, panel.sums, job.kind, (i, 1))))
+
+
+def _block(job: _Job, panel: _Panel, p: Value | int, depth: int, finish: bool) -> None:
+    """A panel's sums over `depth` terms from `p` on, and the epilogue where they are the last."""
+    b, kind, rhs, lanes = job.b, job.kind, job.rhs, job.lanes
+    source = address(b, rhs.pointer, kind, (p, rhs.row), (panel.j, rhs.column))
+    stride, tail = rhs.row, panel.tail
+    if job.plan.packed:
+        columns = panel.vectors * lanes - (lanes - tail if tail else 0)
+        short = depth if depth < lanes else 0
+        pack = pack_function(b, kind, rhs.row, rhs.column, columns, panel.vectors, short)
+        b.call(pack, None, [source, whole(depth), job.panel])
+        source, stride, tail = job.panel, panel.vectors * lanes, 0
+    tile = Tile(
+        kind, job.plan.rows, panel.vectors, job.lhs.row, job.lhs.column, stride, tail, job.blocked
+    )
+
+    def rows(i: Value | int) -> None:
+        left = address(b, job.lhs.pointer, kind, (i, job.lhs.row), (p, job.lhs.column))
+        out = panel.sums
+        if job.blocked:
+            out = address(b, out, kind, (i, panel.vectors * lanes))
+        height = _tile(job, tile, i, [left, source, whole(depth), out])
+        if finish:
+            _finish(job, panel, i, height, out)
+
+    each(b, 0, job.m, job.plan.rows, rows)
+
+
+def _tile(job: _Job, tile: Tile, i: Value | int, arguments: list[Value]) -> Value:
+    """A call of a tile's function, or of that for what is left at the bottom; its rows."""
+    b = job.b
+
+    def run(height: int) -> list[Value]:
+        b.call(tile_function(b, tile._replace(rows=height)), None, arguments)
+        return [whole(height)]
+
+    rest = job.m % tile.rows
+    if isinstance(i, int):
+        return run(min(tile.rows, job.m - i))[0]
+    if rest == 0:
+        return run(tile.rows)[0]
+    inside = b.icmp("sle", i, whole(job.m - tile.rows))
+    return b.branch(inside, lambda: run(tile.rows), lambda: run(rest))[0]
+
+
+def _finish(job: _Job, panel: _Panel, i: Value | int, height: Value, out: Value) -> None:
+    b, type = job.b, vector_type(job.b, job.kind)
+
+    def row(r: Value, _: list[Value]) -> None:
+        held = address(b, out, job.kind, (r, panel.vectors * type.lanes))
+        at = b.add(r, _value(i))
+        for v in range(panel.vectors):
+            _piece(job, panel, at, v, load_whole(b, type, held, v))
+
+    b.loop(0, height, 1, [], row)
+
+
+def _piece(job: _Job, panel: _Panel, i: Value, v: int, sums: Value) -> None:
+    """The epilogue of one vector."""
+    lanes = job.lanes
+    mask = lanes_mask(panel.tail, lanes) if v == panel.vectors - 1 else None
+    j = _value(panel.j)
+    job.epilogue(sums, i, job.b.add(j, whole(v * lanes)) if v else j, mask)
+
+
+def _value(i: Value | int) -> Value:
+    return whole(i) if isinstance(i, int) else i
+
+
+# ---------------------------------------------------------------- short contracted dimension
+
+
+def _shallow(job: _Job) -> None:
+    """Few terms: stores are the work, so sums go from registers to the epilogue."""
+    b, height = job.b, job.plan.rows
+    full = job.m // height * height
+
+    def rows_of(panel: _Panel) -> None:
+        each(b, 0, full, height, lambda i: _shallow_tile(job, panel, i, height))
+        each(b, full, job.m, job.m, lambda i: _shallow_tile(job, panel, i, job.m - full))
+
+    _panels(job, rows_of)
+
+
+def _shallow_tile(job: _Job, panel: _Panel, i: Value | int, height: int) -> None:
+    b, kind = job.b, job.kind
+    tile = Tile(kind, height, panel.vectors, job.lhs.row, job.lhs.column, job.rhs.row, panel.tail)
+    left = address(b, job.lhs.pointer, kind, (i, job.lhs.row))
+    right = address(b, job.rhs.pointer, kind, (panel.j, job.rhs.column))
+    zeros = [b.const(0, vector_type(b, kind))] * (height * panel.vectors)
+    sums = tile_sums(b, tile, left, right, job.k, zeros)
+    for n, x in enumerate(sums):
+        row, v = divmod(n, panel.vectors)
+        _piece(job, panel, b.add(_value(i), whole(row)), v, x)
+
+
+# ---------------------------------------------------------------- few rows, contiguous columns
+
+
+def _dots(job: _Job) -> None:
+    """A vector of dot products at a time, each along the contracted dimension."""
+    b, lanes = job.b, job.lanes
+    full = job.n // lanes * lanes
+    each(b, 0, full, lanes, lambda j: _dots_of_columns(job, j, lanes))
+    if full < job.n:
+        _dots_of_columns(job, full, job.n - full)
+
+
+def _dots_of_columns(job: _Job, j: Value | int, count: int) -> None:
+    b, kind = job.b, job.kind
+    columns = address(b, job.rhs.pointer, kind, (j, job.rhs.column))
+
+    def row(i: Value | int) -> None:
+        left = address(b, job.lhs.pointer, kind, (i, job.lhs.row))
+        found = b.call(_dot_function(job, count), vector_type(b, kind), [left, columns])
+        job.epilogue(found, _value(i), _value(j), lanes_mask(count, job.lanes))
+
+    each(b, 0, job.m, 1, row)
+
+
+def _dot_function(job: _Job, count: int) -> str:
+    """A function of (lhs, rhs): the dot products of one row with `count` columns."""
+    kind, k, stride = job.kind, job.k, job.rhs.column
+    name = f"dots_{kind}_{k}_{stride}_{count}".replace("-", "n")
+    type = vector_type(job.b, kind)
+
+    def write(b: Builder, left: Value, right: Value) -> Value:
+        def step(mask: Value | None, p: Value, sums: list[Value]) -> list[Value]:
+            x = b.load(address(b, left, kind, (p, 1)), type, mask)
+            at = address(b, right, kind, (p, 1))
+            columns = [address(b, at, kind, (c, stride)) for c in range(count)]
+            return [multiply_add(b, x, b.load(c, type, mask), s) for c, s in zip(columns, sums)]
+
+        full = k // type.lanes * type.lanes
+        sums = [b.const(0, type)] * count
+        sums = b.loop(0, full, type.lanes, sums, functools.partial(step, None))
+        if full < k:
+            sums = step(lanes_mask(k - full, type.lanes), whole(full), sums)
+        return _sums_of_lanes(b, sums, type)
+
+    return job.b.module.function(name, [PTR, PTR], type, write)
+
+
+def _sums_of_lanes(b: Builder, rows: list[Value], type: Type) -> Value:
+    """A vector of the sums over the lanes of each of up to `lanes` vectors."""
+    columns = transposed(b, rows + [b.const(0, type)] * (type.lanes - len(rows)))
+    while len(columns) > 1:
+        columns = [plus(b, x, y) for x, y in zip(columns[::2], columns[1::2])]
+    return columns[0]
+
+
+FORMS = {"tiles": _tiled, "shallow": _shallow, "dots": _dots}

@@ -1,0 +1,255 @@
+"""The inner kernels of matrix products: register tiles, and panels of the right operand.
+
+A tile is a few rows by a few vectors of sums that stay in registers while the contracted dimension
+runs. Kernels are functions of the module, shared by all products that need the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from funcgrad.backends.llvm.builder import I64, PTR, WIDTH, Builder, Type, Value, constant
+from funcgrad.backends.llvm.target import Target
+
+
+class Tile(NamedTuple):
+    """`rows` x `vectors` sums; strides in elements. `tail` is the number of lanes that exist in the
+    last vector of a row of the right operand, 0 for all.
+    """
+
+    kind: str
+    rows: int
+    vectors: int
+    lhs_row: int
+    lhs_column: int
+    rhs_row: int
+    tail: int = 0
+    accumulate: bool = False
+
+    @property
+    def name(self) -> str:
+        """The function's name: it says everything, so equal tiles are one function."""
+        strides = "_".join(f"{s}".replace("-", "n") for s in self[3:])
+        return f"tile_{self.kind}_{self.rows}x{self.vectors}_{strides}"
+
+
+def itemsize(kind: str) -> int:
+    """Bytes of a number."""
+    return WIDTH[kind] // 8
+
+
+def lanes_of(kind: str, target: Target) -> int:
+    """Numbers in a register."""
+    return target.lanes(itemsize(kind))
+
+
+def vector_type(b: Builder, kind: str) -> Type:
+    """A whole register of the kind."""
+    return Type(kind, lanes_of(kind, b.module.target))
+
+
+def lanes_mask(count: int, lanes: int) -> Value | None:
+    """The first `count` lanes; None for all."""
+    if count % lanes == 0:
+        return None
+    listed = ", ".join(f"i1 {int(i < count)}" for i in range(lanes))
+    return Value(f"<{listed}>", Type("i1", lanes))
+
+
+def whole(n: int) -> Value:
+    """A static index as a value."""
+    return constant(n, I64)
+
+
+def address(b: Builder, pointer: Value, kind: str, *steps: tuple[Value | int, int]) -> Value:
+    """The address that is `sum(index * stride)` elements further."""
+    fixed = sum(i * s for i, s in steps if isinstance(i, int))
+    for i, stride in steps:
+        if not isinstance(i, int) and stride:
+            scaled = i if stride == 1 else b.mul(i, whole(stride))
+            pointer = b.element(pointer, scaled, kind)
+    return b.element(pointer, fixed, kind)
+
+
+def each(b: Builder, start: int, stop: int, step: int, body: Callable[[Value | int], Any]) -> None:
+    """`body(i)` for each i of a static range: no loop around a single one."""
+    if stop - start <= step:
+        if stop > start:
+            body(start)
+        return
+    b.loop(start, stop, step, [], lambda i, _: body(i))
+
+
+def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """x * y + z for floats and integers."""
+    return b.fma(x, y, z) if x.type.is_float else b.add(b.mul(x, y), z)
+
+
+def plus(b: Builder, x: Value, y: Value) -> Value:
+    """x + y for floats and integers."""
+    return b.fadd(x, y) if x.type.is_float else b.add(x, y)
+
+
+def tile_function(b: Builder, tile: Tile) -> str:
+    """A function of (lhs, rhs, k, out): `out` holds rows of `vectors` whole vectors."""
+    arguments = [PTR, PTR, I64, PTR]
+
+    def write(inner: Builder, lhs: Value, rhs: Value, k: Value, out: Value) -> None:
+        start = tile_start(inner, tile, out)
+        sums = tile_sums(inner, tile, lhs, rhs, k, start)
+        for n, x in enumerate(sums):
+            _store_whole(inner, x, out, n)
+
+    return b.module.function(tile.name, arguments, None, write)
+
+
+def tile_start(b: Builder, tile: Tile, out: Value) -> list[Value]:
+    """Zeros, or the sums so far."""
+    type, count = vector_type(b, tile.kind), tile.rows * tile.vectors
+    if not tile.accumulate:
+        return [b.const(0, type)] * count
+    return [load_whole(b, type, out, n) for n in range(count)]
+
+
+def load_whole(b: Builder, type: Type, buffer: Value, n: int | Value) -> Value:
+    """Vector `n` of an aligned buffer."""
+    at = address(b, buffer, type.kind, (n, type.lanes))
+    return b.load(at, type, align=type.lanes * itemsize(type.kind))
+
+
+def _store_whole(b: Builder, x: Value, buffer: Value, n: int) -> None:
+    at = address(b, buffer, x.type.kind, (n, x.type.lanes))
+    b.store(x, at, align=x.type.lanes * itemsize(x.type.kind))
+
+
+def tile_sums(
+    b: Builder, tile: Tile, lhs: Value, rhs: Value, k: int | Value, start: list[Value]
+) -> list[Value]:
+    """The sums of a tile, row by row, in the order of the contracted dimension."""
+
+    def step(i: Value, sums: list[Value]) -> list[Value]:
+        row = _row_of_rhs(b, tile, address(b, rhs, tile.kind, (i, tile.rhs_row)))
+        column = address(b, lhs, tile.kind, (i, tile.lhs_column))
+        found = []
+        for r in range(tile.rows):
+            at = address(b, column, tile.kind, (r, tile.lhs_row))
+            x = b.splat(b.load(at, Type(tile.kind)), row[0].type.lanes)
+            held = sums[r * tile.vectors : (r + 1) * tile.vectors]
+            found += [multiply_add(b, x, y, z) for y, z in zip(row, held)]
+        return found
+
+    return b.loop(0, k, 1, start, step)
+
+
+def _row_of_rhs(b: Builder, tile: Tile, pointer: Value) -> list[Value]:
+    type = vector_type(b, tile.kind)
+    found = []
+    for v in range(tile.vectors):
+        mask = lanes_mask(tile.tail, type.lanes) if v == tile.vectors - 1 else None
+        found.append(b.load(b.element(pointer, v * type.lanes, tile.kind), type, mask))
+    return found
+
+
+# ---------------------------------------------------------------- panels of the right operand
+
+
+def transposed(b: Builder, rows: list[Value]) -> list[Value]:
+    """A square of vectors with rows and columns exchanged, in log2(lanes) rounds of shuffles."""
+    n, distance = len(rows), 1
+    while distance < n:
+        low = [i if not i & distance else n + i - distance for i in range(n)]
+        high = [i + distance if not i & distance else n + i for i in range(n)]
+        after = list(rows)
+        for i in range(n):
+            if not i & distance:
+                x, y = rows[i], rows[i + distance]
+                after[i], after[i + distance] = b.shuffle(x, y, low), b.shuffle(x, y, high)
+        rows, distance = after, 2 * distance
+    return rows
+
+
+def pack_function(
+    b: Builder, kind: str, row: int, column: int, columns: int, vectors: int, short: int
+) -> str:
+    """A function of (source, rows, target) that copies `rows` x `columns` numbers of any strides
+    to rows of `vectors` whole vectors, zeros in the lanes that do not exist.
+
+    `short` is the number of rows where it is less than a vector's lanes, else 0.
+    """
+    name = f"pack_{kind}_{row}_{column}_{columns}_{vectors}_{short}".replace("-", "n")
+    packed_by = _pack_rows
+    if column != 1:
+        packed_by = _pack_squares if row == 1 else _pack_gathered
+
+    def write(inner: Builder, source: Value, rows: Value, to: Value) -> None:
+        packed_by(inner, kind, (row, column), columns, vectors, short, source, rows, to)
+
+    return b.module.function(name, [PTR, I64, PTR], None, write)
+
+
+def _pack_rows(
+    b: Builder, kind: str, strides: tuple[int, int], columns: int, vectors: int, short: int,
+    source: Value, rows: Value, to: Value,
+) -> None:  # fmt: skip
+    type = vector_type(b, kind)
+
+    def copy(i: Value, _: list[Value]) -> None:
+        at = address(b, source, kind, (i, strides[0]))
+        out = address(b, to, kind, (i, vectors * type.lanes))
+        for v in range(vectors):
+            mask = lanes_mask(min(columns - v * type.lanes, type.lanes), type.lanes)
+            x = b.load(b.element(at, v * type.lanes, kind), type, mask)
+            _store_whole(b, x, out, v)
+
+    b.loop(0, rows, 1, [], copy)
+
+
+def _pack_squares(
+    b: Builder, kind: str, strides: tuple[int, int], columns: int, vectors: int, short: int,
+    source: Value, rows: Value, to: Value,
+) -> None:  # fmt: skip
+    """Columns are contiguous: squares are transposed in registers. The last square overlaps the
+    one before it, so that nothing needs a mask.
+    """
+    type = vector_type(b, kind)
+    n, (_, stride) = type.lanes, strides
+    height = short or n
+    mask = lanes_mask(short, n) if short else None
+    full = columns // n
+
+    def square(at: Value, out: Value, v: Value | int, present: int) -> None:
+        first = address(b, at, kind, (v, n * stride))
+        held = [b.load(address(b, first, kind, (c, stride)), type, mask) for c in range(present)]
+        across = transposed(b, held + [b.const(0, type)] * (n - present))
+        to_first = address(b, out, kind, (v, n))
+        for r in range(height):
+            _store_whole(b, across[r], to_first, r * vectors)
+
+    def squares(i: Value, _: list[Value]) -> None:
+        last = b.sub(rows, whole(height))
+        i = b.select(b.icmp("slt", i, last), i, last)
+        at, out = address(b, source, kind, (i, 1)), address(b, to, kind, (i, vectors * n))
+        each(b, 0, full, 1, lambda v: square(at, out, v, n))
+        if columns % n:
+            square(at, out, full, columns % n)
+
+    b.loop(0, rows, height, [], squares)
+
+
+def _pack_gathered(
+    b: Builder, kind: str, strides: tuple[int, int], columns: int, vectors: int, short: int,
+    source: Value, rows: Value, to: Value,
+) -> None:  # fmt: skip
+    type = vector_type(b, kind)
+    across = b.mul(b.iota(Type("i64", type.lanes)), b.const(strides[1], Type("i64", type.lanes)))
+
+    def gather(i: Value, _: list[Value]) -> None:
+        at = address(b, source, kind, (i, strides[0]))
+        out = address(b, to, kind, (i, vectors * type.lanes))
+        for v in range(vectors):
+            mask = lanes_mask(min(columns - v * type.lanes, type.lanes), type.lanes)
+            first = address(b, at, kind, (v * type.lanes, strides[1]))
+            _store_whole(b, b.gather(b.element(first, across, kind), kind, mask), out, v)
+
+    b.loop(0, rows, 1, [], gather)
