@@ -1,4 +1,7 @@
-"""Parts of optimizers that scale updates; each is named for what it does to a gradient."""
+"""Parts that scale updates by something simple: a rate, momentum, decay, the size of a parameter.
+
+Scalings by moments stand in `rms.py`, `adam.py`, `factored.py` and `orthogonal.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,15 @@ from typing import Any, NamedTuple
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from funcgrad_nn.optim.transform import GradientTransformation, require_params, stateless
+from funcgrad_nn.optim.hyperparameters import validated
+from funcgrad_nn.optim.masks import Mask, mask_of
+from funcgrad_nn.optim.moments import cast_tree, next_count, no_steps, zeros
+from funcgrad_nn.optim.transform import (
+    GradientTransformation,
+    cast,
+    require_params,
+    stateless,
+)
 
 Schedule = Callable[[Any], Any]
 
@@ -31,39 +42,36 @@ class DampenedTraceState(NamedTuple):
     count: Any
 
 
-class ScaleByAdamState(NamedTuple):
-    """Number of updates, first moment mu, second moment nu."""
-
-    count: Any
-    mu: Any
-    nu: Any
-
-
-class ScaleByRmsState(NamedTuple):
-    """The running mean of squares."""
-
-    nu: Any
-
-
 def scale(factor: float) -> GradientTransformation:
-    """Multiply updates by a constant."""
+    """Multiply updates by a constant.
+
+    >>> import funcgrad.numpy as jnp
+    >>> float(scale(-0.5).update(jnp.array(4.0), ())[0])
+    -2.0
+    """
     return stateless(lambda updates, params: fg.tree.map(lambda g: factor * g, updates))
 
 
 def scale_by_schedule(schedule: Schedule) -> GradientTransformation:
     """Multiply updates by schedule(t), t the number of updates made before: 0, 1, 2, ..."""
+    if not callable(schedule):
+        raise TypeError(
+            f"scale_by_schedule: needs a function of the step, but got {schedule!r}. "
+            "For a constant use scale."
+        )
 
     def init(params):
-        return CountState(_no_steps())
+        return CountState(no_steps())
 
     def update(updates, state, params=None):
         factor = schedule(state.count)
         updates = fg.tree.map(lambda g: jnp.asarray(factor, g.dtype) * g, updates)
-        return updates, CountState(_next(state.count))
+        return updates, CountState(next_count(state.count))
 
     return GradientTransformation(init, update)
 
 
+@validated
 def scale_by_learning_rate(
     learning_rate: float | Schedule, *, flip_sign: bool = True
 ) -> GradientTransformation:
@@ -73,121 +81,126 @@ def scale_by_learning_rate(
     """
     sign = -1 if flip_sign else 1
     if callable(learning_rate):
-        return scale_by_schedule(lambda count: sign * learning_rate(count))
+        rate = learning_rate
+        return scale_by_schedule(lambda count: sign * rate(count))
     return scale(sign * learning_rate)
 
 
-def trace(decay: float, nesterov: bool = False) -> GradientTransformation:
-    """Momentum: m <- g + decay m; the update is m, with `nesterov` g + decay m (the new m)."""
+@validated
+def trace(
+    decay: float, nesterov: bool = False, accumulator_dtype: Any = None
+) -> GradientTransformation:
+    """Momentum: m <- g + decay m; the update is m, with `nesterov` g + decay m (the new m).
+
+    `accumulator_dtype` is the dtype of m; without it m has the parameter's.
+    """
 
     def init(params):
-        return TraceState(_zeros(params))
+        return TraceState(zeros(params, accumulator_dtype))
 
     def update(updates, state, params=None):
         m = fg.tree.map(lambda g, m: g + decay * m, updates, state.trace)
         out = fg.tree.map(lambda g, m: g + decay * m, updates, m) if nesterov else m
-        return out, TraceState(m)
+        return out, TraceState(cast_tree(m, accumulator_dtype))
 
     return GradientTransformation(init, update)
 
 
+@validated
 def dampened_trace(decay: float, dampening: float) -> GradientTransformation:
     """Momentum as PyTorch's SGD dampens it: m <- decay m + (1 - dampening) g, at first m <- g."""
 
     def init(params):
-        return DampenedTraceState(_zeros(params), _no_steps())
+        return DampenedTraceState(zeros(params), no_steps())
 
     def update(updates, state, params=None):
         share = jnp.where(state.count == 0, 1.0, 1.0 - dampening)
-        m = fg.tree.map(lambda g, m: decay * m + share.astype(g.dtype) * g, updates, state.trace)
-        return m, DampenedTraceState(m, _next(state.count))
+        m = fg.tree.map(lambda g, m: decay * m + cast(share, g.dtype) * g, updates, state.trace)
+        return m, DampenedTraceState(m, next_count(state.count))
 
     return GradientTransformation(init, update)
 
 
-def scale_by_adam(
-    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0
+@validated
+def add_decayed_weights(
+    weight_decay: float | Schedule = 0.0, mask: Mask = None
 ) -> GradientTransformation:
-    """Adam's direction (Kingma and Ba, 2014).
-
-    t <- t + 1, mu <- b1 mu + (1 - b1) g, nu <- b2 nu + (1 - b2) g^2; the update is
-    mu / (1 - b1^t) / (sqrt(nu / (1 - b2^t) + eps_root) + eps).
-    """
-
-    def init(params):
-        return ScaleByAdamState(_no_steps(), _zeros(params), _zeros(params))
-
-    def update(updates, state, params=None):
-        t = _next(state.count)
-        mu = _moving_mean(updates, state.mu, b1)
-        nu = _moving_mean(fg.tree.map(jnp.square, updates), state.nu, b2)
-        mean_scale, square_scale = 1 / (1 - b1**t), 1 / (1 - b2**t)
-
-        def direction(m, v):
-            mean, square = m * mean_scale.astype(m.dtype), v * square_scale.astype(v.dtype)
-            square = square + eps_root if eps_root else square  # adding 0.0 would cost a pass
-            return mean / (jnp.sqrt(square) + eps)
-
-        return fg.tree.map(direction, mu, nu), ScaleByAdamState(t, mu, nu)
-
-    return GradientTransformation(init, update)
-
-
-def scale_by_rms(
-    decay: float = 0.9, eps: float = 1e-8, initial_scale: float = 0.0, eps_in_sqrt: bool = True
-) -> GradientTransformation:
-    """Divide by the root of a running mean of squares (Tieleman and Hinton, 2012).
-
-    nu <- decay nu + (1 - decay) g^2, from `initial_scale`; the update is g / sqrt(nu + eps), or
-    with `eps_in_sqrt=False`, as in PyTorch, g / (sqrt(nu) + eps).
-    """
-
-    def init(params):
-        return ScaleByRmsState(fg.tree.map(lambda p: jnp.full_like(p, initial_scale), params))
-
-    def update(updates, state, params=None):
-        nu = _moving_mean(fg.tree.map(jnp.square, updates), state.nu, decay)
-
-        def scaled(g, v):
-            return g * fg.lax.rsqrt(v + eps) if eps_in_sqrt else g / (jnp.sqrt(v) + eps)
-
-        return fg.tree.map(scaled, updates, nu), ScaleByRmsState(nu)
-
-    return GradientTransformation(init, update)
-
-
-def add_decayed_weights(weight_decay: float, mask: Any = None) -> GradientTransformation:
     """Add weight_decay * parameter to each update.
 
-    `mask`: a tree of bools like the parameters, or a function of them that returns one; only
+    `weight_decay` is a number or a schedule of the step. `mask`: a tree of bools like the
+    parameters, a function of them that returns one, or a path pattern such as "**/weight"; only
     parameters marked True decay. Before a scaling by moments this is coupled (L2) decay, behind it
     decoupled decay (Loshchilov and Hutter, 2017).
     """
 
-    def add(updates, params):
+    def added(updates, params, factor):
         require_params("add_decayed_weights", params)
-        chosen = mask(params) if callable(mask) else mask
-        if chosen is None:
-            chosen = fg.tree.map(lambda p: True, params)
+        chosen = mask_of(mask, params)
+        return fg.tree.map(lambda g, p, c: g + factor * p if c else g, updates, params, chosen)
+
+    def init(params):
+        return CountState(no_steps())
+
+    def update(updates, state, params=None):
+        factor = weight_decay(state.count)  # type: ignore[operator]
+        return added(updates, params, factor), CountState(next_count(state.count))
+
+    if callable(weight_decay):
+        return GradientTransformation(init, update)
+    return stateless(lambda updates, params: added(updates, params, weight_decay))
+
+
+@validated
+def scale_by_param_block_rms(min_scale: float = 1e-3) -> GradientTransformation:
+    """Multiply each leaf's update by the root mean square of its parameter, at least `min_scale`.
+
+    (Shazeer and Stern, 2018, section 8.)
+    """
+
+    def scaled(updates, params):
+        require_params("scale_by_param_block_rms", params)
         return fg.tree.map(
-            lambda g, p, c: g + weight_decay * p if c else g, updates, params, chosen
+            lambda u, p: u * jnp.maximum(jnp.sqrt(jnp.mean(jnp.square(p))), min_scale),
+            updates,
+            params,
         )
 
-    return stateless(add)
+    return stateless(scaled)
 
 
-def _zeros(params):
-    return fg.tree.map(jnp.zeros_like, params)
+@validated
+def scale_by_trust_ratio(
+    min_norm: float = 0.0, trust_coefficient: float = 1.0, eps: float = 0.0
+) -> GradientTransformation:
+    """Multiply each leaf's update u by trust_coefficient |p| / (|u| + eps), p its parameter.
+
+    (You et al., 2017, for LARS and LAMB.) Norms count as at least `min_norm`; where one of them is
+    zero the update stays as it is.
+    """
+
+    def scaled(u, p):
+        size, step = (jnp.maximum(_norm(x), min_norm) for x in (p, u))
+        unusable = (size == 0) | (step == 0)
+        ratio = trust_coefficient * size / jnp.where(unusable, 1.0, step + eps)
+        return u * cast(jnp.where(unusable, 1.0, ratio), u.dtype)
+
+    def update(updates, params):
+        require_params("scale_by_trust_ratio", params)
+        return fg.tree.map(scaled, updates, params)
+
+    return stateless(update)
 
 
-def _no_steps():
-    return jnp.zeros((), jnp.int32)
+def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
+    """Divide all updates by their common norm plus `eps`: a step of length one."""
+
+    def scaled(updates, params):
+        squares = [jnp.sum(jnp.square(leaf)) for leaf in fg.tree.leaves(updates)]
+        factor = 1 / (jnp.sqrt(sum(squares[1:], squares[0])) + eps)
+        return fg.tree.map(lambda u: u * cast(factor, u.dtype), updates)
+
+    return stateless(scaled)
 
 
-def _next(count):
-    """count + 1, which stays at the largest int32 instead of wrapping round."""
-    return jnp.where(count < jnp.iinfo(jnp.int32).max, count + 1, count)
-
-
-def _moving_mean(values, means, decay: float):
-    return fg.tree.map(lambda g, m: decay * m + (1 - decay) * g, values, means)
+def _norm(x):
+    return jnp.sqrt(jnp.sum(jnp.square(x)))

@@ -13,18 +13,38 @@ class GradientTransformation(NamedTuple):
     """`init(params) -> state` and `update(updates, state, params=None) -> (updates, state)`.
 
     Both are pure, so an optimizer works under `jit`, `vmap` and `scan` like any function.
+
+    >>> import funcgrad.numpy as jnp
+    >>> def half(updates, state, params=None):
+    ...     return updates / 2, state
+    >>> halve = GradientTransformation(lambda params: (), half)
+    >>> float(halve.update(jnp.float32(3.0), halve.init(None))[0])
+    1.5
     """
 
     init: Callable[..., Any]
     update: Callable[..., tuple[Any, Any]]
 
 
+class GradientTransformationExtraArgs(GradientTransformation):
+    """A transformation whose `update` takes more by keyword, such as `value=` (the loss).
+
+    `chain` and the other wrappers pass keywords on to parts of this kind only.
+    """
+
+
 class EmptyState(NamedTuple):
     """The state of a transformation that remembers nothing."""
 
 
-def stateless(function: Callable) -> GradientTransformation:
-    """A transformation without state from `function(updates, params) -> updates`."""
+def stateless(function: Callable[[Any, Any], Any]) -> GradientTransformation:
+    """A transformation without state from `function(updates, params) -> updates`.
+
+    >>> import funcgrad.numpy as jnp
+    >>> sign = stateless(lambda updates, params: jnp.sign(updates))
+    >>> sign.update(jnp.array([-3.0, 2.0]), sign.init(None))[0].tolist()
+    [-1.0, 1.0]
+    """
 
     def init(params):
         return EmptyState()
@@ -40,7 +60,12 @@ def identity() -> GradientTransformation:
     return stateless(lambda updates, params: updates)
 
 
-def chain(*parts: GradientTransformation) -> GradientTransformation:
+def set_to_zero() -> GradientTransformation:
+    """Zeros in place of the updates: parameters that get these stay as they are."""
+    return stateless(lambda updates, params: fg.tree.map(jnp.zeros_like, updates))
+
+
+def chain(*parts: GradientTransformation) -> GradientTransformationExtraArgs:
     """Each transformation on the updates of the one before; the state is the tuple of states.
 
     >>> import funcgrad.numpy as jnp
@@ -50,36 +75,57 @@ def chain(*parts: GradientTransformation) -> GradientTransformation:
     >>> float(updates)
     -2.0
     """
-    for part in parts:
-        if not hasattr(part, "init") or not hasattr(part, "update"):
-            raise TypeError(
-                "chain: needs gradient transformations, but got "
-                f"{type(part).__name__}. A recipe must be called: adam(1e-3)."
-            )
+    updaters = [updater("chain", part) for part in parts]
 
     def init(params):
         return tuple(part.init(params) for part in parts)
 
-    def update(updates, state, params=None):
+    def update(updates, state, params=None, **extra):
         if len(state) != len(parts):
             raise ValueError(
                 f"chain: the state has {len(state)} entries for {len(parts)} "
                 "transformations. Make it with the same optimizer's init(params)."
             )
         states = []
-        for part, own in zip(parts, state, strict=True):
-            updates, own = part.update(updates, own, params)
+        for run, own in zip(updaters, state, strict=True):
+            updates, own = run(updates, own, params, **extra)
             states.append(own)
         return updates, tuple(states)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
+
+
+def updater(name: str, part: GradientTransformation) -> Callable[..., tuple[Any, Any]]:
+    """The `update` of a part, made to accept keywords that it has no use for."""
+    if not hasattr(part, "init") or not hasattr(part, "update"):
+        raise TypeError(
+            f"{name}: needs gradient transformations, but got "
+            f"{type(part).__name__}. A recipe must be called: adam(1e-3)."
+        )
+    if isinstance(part, GradientTransformationExtraArgs):
+        return part.update
+    return lambda updates, state, params=None, **extra: part.update(updates, state, params)
 
 
 def apply_updates(params, updates):
-    """params + updates, leaf by leaf, each in its parameter's dtype."""
-    return fg.tree.map(
-        lambda p, u: jnp.asarray(p + u).astype(jnp.asarray(p).dtype), params, updates
-    )
+    """params + updates, leaf by leaf, each in its parameter's dtype.
+
+    >>> import funcgrad.numpy as jnp
+    >>> apply_updates({"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([0.5, -0.5])})["w"].tolist()
+    [1.5, 1.5]
+    """
+    return fg.tree.map(lambda p, u: cast(p + u, jnp.asarray(p).dtype), params, updates)
+
+
+def cast(leaf, dtype):
+    """`leaf` in `dtype`, at no cost if it has it; None keeps the dtype."""
+    leaf = jnp.asarray(leaf)
+    return leaf if dtype is None or leaf.dtype == dtype else leaf.astype(dtype)
+
+
+def cast_like(tree, other):
+    """The leaves of one tree in the dtypes of another's."""
+    return fg.tree.map(lambda a, b: cast(a, jnp.asarray(b).dtype), tree, other)
 
 
 def require_params(name: str, params) -> None:
