@@ -1,17 +1,52 @@
-"""Data on the host: data sets, loaders that batch and shuffle them, readers of files."""
+"""Data on the host: data sets, loaders that batch and shuffle them, transforms, files."""
 
-from funcgrad_nn.data.dataset import ArrayDataset, Subset, random_split
+from funcgrad_nn.data.affine import RandomAffine
+from funcgrad_nn.data.dataset import (
+    ArrayDataset,
+    Dataset,
+    Stream,
+    Subset,
+    Table,
+    as_dataset,
+    random_split,
+)
 from funcgrad_nn.data.idx import read_idx, write_idx
 from funcgrad_nn.data.loader import DataLoader
 from funcgrad_nn.data.sources import load_digits, load_mnist
+from funcgrad_nn.data.text import CharTokenizer, windows
+from funcgrad_nn.data.transforms import (
+    Compose,
+    Cutout,
+    Mixup,
+    Normalize,
+    OneHot,
+    RandomCrop,
+    RandomFlip,
+    Transform,
+)
 
 __all__ = [
     "ArrayDataset",
+    "CharTokenizer",
+    "Compose",
+    "Cutout",
     "DataLoader",
+    "Dataset",
+    "Mixup",
+    "Normalize",
+    "OneHot",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomFlip",
+    "Stream",
     "Subset",
+    "Table",
+    "Transform",
+    "as_dataset",
     "load_digits",
     "load_mnist",
     "random_split",
     "read_idx",
+    "windows",
     "write_idx",
 ]

@@ -235,6 +235,14 @@ def _matched(like, found: dict[str, Any]) -> tuple[Any, Unmatched]:
     return tree, unmatched
 
 
+def require_like(like, tree, message: str) -> None:
+    """Raise `ValueError` unless two trees have the same paths, shapes and dtypes."""
+    found = {joined(tuple(map(step_name, p))): leaf for p, leaf in fg.tree.leaves_with_path(tree)}
+    _, unmatched = _matched(like, found)
+    if unmatched:
+        raise ValueError(f"{message}\n{_listed(unmatched)}")
+
+
 def _described(name: str, leaf) -> str:
     return f"{name}: {_kind(leaf)}"
 

@@ -1,43 +1,40 @@
-"""fit: the loop over epochs, around the compiled step."""
+"""fit: the loop over epochs, around the compiled step, with everything a long run needs."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad_nn.module import Module
 from funcgrad_nn.optim import GradientTransformation
-from funcgrad_nn.training.progress import Display, loss_first, shown
-from funcgrad_nn.training.step import (
-    Loss,
-    Metrics,
-    TrainState,
-    evaluate,
-    make_train_step,
-    row_count,
-    start,
-)
-
-History = dict[str, list[float]]
+from funcgrad_nn.saving import CheckpointManager
+from funcgrad_nn.saving.pytree import require_like
+from funcgrad_nn.training.callbacks import Callback, Callbacks, Epoch, Step
+from funcgrad_nn.training.evaluate import Means, evaluate
+from funcgrad_nn.training.interrupt import Interrupts
+from funcgrad_nn.training.objective import Loss, Metrics, positional
+from funcgrad_nn.training.progress import Display, shown
+from funcgrad_nn.training.rates import Rate, rate_of
+from funcgrad_nn.training.step import TrainState, make_train_step, row_count, start
 
 
 class Fitted(NamedTuple):
-    """What `fit` returns: the trained parameters and state, the history, and all of the state."""
+    """What `fit` returns: the parameters to use and the state, the history, and all of the state.
+
+    The history has for each name a NumPy array of float64 with one value an epoch. `params` are the
+    averaged ones if `ema` was given; `train_state.params` are those that were trained.
+    """
 
     params: Any
     state: Any
-    history: History
-    train_state: TrainState
-
-
-class Epoch(NamedTuple):
-    """What a callback is told after each epoch; `train_state` is gone after the next step."""
-
-    number: int
-    history: History
+    history: dict[str, np.ndarray]
     train_state: TrainState
 
 
@@ -53,83 +50,226 @@ def fit(
     metrics: Metrics | None = None,
     initial: TrainState | None = None,
     progress: bool | str = "auto",
-    callbacks: Sequence[Callable[[Epoch], Any]] = (),
+    callbacks: Sequence[Callback | Callable[[Epoch], Any]] = (),
+    penalty: Callable[[Any], Any] | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
+    rate: Rate | None = None,
+    checkpoints: CheckpointManager | str | os.PathLike | None = None,
+    every: int | None = None,
+    resume: bool = False,
 ) -> Fitted:
     """Train a model on the batches (inputs, targets) of `data` for a number of epochs.
 
     `data` and `validation` can be iterated many times, such as `DataLoader`s or lists of batches.
     Training starts from `initial`, or from `key`. `progress`: "auto" shows a bar at a terminal and
-    nothing in CI or in a log; "bar" and "lines" insist, False is quiet. A callback that returns
-    True stops training.
+    nothing in CI or in a log; "bar" and "lines" insist, False is quiet. `loss`, `metrics`,
+    `penalty`, `accumulate` and `ema` as in `make_train_step`. `callbacks` are told of every step
+    and epoch and may stop training; see `Callback`. `rate`, a number or a schedule, is the learning
+    rate to be shown where the optimizer's state does not hold it.
 
-    The history has a list with one entry per epoch for "train_loss", each metric as "train_<name>",
-    and the same with "val_" if there is validation data. Values of training are means over its
-    rows, measured while the parameters change.
+    `checkpoints`, a manager or a directory, gets the whole training (parameters, optimizer, step,
+    key, place in the data, history, callbacks) after each epoch and after every `every` steps.
+    `resume=True` goes on from the newest usable one, if there is any, as if there had been no
+    break, bit for bit: call `fit` again with the same arguments. Data without a position of its own
+    (a list of batches) is skipped over. Ctrl-C lets the current step end, saves a last checkpoint,
+    and raises `KeyboardInterrupt`; pressed twice it raises at once.
+
+    The history has one entry per epoch for "train_loss", each metric as "train_<name>", the same
+    with "val_" if there is validation data, and "rate" where it is known. Values of training are
+    means over its rows, measured while the parameters change.
+
+    Raises `ValueError` for options that make no sense, for data without a batch, and for a
+    checkpoint of another model or optimizer.
     """
     if epochs < 1:
         raise ValueError(f"fit: epochs must be at least 1, but got {epochs}.")
-    now = _first_state(model, optimizer, key, initial, data)
-    step = make_train_step(model, loss, optimizer, metrics)
-    display = Display(shown(progress), epochs)
-    history: History = {}
+    if every is not None and every < 1:
+        raise ValueError(f"fit: every must be at least 1, but got {every}.")
+    manager = _manager(checkpoints, every, resume)
+    data, first = _peeked(model, data)
+    loop = Loop(
+        now=_first_state(model, optimizer, key, initial, first, accumulate, ema),
+        step=make_train_step(
+            model, loss, optimizer, metrics, penalty=penalty, accumulate=accumulate, ema=ema
+        ),
+        data=data,
+        validate=_validator(model, validation, loss, metrics),
+        callbacks=Callbacks(callbacks),
+        display=Display(shown(progress), epochs),
+        manager=manager,
+        every=every,
+        rate=rate,
+    )
+    if resume:
+        loop.resume()
+    return loop.run(epochs)
+
+
+def _manager(checkpoints, every, resume) -> CheckpointManager | None:
+    if checkpoints is None and (every is not None or resume):
+        raise ValueError("fit: every and resume need checkpoints=, a directory or a manager.")
+    if checkpoints is None or isinstance(checkpoints, CheckpointManager):
+        return checkpoints
+    return CheckpointManager(checkpoints)
+
+
+def _peeked(model: Module, data: Iterable) -> tuple[Iterable, Any]:
+    """The data, and the inputs of its first batch if the model must see them; nothing is lost."""
+    if not any(part.open for part in model.modules().values()):
+        return data, None
+    if hasattr(data, "batches"):
+        return data, next(iter(data.batches(0)))[0]
+    batches = iter(data)
     try:
-        for number in range(1, epochs + 1):
-            began = time.perf_counter()
-            now, values, steps = _one_epoch(step, now, data, display, number)
-            seconds = time.perf_counter() - began
-            if validation is not None:
-                values |= _validated(model, now, validation, loss, metrics)
-            for name, value in values.items():
-                history.setdefault(name, []).append(value)
-            display.epoch(number, values, steps, seconds)
-            answers = [callback(Epoch(number, history, now)) for callback in callbacks]
-            if True in answers:
-                break
-    finally:
-        display.close()
-    return Fitted(now.params, now.state, history, now)
+        first = next(batches)
+    except StopIteration:
+        raise ValueError("fit: the data has no batch.") from None
+    return (itertools.chain([first], batches) if batches is data else data), first[0]
 
 
-def _first_state(model, optimizer, key, initial, data) -> TrainState:
+def _first_state(model, optimizer, key, initial, first, accumulate, ema) -> TrainState:
     """A state that may be donated: a copy of the one given, or a new one."""
     if initial is not None:
         return fg.tree.map(jnp.copy, initial)
     if key is None:
         raise ValueError("fit: needs a key, such as random.key(0), or a training state as initial.")
-    if any(part.open for part in model.modules().values()):
-        return start(model, optimizer, key, next(iter(data))[0])
-    return start(model, optimizer, key)
+    inputs = () if first is None else positional(model, first)
+    return start(model, optimizer, key, *inputs, accumulate=accumulate, ema=ema)
 
 
-def _one_epoch(step, now: TrainState, data, display: Display, number: int):
-    """One pass over the data: the new state, the means by rows, and the number of steps.
+def _validator(model, validation, loss, metrics) -> Callable[[TrainState, Interrupts], dict]:
+    def validate(now: TrainState, interrupts: Interrupts) -> dict[str, float]:
+        if validation is None:
+            return {}
+        batches = interrupts.watch(validation)
+        params, state = now.averaged(), now.state
+        values = evaluate(model, params, state, batches, loss=loss, metrics=metrics)
+        return {f"val_{name}": value for name, value in values.items()}
 
-    Values stay where they were computed until the end, so that no step waits for the one before.
+    return validate
+
+
+class Loop:
+    """A training under way. Between two steps, `saved` is all that is needed to go on from there.
+
+    `epoch` is the current one, from 1; `batch` counts the batches done in it, `steps` all.
     """
-    logged, sizes = [], []
-    total = len(data) if hasattr(data, "__len__") else None
-    for inputs, targets in display.watch(data, total, number):
-        now, logs = step(now, inputs, targets)
-        logged.append(logs)
-        sizes.append(row_count(inputs))
-        display.step(logs)
-    if not logged:
-        raise ValueError(
-            "fit: the data has no batch. A generator is empty the second time; use a "
-            "DataLoader or a list."
+
+    def __init__(self, *, now, step, data, validate, callbacks, display, manager, every, rate):
+        self.now, self.step, self.data, self.validate = now, step, data, validate
+        self.callbacks, self.display, self.rate = callbacks, display, rate
+        self.manager, self.every = manager, every
+        self.epoch, self.batch, self.steps = 1, 0, int(now.step)
+        self.means, self.history = Means(), {}
+        self.stopped = False
+        self.between_steps = True
+
+    def run(self, epochs: int) -> Fitted:
+        """Train until the end of the last epoch, or until a callback stops it."""
+        with Interrupts() as interrupts:
+            try:
+                while self.epoch <= epochs and not self.stopped:
+                    self._run_epoch(interrupts)
+            except KeyboardInterrupt as interrupt:
+                self._save_interrupted(interrupt)
+                raise
+            finally:
+                self.display.close()
+                now = self.callbacks.on_end(self.now)
+        history = {name: np.array(values) for name, values in self.history.items()}
+        return Fitted(now.averaged(), now.state, history, now)
+
+    # -- one epoch
+
+    def _run_epoch(self, interrupts: Interrupts) -> None:
+        began, before = time.perf_counter(), self.batch
+        self._run_batches(interrupts)
+        if not self.means.rows:
+            raise ValueError(
+                "fit: the data has no batch. A generator is empty the second time; use a "
+                "DataLoader or a list."
+            )
+        seconds, steps = time.perf_counter() - began, self.batch - before
+        values = {f"train_{name}": value for name, value in self.means.result().items()}
+        values |= self.validate(self.now, interrupts)
+        rate = rate_of(self.now.optimizer, self.now.step, self.rate)
+        if rate is not None:
+            values["rate"] = rate
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+        self.display.epoch(self.epoch, values, steps, seconds)
+        told = Epoch(self.epoch, self.history, self.now)
+        self.stopped = self.callbacks.on_epoch(told) or self.stopped
+        self.epoch, self.batch, self.means = self.epoch + 1, 0, Means()
+        self._save(values)
+
+    def _run_batches(self, interrupts: Interrupts) -> None:
+        """The rest of the epoch, batch by batch."""
+        total = len(self.data) if hasattr(self.data, "__len__") else None
+        batches = iter(self.data)
+        if self.batch and not hasattr(self.data, "position"):
+            batches = itertools.islice(batches, self.batch, None)
+        for inputs, targets in self.display.watch(batches, total, self.epoch, self.batch):
+            interrupts.check()
+            self._take_step(inputs, targets)
+            if self.stopped:
+                break
+        interrupts.check()
+
+    def _take_step(self, inputs, targets) -> None:
+        self.between_steps = False
+        self.now, logs = self.step(self.now, inputs, targets)
+        self.between_steps = True
+        self.batch, self.steps = self.batch + 1, self.steps + 1
+        self.means.add(logs, row_count(inputs))
+        self.display.step(logs, lambda: rate_of(self.now.optimizer, self.now.step, self.rate))
+        self.stopped = self.callbacks.on_step(Step(self.steps, self.epoch, logs, self.now))
+        if self.every is not None and self.steps % self.every == 0:
+            self._save({})
+
+    # -- checkpoints
+
+    def saved(self) -> dict[str, Any]:
+        """All of the training as one tree."""
+        return {
+            "train_state": self.now,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "position": getattr(self.data, "position", None),
+            "means": self.means.saved(),
+            "history": {name: np.array(values) for name, values in self.history.items()},
+            "callbacks": self.callbacks.saved(),
+            "stopped": self.stopped,
+        }
+
+    def _save(self, metrics: dict[str, float]) -> None:
+        if self.manager is not None:
+            self.manager.save(self.steps, self.saved(), metrics)
+
+    def _save_interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        if self.manager is None or not self.between_steps:
+            return
+        self._save({})
+        interrupt.add_note(
+            f"fit: stopped after step {self.steps}, which is saved in {self.manager.directory}; "
+            "the same call with resume=True goes on from there."
         )
-    values = {
-        f"train_{name}": _mean([logs[name] for logs in logged], sizes)
-        for name in loss_first(logged[0])
-    }
-    return now, values, len(logged)
 
-
-def _mean(values: Sequence, sizes: Sequence[int]) -> float:
-    weighted = sum(float(value) * size for value, size in zip(values, sizes, strict=True))
-    return weighted / sum(sizes)
-
-
-def _validated(model, now: TrainState, validation, loss, metrics) -> dict[str, float]:
-    values = evaluate(model, now.params, now.state, validation, loss=loss, metrics=metrics)
-    return {f"val_{name}": value for name, value in values.items()}
+    def resume(self) -> None:
+        """Go on from the newest usable checkpoint, if there is one."""
+        if not self.manager.steps():
+            return
+        steps, saved = self.manager.restore()
+        where = f"the checkpoint of step {steps} in {self.manager.directory}"
+        if not isinstance(saved, dict) or "train_state" not in saved:
+            raise ValueError(f"fit: {where} was not saved by fit.")
+        require_like(self.now, saved["train_state"], f"fit: {where} is of another training.")
+        self.now, self.steps = saved["train_state"], steps
+        self.epoch, self.batch = saved["epoch"], saved["batch"]
+        self.means = Means.restored(saved["means"])
+        self.history = {name: values.tolist() for name, values in saved["history"].items()}
+        self.callbacks.restore(saved["callbacks"])
+        self.stopped = saved["stopped"]
+        if saved["position"] is not None and hasattr(self.data, "restore"):
+            self.data.restore(saved["position"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from funcgrad.util import optional
+from funcgrad_nn.training.evaluate import loss_first
 from funcgrad_nn.util import at_a_terminal, has
 
 REFRESH_SECONDS = 0.1
@@ -34,13 +35,14 @@ class Display:
         self.bar = None
         self.refreshed = 0.0
 
-    def watch(self, batches: Iterable, total: int | None, epoch: int) -> Iterator:
-        """The same batches, counted on a bar if there is one."""
+    def watch(self, batches: Iterable, total: int | None, epoch: int, done: int = 0) -> Iterator:
+        """The same batches, counted on a bar if there is one; `done` came before them."""
         if self.how == "bar":
             # Terminals that do not know their size say 0, and tqdm would draw nothing.
             columns, lines = shutil.get_terminal_size((100, 24))
             self.bar = optional("tqdm").tqdm(
                 total=total,
+                initial=done,
                 desc=f"epoch {epoch}/{self.epochs}",
                 unit="step",
                 bar_format="{desc} {bar:5} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
@@ -54,12 +56,15 @@ class Display:
             if self.bar is not None:
                 self.bar.update()
 
-    def step(self, logs: dict) -> None:
+    def step(self, logs: Mapping, rate: Callable[[], float | None] = lambda: None) -> None:
         """Show a step's values, at most every tenth of a second: reading one waits for it."""
         if self.bar is None or time.monotonic() - self.refreshed < REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
         values = {name: float(logs[name]) for name in loss_first(logs)}
+        current = rate()
+        if current is not None:
+            values["rate"] = current
         self.bar.set_postfix_str(summary(values, decimals=3), refresh=False)
 
     def epoch(self, epoch: int, values: dict[str, float], steps: int, seconds: float) -> None:
@@ -78,11 +83,6 @@ class Display:
             self.bar.close()
 
 
-def loss_first(names: Iterable[str]) -> list[str]:
-    """The names in alphabetical order, with the loss before the metrics."""
-    return sorted(names, key=lambda name: (name != "loss", name))
-
-
 def without_train(values: dict[str, float]) -> dict[str, float]:
     """Shorter names for a line that must fit a terminal."""
     return {name.removeprefix("train_"): value for name, value in values.items()}
@@ -90,4 +90,5 @@ def without_train(values: dict[str, float]) -> dict[str, float]:
 
 def summary(values: dict[str, float], decimals: int = 4) -> str:
     """`train_loss 0.1234  val_accuracy 0.9876`."""
-    return "  ".join(f"{name} {value:.{decimals}f}" for name, value in values.items())
+    shown = {n: f"{v:.2e}" if n == "rate" else f"{v:.{decimals}f}" for n, v in values.items()}
+    return "  ".join(f"{name} {value}" for name, value in shown.items())

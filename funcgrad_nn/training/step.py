@@ -1,9 +1,8 @@
-"""One step of training, compiled; and running a model over data without training it."""
+"""One step of training, compiled, and the state that it changes."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,16 +10,16 @@ import numpy as np
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad_nn.module import Module
-from funcgrad_nn.optim import GradientTransformation, apply_updates
-
-Loss = Callable[[Any, Any], Any]
-Metrics = Mapping[str, Callable[[Any, Any], Any]]
+from funcgrad_nn.optim import GradientTransformation, MultiSteps, apply_updates
+from funcgrad_nn.optim.transform import updater
+from funcgrad_nn.training.objective import Loss, Metrics, flat_metrics, losses_of, positional
 
 
 class TrainState(NamedTuple):
     """All that training changes, as one tree: saving it and going on loses nothing.
 
-    `key` stays the same; step n draws from `fold_in(key, n)`.
+    `key` stays the same; step n draws from `fold_in(key, n)`. `ema` holds the averaged parameters,
+    or None if none are kept.
     """
 
     params: Any
@@ -28,23 +27,55 @@ class TrainState(NamedTuple):
     optimizer: Any
     step: Any
     key: Any
+    ema: Any = None
+
+    def averaged(self) -> Any:
+        """The parameters to use: the averaged ones if there are any."""
+        return self.params if self.ema is None else self.ema
 
 
-def start(model: Module, optimizer: GradientTransformation, key, *inputs) -> TrainState:
-    """The training state before the first step; `inputs` as in `Module.init`."""
+def start(
+    model: Module,
+    optimizer: GradientTransformation,
+    key,
+    *inputs,
+    accumulate: int = 1,
+    ema: float | None = None,
+) -> TrainState:
+    """The training state before the first step; `inputs` as in `Module.init`.
+
+    `accumulate` and `ema` as in `make_train_step`.
+    """
     init_key, step_key = fg.random.split(key)
     params, state = model.init(init_key, *inputs)
-    return TrainState(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), step_key)
+    optimizer_state = accumulated(optimizer, accumulate).init(params)
+    # A copy: the step donates its state, and no buffer may be in it twice.
+    average = None if ema is None else fg.tree.map(jnp.copy, params)
+    return TrainState(params, state, optimizer_state, jnp.zeros((), jnp.int32), step_key, average)
 
 
 def make_train_step(
-    model: Module, loss: Loss, optimizer: GradientTransformation, metrics: Metrics | None = None
+    model: Module,
+    loss: Loss,
+    optimizer: GradientTransformation,
+    metrics: Metrics | None = None,
+    *,
+    penalty: Callable[[Any], Any] | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
 ) -> Callable:
     """A compiled `step(train_state, inputs, targets) -> (train_state, logs)`.
 
     `loss(outputs, targets)` is a scalar; `logs` holds it as "loss", beside each of `metrics`, as
-    measured before the update. The training state given in is donated: its buffers become those of
-    the new one, so it cannot be used again.
+    measured before the update. Inputs may be a tuple or a dictionary (see `objective.positional`);
+    for outputs in a dictionary, `loss` and `metrics` may be dictionaries by output, and the losses
+    are added. `penalty(params)` is added to the loss. `accumulate=k` moves the parameters once for
+    the mean gradient of every k batches. `ema=d` keeps averaged parameters: a <- d a + (1 - d) p
+    after each move, starting at the first (as torch.optim.swa_utils does); make the state with
+    `start(..., accumulate=, ema=)` of the same values.
+
+    The training state given in is donated: its buffers become those of the new one, so it cannot
+    be used again.
 
     >>> import funcgrad as fg, funcgrad_nn as nn, numpy as np
     >>> model, optimizer = nn.Linear(2, 1), nn.optim.sgd(0.1)
@@ -56,88 +87,57 @@ def make_train_step(
     >>> bool(second["loss"] < first["loss"])
     True
     """
-    metrics = dict(metrics or {})
+    measures = flat_metrics(metrics)
+    update = updater("make_train_step", accumulated(optimizer, accumulate))
+    _require_decay(ema)
 
-    def total(params, now, inputs, targets):
+    def total(params, now: TrainState, inputs, targets):
         key = fg.random.fold_in(now.key, now.step)
-        outputs, state = model.apply(params, now.state, inputs, train=True, key=key)
-        return loss(outputs, targets), (outputs, state)
+        outputs, state = model.apply(
+            params, now.state, *positional(model, inputs), train=True, key=key
+        )
+        losses = losses_of(loss, outputs, targets)
+        if penalty is not None:
+            losses["loss"] = losses["loss"] + penalty(params)
+        return losses["loss"], (outputs, state, losses)
 
     def step(now: TrainState, inputs, targets):
         value_and_grad = fg.value_and_grad(total, has_aux=True)
-        (value, (outputs, state)), grads = value_and_grad(now.params, now, inputs, targets)
-        updates, optimizer_state = optimizer.update(grads, now.optimizer, now.params)
+        (value, (outputs, state, logs)), grads = value_and_grad(now.params, now, inputs, targets)
+        updates, optimizer_state = update(grads, now.optimizer, now.params, value=value)
         params = apply_updates(now.params, updates)
-        logs = {"loss": value, **_measured(metrics, outputs, targets)}
-        return TrainState(params, state, optimizer_state, now.step + 1, now.key), logs
+        average = _averaged(now, params, ema, accumulate)
+        logs |= {name: measure(outputs, targets) for name, measure in measures.items()}
+        return TrainState(params, state, optimizer_state, now.step + 1, now.key, average), logs
 
     return fg.jit(step, donate_argnums=0)
 
 
-def _measured(metrics: Metrics, outputs, targets) -> dict:
-    return {name: metric(outputs, targets) for name, metric in metrics.items()}
+def accumulated(optimizer: GradientTransformation, count: int) -> GradientTransformation:
+    """The optimizer that moves once for every `count` gradients."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"accumulate must be an integer of at least 1, but got {count!r}.")
+    return optimizer if count == 1 else MultiSteps(optimizer, count).gradient_transformation()
 
 
-def evaluate(
-    model: Module,
-    params,
-    state,
-    data: Iterable,
-    *,
-    loss: Loss | None = None,
-    metrics: Metrics | None = None,
-) -> dict[str, float]:
-    """The means of loss and metrics over the batches (inputs, targets) of `data`, by rows.
-
-    The model runs with `train=False`, and its state does not change. A short batch counts by its
-    rows. Raises `ValueError` if there is no batch.
-    """
-    functions = {**({"loss": loss} if loss else {}), **(metrics or {})}
-    measure = _compiled_measure(model, tuple(functions.items()))
-    totals, count = dict.fromkeys(functions, 0.0), 0
-    for inputs, targets in data:
-        size = row_count(inputs)
-        values = measure(params, state, inputs, targets)
-        totals = {name: total + size * float(values[name]) for name, total in totals.items()}
-        count += size
-    if not count:
-        raise ValueError(
-            "evaluate: the data has no batch. A generator is empty the second time; "
-            "use a DataLoader or a list."
-        )
-    return {name: total / count for name, total in totals.items()}
+def _require_decay(ema: float | None) -> None:
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema must be in [0, 1), but got {ema!r}.")
 
 
-@functools.lru_cache(maxsize=32)
-def _compiled_measure(model: Module, functions: tuple):
-    """One compiled function for each model and choice of metrics, also over many calls."""
+def _averaged(now: TrainState, params, decay: float | None, accumulate: int):
+    """The averaged parameters after this step; they change only when the parameters do."""
+    if decay is None:
+        return now.ema
+    if now.ema is None:
+        raise ValueError("ema: the training state has no averages; make it with start(..., ema=).")
+    moved, first = (now.step + 1) % accumulate == 0, now.step + 1 == accumulate
 
-    def measure(params, state, inputs, targets):
-        outputs, _ = model.apply(params, state, inputs)
-        return _measured(dict(functions), outputs, targets)
+    def mixed(average, new):
+        mean = average + ((new - average) * (1.0 - decay)).astype(average.dtype)
+        return jnp.where(moved, jnp.where(first, new, mean), average)
 
-    return fg.jit(measure)
-
-
-def predict(model: Module, params, state, inputs, *, batch_size: int = 256):
-    """The model's outputs for all rows of `inputs`, with `train=False`, in batches.
-
-    `inputs` is an array or a tree of arrays with equal first sizes.
-    """
-    count = row_count(inputs)
-    if count == 0:
-        raise ValueError("predict: the inputs have no rows.")
-    run = _compiled_forward(model)
-    pieces = [
-        run(params, state, fg.tree.map(lambda a, s=begin: a[s : s + batch_size], inputs))
-        for begin in range(0, count, batch_size)
-    ]
-    return fg.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_forward(model: Module):
-    return fg.jit(lambda params, state, inputs: model.apply(params, state, inputs)[0])
+    return fg.tree.map(mixed, now.ema, params)
 
 
 def row_count(inputs) -> int:

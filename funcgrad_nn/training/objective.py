@@ -1,0 +1,115 @@
+"""What a batch means to a model: how inputs are passed, and how outputs meet losses and metrics.
+
+Models with several inputs or outputs are trained by the same step as others: inputs may be a tuple
+or a dictionary, and so may outputs, targets, losses and metrics.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from funcgrad_nn.module import Module
+
+Loss = Callable[[Any, Any], Any] | Mapping[str, Callable[[Any, Any], Any]]
+Metrics = Mapping[str, Any]
+RESERVED = frozenset({"train", "key", "method", "params", "state"})
+
+
+# -- inputs ----------------------------------------------------------------------------------------
+
+
+def positional(model: Module, inputs) -> tuple:
+    """The inputs of a batch as `forward` takes them, one after the other.
+
+    A tuple is several inputs. A dictionary goes by name to the parameters of `forward`, unless
+    `forward` has a single parameter of another name: then it is that one input. Raises
+    `ValueError` that lists the names if some are missing or unknown.
+    """
+    if isinstance(inputs, tuple):
+        return inputs
+    if not isinstance(inputs, Mapping):
+        return (inputs,)
+    parameters = _parameters(model)
+    if parameters is None or (len(parameters) == 1 and not set(inputs) <= set(parameters)):
+        return (inputs,)
+    required = [name for name, p in parameters.items() if p.default is inspect.Parameter.empty]
+    missing = [name for name in required if name not in inputs]
+    unknown = [name for name in inputs if name not in parameters]
+    if missing or unknown:
+        raise ValueError(
+            f"{type(model).__name__}: its inputs are {list(parameters)}, but the batch has "
+            f"{list(inputs)}" + (f"; {missing} are missing." if missing else ".")
+        )
+    return tuple(inputs.get(name, p.default) for name, p in parameters.items())
+
+
+def _parameters(model: Module) -> dict[str, inspect.Parameter] | None:
+    """The named parameters of `forward`, or None if it takes any number."""
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        return None
+    return {p.name: p for p in parameters}
+
+
+# -- losses ----------------------------------------------------------------------------------------
+
+
+def losses_of(loss: Loss, outputs, targets) -> dict[str, Any]:
+    """ "loss", and "<output>_loss" for each output if there are several; "loss" is their sum."""
+    if not isinstance(loss, Mapping):
+        return {"loss": loss(outputs, targets)}
+    for what, values in (("outputs", outputs), ("targets", targets)):
+        _require_names(what, values, loss)
+    each = {f"{name}_loss": one(outputs[name], targets[name]) for name, one in loss.items()}
+    return {"loss": sum(each.values()), **each}
+
+
+def _require_names(what: str, values, loss: Mapping) -> None:
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"loss: one loss an output, for {list(loss)}, needs {what} as a dictionary, but got "
+            f"{type(values).__name__}."
+        )
+    wrong = set(loss) ^ set(values) if what == "outputs" else set(loss) - set(values)
+    if wrong:
+        raise ValueError(
+            f"loss: there are losses for {sorted(loss)}, but {what} {sorted(values)}. Every output "
+            "needs its loss, and every loss its output and its target."
+        )
+
+
+# -- metrics ---------------------------------------------------------------------------------------
+
+
+def flat_metrics(metrics: Metrics | None) -> dict[str, Callable[[Any, Any], Any]]:
+    """Metrics by name; those of one output, {"left": {"mae": f}}, become "left_mae"."""
+    flat: dict[str, Callable[[Any, Any], Any]] = {}
+    for name, metric in (metrics or {}).items():
+        if isinstance(metric, Mapping):
+            flat |= {f"{name}_{own}": _OfOutput(name, part) for own, part in metric.items()}
+        else:
+            flat[name] = metric
+    if "loss" in flat:
+        raise ValueError('metrics: "loss" is the name of the loss; choose another.')
+    return flat
+
+
+class _OfOutput:
+    """A metric of one output of several; equal ones are one, so that nothing compiles twice."""
+
+    def __init__(self, name: str, metric):
+        self.name, self.metric = name, metric
+
+    def __call__(self, outputs, targets):
+        return self.metric(outputs[self.name], targets[self.name])
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, _OfOutput) and (self.name, self.metric) == (
+            other.name,
+            other.metric,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.metric))
