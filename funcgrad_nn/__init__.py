@@ -166,7 +166,16 @@ from funcgrad_nn.metrics import accuracy, confusion_matrix, per_class_accuracy
 from funcgrad_nn.module import Module
 from funcgrad_nn.names import register_function
 from funcgrad_nn.saving import CheckpointManager, load, load_model, save, save_model
-from funcgrad_nn.training import TrainState, evaluate, fit, make_train_step, plot, predict
+from funcgrad_nn.training import (
+    Callback,
+    EarlyStopping,
+    TrainState,
+    evaluate,
+    fit,
+    make_train_step,
+    plot,
+    predict,
+)
 
 from_json = Module.from_json
 
@@ -186,6 +195,7 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "CELU",
+    "Callback",
     "ChannelShuffle",
     "CheckpointManager",
     "CircularPad1d",
@@ -205,6 +215,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "ELU",
+    "EarlyStopping",
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
