@@ -107,9 +107,18 @@ def work(e: Eqn, form: Any) -> int:
     if isinstance(form, loops.Contract):
         lhs, out = e.args[0].aval, e.outs[0].aval
         return 2 * math.prod(out.shape) * math.prod(lhs.shape[d] for d in form.lhs_contract)
+    if isinstance(form, loops.Convolve):
+        return _convolution_work(e)
     if is_view(form) or isinstance(form, loops.Call):
         return 0
     return max(map(_size, [*e.args, *e.outs]), default=0)
+
+
+def _convolution_work(e: Eqn) -> int:
+    """Two for each tap of each output; zeros that dilate the input cost nothing, padding does."""
+    kernel, out = e.args[1].aval, e.outs[0].aval
+    taps = _size(e.args[1]) // max(1, kernel.shape[e.params["dimension_numbers"].rhs_spec[0]])
+    return 2 * math.prod(out.shape) * taps // math.prod(e.params["lhs_dilation"])
 
 
 def _described(step: Step, names: Names) -> list[str]:
