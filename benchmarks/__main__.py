@@ -16,10 +16,11 @@ from typing import Any
 
 from benchmarks import peers, table, timing
 from benchmarks.measure import COLD, IMPORTS, TRACING
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, w10_first_step
 
 ROOT = Path(__file__).resolve().parent.parent
-EVERYTHING = [COLD, IMPORTS, *(w.name for w in WORKLOADS), TRACING]
+FRESH = [row.name for row in w10_first_step.ROWS]
+EVERYTHING = [COLD, IMPORTS, *(w.name for w in WORKLOADS), *FRESH, TRACING]
 IN_SETTING = {
     "single": EVERYTHING,
     "allocator": [w.name for w in WORKLOADS if w.sensitive_to_allocator],

@@ -12,7 +12,8 @@ from typing import Any
 
 from benchmarks import imports, peers, timing, tracing
 from benchmarks.workload import Bar, Workload, compare, scaled
-from benchmarks.workloads import WORKLOADS, w1_first_gradient
+from benchmarks.workloads import WORKLOADS, w1_first_gradient, w10_first_step
+from benchmarks.workloads.w10_first_step import FreshRow
 
 IMPORTS, TRACING, COLD = "imports", "tracing", w1_first_gradient.NAME
 
@@ -32,6 +33,9 @@ def main(request: str, path: str) -> None:
     for workload in WORKLOADS:
         if workload.name in names:
             results["rows"].append(warm_row(workload, libraries, wanted["seconds"], statistic))
+    for row in w10_first_step.ROWS:
+        if row.name in names:
+            results["rows"].append(fresh_row(row, libraries, max(rounds // 3, 1), statistic))
     if TRACING in names:
         results[TRACING] = tracing.measure(libraries, rounds)
     with open(path, "w", encoding="utf-8") as file:
@@ -50,6 +54,24 @@ def cold_row(libraries: list[str], rounds: int, statistic: str) -> dict[str, Any
         "times": {name: vars(t) for name, t in times.items()},
         "shown": seconds,
         "bars": verdicts(w1_first_gradient.BARS, seconds),
+    }
+
+
+def fresh_row(row: FreshRow, libraries: list[str], rounds: int, statistic: str) -> dict[str, Any]:
+    """A row of fresh processes that run one step; torch and jax if they are installed."""
+    present = [name for name in libraries if peers.load(name) is not None]
+    times = row.measure(present, rounds)
+    measured = {name: getattr(t, statistic) for name, t in times.items()}
+    bars = verdicts(row.bars, measured)
+    if row.limit is not None and peers.FUNCGRAD in measured:
+        bars.append({"limit": row.limit, "reached": measured[peers.FUNCGRAD], "unit": row.unit})
+    return {
+        "name": row.name,
+        "title": row.title,
+        "unit": row.unit,
+        "times": {name: vars(t) for name, t in times.items()},
+        "shown": measured,
+        "bars": bars,
     }
 
 

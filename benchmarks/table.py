@@ -28,13 +28,13 @@ def lines(results: dict[str, Any]) -> list[str]:
 def header() -> str:
     """The names of the columns."""
     return (
-        f"{'':54}" + "".join(f"{name:>{WIDTH}}" for name in peers.LIBRARIES) + "   funcgrad / peer"
+        f"{'':57}" + "".join(f"{name:>{WIDTH}}" for name in peers.LIBRARIES) + "   funcgrad / peer"
     )
 
 
 def row(measured: dict[str, Any]) -> str:
     """One workload: a median for each library, then the bars."""
-    title = f"{measured['name']:10}{measured['title'] + ', ' + measured['unit']:44.44}"
+    title = f"{measured['name']:13}{measured['title'] + ', ' + measured['unit']:44.44}"
     cells = "".join(cell(measured, name) for name in peers.LIBRARIES)
     return title + cells + "   " + "; ".join(map(verdict, measured["bars"]))
 
@@ -48,6 +48,9 @@ def cell(measured: dict[str, Any], library: str) -> str:
 
 
 def verdict(bar: dict[str, Any]) -> str:
-    """The ratio reached and the one to reach."""
+    """The ratio reached and the one to reach; or the value, where no peer decides."""
+    if "limit" in bar:
+        met = "met" if bar["reached"] <= bar["limit"] else "MISSED"
+        return f"{bar['reached']:.2g} {bar['unit']} (bar {bar['limit']:g}, {met})"
     met = "met" if bar["ratio"] <= bar["factor"] else "MISSED"
     return f"{bar['ratio']:.2f} x {bar['peer']} (bar {bar['factor']:g}, {met})"

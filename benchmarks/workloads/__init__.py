@@ -11,6 +11,12 @@ from benchmarks.workloads import (
     w4c_cross_entropy,
     w5a_mlp_adam,
     w5b_mlp_sgd,
+    w6_cnn_adam,
+    w7_gpt_adamw,
+    w8a_lstm,
+    w8b_lorenz,
+    w9_derivatives,
+    w11_matmul,
 )
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -24,4 +30,14 @@ WORKLOADS: tuple[Workload, ...] = (
     w4c_cross_entropy.WORKLOAD,
     w5a_mlp_adam.WORKLOAD,
     w5b_mlp_sgd.WORKLOAD,
+    w6_cnn_adam.WORKLOAD,
+    w7_gpt_adamw.WORKLOAD,
+    w8a_lstm.FORWARD,
+    w8a_lstm.GRADIENT,
+    w8b_lorenz.VALUE,
+    w8b_lorenz.GRADIENT,
+    w8b_lorenz.NATURAL,
+    w9_derivatives.PER_EXAMPLE,
+    *w9_derivatives.DERIVATIVES,
+    *w11_matmul.WORKLOADS,
 )

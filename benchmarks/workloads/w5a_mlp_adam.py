@@ -5,62 +5,30 @@ from types import ModuleType
 import numpy as np
 
 from benchmarks import models, peers
+from benchmarks.optimizers import DECAY1, DECAY2, EPSILON, RATE, adam_run, torch_adam_run
 from benchmarks.timing import Run
 from benchmarks.workload import Bar, Workload
 
 PARAMS, INPUTS, LABELS = models.mlp_inputs(8, (784, 512, 512, 10), batch=128)
 TARGETS = models.one_hot(LABELS, 10)
-RATE, DECAY1, DECAY2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 
 def in_jax(lib: ModuleType) -> Run:
-    xp, tree = lib.numpy, lib.tree
-
     def loss(params, inputs, targets):
-        return models.mlp_loss(xp, params, inputs, targets, lib.lax.stop_gradient)
+        return models.mlp_loss(lib.numpy, params, inputs, targets, lib.lax.stop_gradient)
 
-    def step(state, inputs, targets):
-        params, first, second, count = state
-        value, gradients = lib.value_and_grad(loss)(params, inputs, targets)
-        count = count + 1
-        first = tree.map(lambda m, g: DECAY1 * m + (1 - DECAY1) * g, first, gradients)
-        second = tree.map(lambda v, g: DECAY2 * v + (1 - DECAY2) * g * g, second, gradients)
-        scale1, scale2 = 1 / (1 - DECAY1**count), 1 / (1 - DECAY2**count)
-        params = tree.map(
-            lambda p, m, v: p - RATE * m * scale1 / (xp.sqrt(v * scale2) + EPSILON),
-            params,
-            first,
-            second,
-        )
-        return (params, first, second, count), value
-
-    compiled = lib.jit(step, donate_argnums=0)
-    params, inputs, targets = peers.to_library(lib, (PARAMS, INPUTS, TARGETS))
-    state = params, tree.map(xp.zeros_like, params), tree.map(xp.zeros_like, params), xp.float32(0)
-
-    def run():
-        nonlocal state
-        state, value = compiled(state, inputs, targets)
-        return peers.wait([value, state[0][1]["b"]])
-
-    return run
+    return adam_run(lib, loss, PARAMS, (INPUTS, TARGETS), shown)
 
 
 def in_torch(torch: ModuleType) -> Run:
     params = peers.to_torch(torch, PARAMS, gradients=True)
     inputs, labels = peers.to_torch(torch, (INPUTS, LABELS))
-    optimizer = torch.optim.Adam(
-        peers.arrays_of(params), RATE, (DECAY1, DECAY2), EPSILON, fused=True
-    )
+    loss = lambda params: models.torch_mlp_loss(torch, params, inputs, labels)
+    return torch_adam_run(torch, loss, params, shown)
 
-    def run():
-        value = models.torch_mlp_loss(torch, params, inputs, labels)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        return [value, params[1]["b"]]
 
-    return run
+def shown(params):
+    return params[1]["b"]
 
 
 def in_numpy(_: ModuleType) -> Run:
