@@ -1,0 +1,102 @@
+"""The scalar operations of kernels as instructions, for every dtype.
+
+In registers a bool is one bit, a float of 16 bits an f32 number that is rounded after each
+equation (`round_narrow`), and a complex number a pair. The meaning of each operation is that of
+`funcgrad.compiler.scalar_values` and of the primitives' `value`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from funcgrad.backends.llvm.builder import Builder, Type, Value, constant
+from funcgrad.backends.llvm.conversions import (
+    NARROW,
+    bitcast,
+    convert,
+    from_memory,
+    memory_kind,
+    register_kind,
+    to_memory,
+)
+from funcgrad.backends.llvm.floats import FLOAT, is_finite
+from funcgrad.backends.llvm.integers import BOOL, INTEGER
+from funcgrad.backends.llvm.narrow import read_narrow, round_narrow, write_narrow
+from funcgrad.compiler.scalar import COMPARISONS
+from funcgrad.core import dtypes
+
+Pair: TypeAlias = tuple[Value, Value]
+Number: TypeAlias = Value | Pair
+
+FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+
+
+def render(
+    b: Builder,
+    name: str,
+    args: Sequence[Number],
+    arg_dtypes: Sequence[np.dtype],
+    dtype: np.dtype,
+    lanes: int,
+) -> Number:
+    """The instructions of one scalar operation: `name` as in `funcgrad.compiler.scalar`, arguments
+    with their dtypes, the dtype of the result. Complex numbers are pairs of values.
+    """
+    if name == "select":
+        return _select(b, *args)
+    if name == "convert":
+        return _convert(b, args[0], arg_dtypes[0], dtype)
+    return _real(b, name, args, arg_dtypes, dtype)
+
+
+def constant_of(value: Any, dtype: np.dtype, lanes: int) -> Number:
+    """A number of the dtype in every lane, as it is held in registers."""
+    if dtypes.is_complex(dtype):
+        part = Type(register_kind(dtypes.real_part(dtype)), lanes)
+        return constant(value.real, part), constant(value.imag, part)
+    return constant(value, Type(register_kind(dtype), lanes))
+
+
+def _select(b: Builder, condition: Any, yes: Any, no: Any) -> Number:
+    if isinstance(yes, Value):
+        return b.select(condition, yes, no)
+    return b.select(condition, yes[0], no[0]), b.select(condition, yes[1], no[1])
+
+
+def _convert(b: Builder, x: Any, old: np.dtype, new: np.dtype) -> Number:
+    return convert(b, x, old, new)
+
+
+def _real(
+    b: Builder, name: str, args: Sequence[Any], arg_dtypes: Sequence[np.dtype], dtype: np.dtype
+) -> Value:
+    of = arg_dtypes[0]
+    if name == "bitcast":
+        return bitcast(b, args[0], of, dtype)
+    if name in COMPARISONS:
+        return _compare(b, name, args, of)
+    if name == "is_finite":
+        return is_finite(b, args[0])
+    if of == dtypes.bool_:
+        return BOOL[name](b, *args)
+    if dtypes.is_integer(of):
+        return INTEGER[name](b, *args, signed=of.kind == "i")
+    return FLOAT[name](b, *args)
+
+
+def _compare(b: Builder, name: str, args: Sequence[Value], of: np.dtype) -> Value:
+    x, y = args
+    if x.type.is_float:
+        return b.fcmp(FLOAT_PREDICATES[name], x, y)
+    if name in ("eq", "ne"):
+        return b.icmp(name, x, y)
+    return b.icmp(("s" if of.kind == "i" else "u") + name, x, y)
+
+
+__all__ = [
+    "NARROW", "Number", "constant_of", "from_memory", "memory_kind", "read_narrow",
+    "register_kind", "render", "round_narrow", "to_memory", "write_narrow",
+]  # fmt: skip
