@@ -63,7 +63,7 @@ class State:
         "auto",
         "what runs compiled programs",
         traced=True,
-        choices=("auto", "numpy", "reference", "profile"),
+        choices=("auto", "llvm", "numpy", "reference", "profile"),
     )
     disabled_passes: str = setting(
         "", "names of compiler passes to skip, comma-separated", traced=True

@@ -22,6 +22,7 @@ from funcgrad.core import dtypes
 _MODULES = {
     "reference": "funcgrad.backends.reference",
     "numpy": "funcgrad.backends.numpy",
+    "llvm": "funcgrad.backends.llvm.native",
     "watched": "funcgrad.backends.watched",
     "profile": "funcgrad.backends.profiling",
     "analysis": "funcgrad.compiler.analysis",

@@ -1,0 +1,263 @@
+"""The native engine: a program as compiled kernels, with library calls between them.
+
+What kernels can compute becomes native code; equations that are not for kernels run on NumPy
+arrays, as in the NumPy engine, and cut the program into segments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.backends import numpy as numpy_engine, reference
+from funcgrad.backends.llvm.arena import Layout
+from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
+from funcgrad.backends.llvm.emit import emit
+from funcgrad.backends.llvm.engine import compiled
+from funcgrad.backends.llvm.target import host
+from funcgrad.compiler.build import build
+from funcgrad.compiler.fusion import Fusion, Unit
+from funcgrad.compiler.graph import Graph, size_of
+from funcgrad.compiler.kernel import Buffer, Kernel
+from funcgrad.compiler.pipeline import optimise
+from funcgrad.compiler.program import Step
+from funcgrad.compiler.views import form_of
+from funcgrad.core import backend, dtypes, loops
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
+from funcgrad.core.primitive import Primitive
+from funcgrad.core.stage import collector_paused
+
+Run = Callable[[Sequence[Any]], list[Any]]
+
+SMALL_PRODUCT = 1 << 12  # multiplications; larger products are not made by plain loops
+
+
+def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
+    """The program as a function of buffers; `donated` marks those that it may overwrite."""
+    by_equation = reference.compile(jaxpr, donated)
+    namespace_of, numpy = backend.namespace_of, backend.NUMPY
+    if namespace_of([c._buffer for c in numpy_engine.constants(jaxpr)]) is not numpy:
+        return by_equation
+    with collector_paused():
+        program = NativeProgram(optimise(jaxpr), donated)
+
+    def run(buffers: Sequence[Any]) -> list[Any]:
+        return program(buffers) if namespace_of(buffers) is numpy else by_equation(buffers)
+
+    return run
+
+
+def is_native(e: Eqn, form: Any) -> bool:
+    """Can a kernel have this equation inside?"""
+    if any(a.aval.dtype.kind == "c" for a in (*e.args, *e.outs)):
+        return False
+    if isinstance(form, (loops.Reduce, loops.ArgReduce)):
+        return 0 not in e.args[0].aval.shape and form.op in REDUCTIONS
+    if isinstance(form, loops.Contract):
+        return 0 not in e.args[0].aval.shape and _is_small(e, form)
+    if isinstance(form, loops.Window):
+        plain = all(n == 1 for n in form.base_dilation) and form.op in REDUCTIONS
+        return plain and 0 not in e.args[0].aval.shape and 0 not in form.dimensions
+    return True
+
+
+REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
+
+
+def _is_small(e: Eqn, form: loops.Contract) -> bool:
+    summed = np.prod([e.args[0].aval.shape[d] for d in form.lhs_contract], dtype=np.int64)
+    return size_of(e.outs[0]) * int(summed) <= SMALL_PRODUCT
+
+
+class NativeProgram:
+    """Segments of native code and steps outside, over one table of addresses."""
+
+    def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
+        self.jaxpr = jaxpr
+        self.graph = Graph(jaxpr, is_native)
+        self.fusion = Fusion(self.graph)
+        self.units = [u for u in self.fusion.run() if u.eqn is not None or _has_elements(u)]
+        self.layout = Layout(self.fusion, donated)
+        self.target = host()
+        self.module = Module(self.target)
+        self.kernels: list[Kernel] = []
+        self.actions: list[Any] = []
+        self._buffers: dict[Var, Buffer] = {}
+        self._assemble()
+        self._keep_constants()
+
+    # ---- making
+
+    def _buffer(self, v: Var) -> Buffer:
+        if v not in self._buffers:
+            self._buffers[v] = Buffer(v, v.aval.dtype, size_of(v))
+        return self._buffers[v]
+
+    def _assemble(self) -> None:
+        segments: list[Any] = []
+        pending: list[tuple[str, list[Var]]] = []
+        for unit in [*self.units, None]:
+            if unit is not None and unit.eqn is None:
+                pending.append(self._kernel(unit))
+                continue
+            if pending:
+                segments.append(self._segment(f"segment{len(segments)}", pending))
+                pending = []
+            if unit is not None:
+                assert unit.eqn is not None
+                segments.append(outside(unit.eqn))
+        names = tuple(s for s in segments if isinstance(s, str))
+        self.text = self._text(names)
+        self.code = compiled(self.text, names, self.target) if names else None
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        for s in segments:
+            native = isinstance(s, str) and self.code
+            self.actions.append(kind(self.code.addresses[s]) if native else s)  # type: ignore[union-attr]
+
+    def _text(self, exported: Sequence[str]) -> str:
+        text = self.module.text()
+        for name in exported:
+            text = text.replace(f"internal void @{name}(", f"void @{name}(")
+        return text
+
+    def _kernel(self, unit: Unit) -> tuple[str, list[Var]]:
+        stored = self.fusion.stored.__contains__
+        kernel = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
+        self.kernels.append(kernel)
+        name = f"kernel_{hashlib.blake2b(str(kernel).encode(), digest_size=10).hexdigest()}"
+        emit(self.module, kernel, name)
+        return name, [b.key for b in kernel.buffers if not b.local]
+
+    def _segment(self, name: str, calls: Sequence[tuple[str, list[Var]]]) -> str:
+        slots = self.layout.slots
+
+        def write(b: Builder, table: Value) -> None:
+            bases: dict[int, Value] = {}
+            for kernel, arguments in calls:
+                addresses = []
+                for v in arguments:
+                    entry, offset = slots[v]
+                    if entry not in bases:
+                        bases[entry] = b.load(b.element(table, entry, "ptr"), PTR)
+                    base = bases[entry]
+                    addresses.append(
+                        b.element(base, Value(str(offset), I64), "i8") if offset else base
+                    )
+                b.call(kernel, None, addresses)
+
+        return self.module.function(name, [PTR], None, write)
+
+    def _keep_constants(self) -> None:
+        self.constants = [np.ascontiguousarray(c._buffer) for c in self.jaxpr.consts]
+        self.shapes = {
+            v: (v.aval.shape, v.aval.dtype)
+            for v in [*self.layout.slots]
+            if not dtypes.is_key(v.aval.dtype)
+        }
+
+    # ---- running
+
+    def __call__(self, buffers: Sequence[Any]) -> list[Any]:
+        layout = self.layout
+        arrays: list[Any] = [None] * layout.entries
+        table = (ctypes.c_void_p * layout.entries)()
+        arena = np.empty(layout.arena_bytes + 64, np.uint8)
+        arrays[0] = arena
+        for entry, x in enumerate((*self.constants, *map(_plain, buffers)), 1):
+            arrays[entry] = x
+        for v in layout.allocated:
+            arrays[layout.slots[v].entry] = np.empty(*self.shapes[v])
+        for entry, x in enumerate(arrays):
+            if x is not None:
+                table[entry] = x.ctypes.data
+        address = ctypes.addressof(table)
+        for action in self.actions:
+            if isinstance(action, Outside):
+                action(self, arrays, table)
+            else:
+                action(address)
+        return self._results(arrays)
+
+    def array(self, v: Any, arrays: Sequence[Any]) -> Any:
+        """A value as an array, for steps outside."""
+        if type(v) is Literal:
+            return np.asarray(getattr(v.value, "_buffer", v.value), v.aval.dtype)
+        entry, offset = self.layout.slots[v]
+        if entry:
+            return arrays[entry]
+        shape, dtype = self.shapes[v]
+        return np.ndarray(shape, dtype, arrays[0].data, offset)
+
+    def _results(self, arrays: Sequence[Any]) -> list[Any]:
+        found: list[Any] = []
+        for o in self.jaxpr.outputs:
+            x = self.array(o, arrays)
+            given = type(o) is not Var or o in self.jaxpr.inputs
+            if given or any(x is y for y in found):
+                x = x.copy()
+            found.append(x)
+        return found
+
+
+class Outside:
+    """A step on arrays: one equation, by NumPy or by an engine of its own."""
+
+    def __init__(self, e: Eqn, function: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+        self.e, self.function = e, function
+
+    def __call__(self, program: NativeProgram, arrays: list[Any], table: Any) -> None:
+        operands = [program.array(a, arrays) for a in self.e.args]
+        results = self.function(operands)
+        for v, x in zip(self.e.outs, results):
+            entry = program.layout.slots[v].entry
+            x = numpy_engine.own(_plain(x), *operands)
+            arrays[entry] = x
+            table[entry] = x.ctypes.data
+
+
+def outside(e: Eqn) -> Outside:
+    """What runs one equation on arrays."""
+    form = form_of(e)
+    if type(e.primitive).evaluate is not Primitive.evaluate:
+        is_call = isinstance(form, loops.Call) and form.kind in ("call", "checkpoint")
+        if is_call and not e.effects:
+            return Outside(e, compile(e.params[form.jaxprs[0]]))  # type: ignore[union-attr]
+        return Outside(e, numpy_engine.inner_call(Step("host", [e], [form])).function)
+    if e.effects or (not e.primitive.keys and any(dtypes.is_key(a.aval.dtype) for a in e.args)):
+        return Outside(e, lambda buffers: numpy_engine.evaluate(e, buffers))
+    value = e.primitive.rule("value", "evaluation")
+    quiet = backend.quiet
+
+    def run(buffers: Sequence[Any]) -> Sequence[Any]:
+        out = quiet.run(value, backend.NUMPY, *buffers, **e.params)
+        return out if e.primitive.multiple_results else [out]
+
+    return Outside(e, run)
+
+
+def _plain(x: Any) -> Any:
+    """An array that native code can read: in row-major order, aligned, in the machine's byte
+    order.
+    """
+    x = np.asarray(x)
+    flags = x.flags
+    return x if flags.c_contiguous and flags.aligned else np.require(x, requirements=["C", "A"])
+
+
+def _has_elements(unit: Unit) -> bool:
+    return all(size_of(r.var) for r in unit.roots)
+
+
+def as_text(jaxpr: Jaxpr, dialect: str) -> str:
+    """The program after the passes ("optimized"), as kernels ("kernels"), or as generated code
+    ("llvm", "asm").
+    """
+    if dialect == "kernels":
+        return "\n".join(map(str, NativeProgram(optimise(jaxpr), ()).kernels))
+    if dialect == "llvm":
+        return NativeProgram(optimise(jaxpr), ()).text
+    return numpy_engine.as_text(jaxpr, dialect)

@@ -1,0 +1,524 @@
+"""Kernels from values: what belongs into one kernel is given as roots and a number of rows.
+
+Every root is cut into that many equal parts, one for each row. A root may read another root of its
+kernel if it needs no more than the part of its own row: values and sums of a row are read where
+they are, in registers or in cache. `Misaligned` says that roots do not fit together like this.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.compiler.affine import (
+    ZERO,
+    Loop,
+    Misaligned,
+    NeedsSplit,
+    Sum,
+    counted,
+    unflatten,
+)
+from funcgrad.compiler.graph import Definition, Graph, size_of
+from funcgrad.compiler.kernel import (
+    Accumulate,
+    Buffer,
+    Compute,
+    Kernel,
+    Operand,
+    Reduction,
+    Ref,
+    Stage,
+    Store,
+)
+from funcgrad.compiler.reader import At, Reader
+from funcgrad.compiler.scalar import Constant
+from funcgrad.core import loops
+from funcgrad.core.dtypes import bool_
+
+RECOMPUTED = 8  # a value that costs less is computed again in a later stage, not kept
+
+
+class Root:
+    """A value that a kernel makes.
+
+    `own` elements lie in each row, each made of `reduced` ones. A root that `accumulates` sums over
+    rows, and is complete when the kernel ends.
+    """
+
+    __slots__ = ("var", "definition", "accumulates", "reduced", "size")
+
+    def __init__(self, var: Any, definition: Definition, accumulates: bool = False) -> None:
+        self.var, self.definition, self.accumulates = var, definition, accumulates
+        self.reduced = reduced_size(definition)
+        self.size = size_of(var)
+
+    @property
+    def reduces(self) -> bool:
+        return isinstance(self.definition.form, tuple(ITERATION))
+
+    @property
+    def total(self) -> int:
+        """The elements that are visited."""
+        return self.size * self.reduced
+
+    def divides(self, rows: int) -> bool:
+        """Can the root be cut into that many rows?"""
+        return (self.total if self.accumulates else self.size) % rows == 0
+
+    def __repr__(self) -> str:
+        return f"Root({self.definition.eqn.primitive})"
+
+
+def build(
+    graph: Graph, rows: int, roots: Sequence[Root], buffer_of: Callable[[Any], Buffer],
+    stored: Callable[[Any], bool],
+) -> Kernel:  # fmt: skip
+    """The kernel that makes these roots, given in order; raises Misaligned.
+
+    `buffer_of` names the memory of leaves and of what is `stored`.
+    """
+    splits: dict[Any, list[int]] = {}
+    for _ in range(64):
+        try:
+            return _Build(graph, rows, roots, buffer_of, stored, splits).run()
+        except NeedsSplit as needed:
+            factors = splits[needed.loop.group]
+            at = needed.loop.place
+            factors[at : at + 1] = [needed.loop.extent // needed.inner, needed.inner]
+    raise Misaligned("loops would be split without end")
+
+
+def footprint(
+    graph: Graph, rows: int, root: Root, stored: Callable[[Any], bool]
+) -> dict[Any, bool] | None:
+    """What a root reads, and whether each row reads nothing but its own part; None if the root has
+    no such rows.
+    """
+    splits: dict[Any, list[int]] = {}
+    for _ in range(64):
+        try:
+            return _Build(graph, rows, [root], None, stored, splits).footprint(root)
+        except NeedsSplit as needed:
+            factors = splits[needed.loop.group]
+            at = needed.loop.place
+            factors[at : at + 1] = [needed.loop.extent // needed.inner, needed.inner]
+        except Misaligned:
+            return None
+    return None
+
+
+class _Build:
+    """One attempt, with loops split as known so far."""
+
+    def __init__(
+        self, graph: Graph, rows: int, roots: Sequence[Root], buffer_of: Any, stored: Any,
+        splits: dict[Any, list[int]],
+    ) -> None:  # fmt: skip
+        self.graph, self.count, self.roots = graph, rows, roots
+        self.buffer_of, self.stored, self.splits = buffer_of, stored, splits
+        self.mine = {root.var: root for root in roots}
+        self.numbers = itertools.count()
+        self.rows = self.loops("r", rows)
+        self.row = counted(self.rows)
+        self._shared: dict[Any, tuple[list[Loop], list[Loop]]] = {}
+        self.levels: dict[Root, int] = {}
+        self.values: dict[Root, Operand] = {}
+        self.stages: dict[Any, Stage] = {}
+        self.readers: dict[Any, Reader] = {}
+        self.buffers: dict[Buffer, None] = {}
+        self.written: dict[Buffer, None] = {}
+        self.locals: dict[Root, Buffer] = {}
+        self.current: tuple[Any, Root] | None = None
+
+    def run(self) -> Kernel:
+        for root in self.roots:
+            self.levels[root] = self._level(root)
+        for root in sorted(self.roots, key=self.levels.__getitem__):
+            self._write(root)
+        stages = [self.stages[key] for key in sorted(self.stages, key=lambda key: key[0])]
+        return Kernel(self.rows, stages, list(self.buffers), list(self.written))
+
+    # ---- loops
+
+    def loops(self, group: Any, extent: int) -> list[Loop]:
+        """The loops of a group, in the digits that it has been split into."""
+        factors = self.splits.setdefault(group, [extent] if extent > 1 else [])
+        return [Loop(n, group, i) for i, n in enumerate(factors)]
+
+    def inner(self, root: Root) -> tuple[list[Loop], list[Loop]]:
+        """The loops of a root within its row: over its elements, and over what each is made of."""
+        key = self._key(root)
+        if key not in self._shared:
+            kept, reduced = key
+            self._shared[key] = (
+                self.loops(f"k{kept}x{reduced}_", kept),
+                self.loops(f"c{kept}x{reduced}_", reduced),
+            )
+        return self._shared[key]
+
+    def _key(self, root: Root) -> tuple[int, int]:
+        if root.accumulates:
+            return 1, root.total // self.count
+        return root.size // self.count, root.reduced
+
+    def _own(self, root: Root) -> int:
+        """Elements of the root in one row."""
+        return root.size // self.count
+
+    def position(self, root: Root) -> Sum:
+        """Where the element stands that the loops are at."""
+        kept, reduced = self.inner(root)
+        if root.accumulates:
+            return self.row * (root.total // self.count) + counted(reduced)
+        return self.row * self._own(root) + counted(kept)
+
+    # ---- stages
+
+    def _level(self, root: Root) -> int:
+        """The stage that a root must wait for: one more than those it reads from memory, or sums
+        of.
+        """
+        if not root.divides(self.count):
+            raise Misaligned(f"{root} has no {self.count} rows")
+        level = 0
+
+        def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
+            nonlocal level
+            other = self.mine.get(v)
+            if other is root or (other is None and not self.stored_elsewhere(v)):
+                return None
+            if other is not None:
+                level = max(level, self.levels[other] + self._waits(root, other, at))
+                if self.is_here(root, other, at):
+                    return None
+            return reader.new(v.aval.dtype, [at.flat])
+
+        self._element(Reader(self.graph, leaf, self.numbers), root)
+        return level
+
+    def footprint(self, root: Root) -> dict[Any, bool]:
+        """The variables in memory, or made by kernels, that a root reads: in its own row?"""
+        if not root.divides(self.count):
+            raise Misaligned(f"{root} has no {self.count} rows")
+        found: dict[Any, bool] = {}
+
+        def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
+            if v is root.var or not self.stored(v):
+                return None
+            found[v] = found.get(v, True) and self._in_row(v, at)
+            return reader.new(v.aval.dtype, [at.flat])
+
+        self._element(Reader(self.graph, leaf, self.numbers), root)
+        return found
+
+    def _in_row(self, v: Any, at: At) -> bool:
+        own, rest = divmod(size_of(v), self.count)
+        if rest:
+            return False
+        low, high = (at.flat - self.row * own).span()
+        return low >= 0 and high < own and not self._depends_on_row(at.flat - self.row * own)
+
+    def _depends_on_row(self, place: Sum) -> bool:
+        return any(v in self.rows for v, _ in place.terms)
+
+    def stored_elsewhere(self, v: Any) -> bool:
+        return v not in self.mine and self.stored(v)
+
+    def _waits(self, root: Root, other: Root, at: At) -> int:
+        if other.accumulates:
+            raise Misaligned("a sum over rows is complete only after the kernel")
+        self.check_row(other, at)
+        return 0 if self.is_here(root, other, at) else 1
+
+    def is_here(self, root: Root, other: Root, at: At) -> bool:
+        """Is it the very element that the loops of both are at?"""
+        return (
+            not other.reduces
+            and (self._key(other) == self._key(root) or self._visits(root) == self._own(other))
+            and at.flat - self._visited(root) == ZERO
+        )
+
+    def _visits(self, root: Root) -> int:
+        kept, reduced = self._key(root)
+        return kept * reduced
+
+    def _visited(self, root: Root) -> Sum:
+        """The number of the visit, row by row: where a map with the same loops would stand."""
+        kept, reduced = self.inner(root)
+        return self.row * self._visits(root) + counted([*kept, *reduced])
+
+    def check_row(self, other: Root, at: At) -> Sum:
+        """The place of an element within the row; it must be the row we are in."""
+        own = self._own(other)
+        place = at.flat - self.row * own
+        low, high = place.span()
+        if low < 0 or high >= own or self._depends_on_row(place):
+            raise Misaligned(f"{other} is read across rows")
+        return place
+
+    def _stage(self, root: Root) -> tuple[Any, Stage, Reader]:
+        """The stage and its reader; maps join reductions that visit as many elements."""
+        level = self.levels[root]
+        key = (level, self._key(root))
+        if not root.reduces and not root.accumulates:
+            fitting = [
+                k for k in self.stages if k[0] == level and math.prod(k[1]) == self._own(root)
+            ]
+            key = fitting[0] if fitting else key
+        if key not in self.stages:
+            kept, reduced = self.inner(root)
+            self.stages[key] = Stage([*kept, *reduced], len(reduced))
+            self.readers[key] = Reader(self.graph, self._leaf, self.numbers)
+        return key, self.stages[key], self.readers[key]
+
+    # ---- statements
+
+    def _write(self, root: Root) -> None:
+        key, stage, reader = self._stage(root)
+        self.current = (key, root)
+        reader.statements = stage.statements
+        if root.reduces:
+            self._write_reduction(root, stage, reader)
+        else:
+            value = self.values[root] = reader.read(
+                root.var, At(root.var.aval.shape, flat=self.at(root, stage))
+            )
+            if self.stored(root.var):
+                stage.statements.append(Store(self.out(root), self.at(root, stage), value))
+
+    def at(self, root: Root, stage: Stage) -> Sum:
+        """The element of a map that the loops of its stage are at."""
+        return self.row * self._own(root) + counted(stage.loops)
+
+    def out(self, root: Root) -> Buffer:
+        """The memory of a root that others read."""
+        buffer = self.buffer_of(root.var)
+        self.buffers[buffer] = self.written[buffer] = None
+        return buffer
+
+    def _element(self, reader: Reader, root: Root) -> Any:
+        """The value of a map, or what a reduction combines, at the loops."""
+        if not root.reduces:
+            return reader.read(root.var, At(root.var.aval.shape, flat=self.position(root)))
+        _, reduced = self.inner(root)
+        iterate = ITERATION[type(root.definition.form)]
+        if root.accumulates:
+            (x,) = root.definition.eqn.args
+            return reader.read(x, At(x.aval.shape, flat=self.position(root)))
+        out = At(root.var.aval.shape, flat=self.position(root))
+        return iterate(reader, root.definition, out, counted(reduced))
+
+    def _write_reduction(self, root: Root, stage: Stage, reader: Reader) -> None:
+        value = self._element(reader, root)
+        if root.accumulates:
+            self._write_accumulation(root, stage, reader, value)
+            return
+        form = root.definition.form
+        _, reduced = self.inner(root)
+        kept = frozenset(self.rows) | frozenset(self.inner(root)[0])
+        ref = Ref(next(self.numbers), root.var.aval.dtype, kept, True)
+        self.values[root] = ref
+        found = Reduction(ref, operation(form), value)
+        if isinstance(form, loops.ArgReduce):
+            found.position = reader.position(counted(reduced))
+        if self.stored(root.var) or self._own(root) > 1:
+            self._store_reduction(root, found)
+        stage.reductions.append(found)
+
+    def _store_reduction(self, root: Root, found: Reduction) -> None:
+        place = self.position(root)
+        if self.stored(root.var):
+            found.buffer, found.index = self.out(root), place
+        else:
+            found.buffer, found.index = self._local(root), place - self.row * self._own(root)
+
+    def _local(self, root: Root) -> Buffer:
+        """Memory for one row of a root."""
+        if root not in self.locals:
+            buffer = Buffer(("local", root.var), root.var.aval.dtype, self._own(root), local=True)
+            self.locals[root] = buffer
+            self.buffers[buffer] = self.written[buffer] = None
+        return self.locals[root]
+
+    def _write_accumulation(self, root: Root, stage: Stage, reader: Reader, value: Any) -> None:
+        (x,) = root.definition.eqn.args
+        form = root.definition.form
+        indices = At(x.aval.shape, flat=self.position(root)).indices
+        kept = [i for d, i in enumerate(indices) if d not in form.axes]
+        place = At(root.var.aval.shape, kept).flat
+        _, inner = self.inner(root)
+        if any(v in inner for v, _ in place.terms) or not inner:
+            if place.terms and any(v not in inner for v, _ in place.terms):
+                raise Misaligned("sums over rows that move with the rows")
+            stage.statements.append(Accumulate(form.op, self.out(root), place, value))
+            return
+        ref = Ref(next(self.numbers), root.var.aval.dtype, frozenset(self.rows), True)
+        stage.reductions.append(Reduction(ref, form.op, value))
+        key = (self.levels[root] + 1, (1, 1))
+        after = self.stages.setdefault(key, Stage([], 0))
+        self.readers.setdefault(key, Reader(self.graph, self._leaf, self.numbers))
+        after.statements.append(Accumulate(form.op, self.out(root), place, ref))
+
+    def _leaf(self, reader: Reader, v: Any, at: At, guard: Ref | None) -> Operand | None:
+        """How the stage at hand gets at a variable; None if it is to be computed here."""
+        assert self.current is not None
+        key, root = self.current
+        other = self.mine.get(v)
+        if other is None:
+            if not self.stored(v):
+                return None
+            buffer = self.buffer_of(v)
+            self.buffers[buffer] = None
+            return reader.load(buffer, at.flat, guard, False)
+        if other is root:
+            return None
+        return self._own_value(reader, key, other, at, guard)
+
+    def _own_value(
+        self, reader: Reader, key: Any, other: Root, at: At, guard: Ref | None
+    ) -> Operand | None:
+        """A root of this kernel, from registers or from memory."""
+        here = self.levels[other] == key[0]
+        if other.reduces:
+            if self._own(other) == 1:
+                return self.values[other]
+        elif here or self.graph.cost(other.definition.eqn) < RECOMPUTED:
+            return None
+        place = self.check_row(other, at)
+        if self.stored(other.var):
+            return reader.load(self.buffer_of(other.var), at.flat, guard, True)
+        kept = other in self.locals
+        buffer = self._local(other)
+        if not kept and not other.reduces:
+            stage = next(s for k, s in self.stages.items() if self._made_in(k, other))
+            within = self.at(other, stage) - self.row * self._own(other)
+            stage.statements.append(Store(buffer, within, self.values[other]))
+        return reader.load(buffer, place, guard, True)
+
+    def _made_in(self, key: Any, other: Root) -> bool:
+        return key[0] == self.levels[other] and math.prod(key[1]) == self._own(other)
+
+
+# ---- what reductions combine
+# -----------------------------------------------------------------------------
+
+
+def reduced_size(definition: Definition) -> int:
+    """How many elements each element of the result is made of."""
+    form, e = definition.form, definition.eqn
+    if isinstance(form, loops.Reduce):
+        return math.prod(e.args[0].aval.shape[d] for d in form.axes)
+    if isinstance(form, loops.ArgReduce):
+        return e.args[0].aval.shape[form.axis]
+    if isinstance(form, loops.Contract):
+        return math.prod(e.args[0].aval.shape[d] for d in form.lhs_contract)
+    if isinstance(form, loops.Window):
+        return math.prod(form.dimensions)
+    return 1
+
+
+def operation(form: Any) -> str:
+    """What a reduction combines with."""
+    if isinstance(form, loops.ArgReduce):
+        return f"arg{form.op}"
+    return "add" if isinstance(form, loops.Contract) else form.op
+
+
+def _merged(out: Sequence[Sum], axes: Sequence[int], inner: Sequence[Sum], rank: int) -> list[Sum]:
+    """Indices of an operand: those of the result where they are kept, the others from within."""
+    kept, summed = iter(out), dict(zip(axes, inner))
+    return [summed[d] if d in summed else next(kept) for d in range(rank)]
+
+
+def _reduce(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
+    (x,) = definition.eqn.args
+    shape, axes = x.aval.shape, definition.form.axes
+    if tuple(sorted(axes)) == tuple(range(len(shape) - len(axes), len(shape))):
+        count = math.prod(shape[d] for d in axes)
+        return reader.read(x, At(shape, flat=out.flat * count + turn))
+    inner = unflatten(turn, [shape[d] for d in axes])
+    return reader.read(x, At(shape, _merged(out.indices, axes, inner, len(shape))))
+
+
+def _arg_reduce(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
+    x = definition.eqn.args[0]
+    shape, axis = x.aval.shape, definition.form.axis
+    return reader.read(x, At(shape, _merged(out.indices, [axis], [turn], len(shape))))
+
+
+def _contract(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
+    lhs, rhs = definition.eqn.args
+    form, dtype = definition.form, definition.eqn.outs[0].aval.dtype
+    inner = unflatten(turn, [lhs.aval.shape[d] for d in form.lhs_contract])
+    batch = list(zip(form.lhs_batch, form.rhs_batch))
+    indices = out.indices
+    free = lhs.aval.ndim - len(batch) - len(form.lhs_contract)
+    values = []
+    for x, contracted, batched, own in (
+        (lhs, form.lhs_contract, form.lhs_batch, indices[len(batch) : len(batch) + free]),
+        (rhs, form.rhs_contract, form.rhs_batch, indices[len(batch) + free :]),
+    ):
+        known = {**dict(zip(contracted, inner)), **dict(zip(batched, indices))}
+        rest = iter(own)
+        at = [known[d] if d in known else next(rest) for d in range(x.aval.ndim)]
+        value = reader.read(x, At(x.aval.shape, at))
+        wide = value.dtype if value.dtype == dtype else dtype
+        values.append(value if value.dtype == wide else reader.compute("convert", [value], wide))
+    if dtype == bool_:
+        return reader.compute("and_", values, dtype)
+    return reader.compute("mul", values, dtype)
+
+
+def _window(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
+    (x,) = definition.eqn.args[:1]
+    form = definition.form
+    shape = x.aval.shape
+    inner = unflatten(turn, form.dimensions)
+    tests, indices = [], []
+    for o, k, size, stride, (low, _), dilation in zip(
+        out.indices, inner, shape, form.strides, form.padding, form.window_dilation
+    ):
+        index = o * stride + k * dilation + -low
+        tests.append(reader.within(index, 0, size))
+        indices.append(index)
+    holds = reader.all(tests)
+    identity = Constant(identity_of(form.op, x.aval.dtype))
+    if holds is False:
+        return identity
+    if holds is True:
+        return reader.read(x, At(shape, indices))
+    assert isinstance(holds, Ref)
+    value = reader.read(x, At(shape, indices), holds)
+    return reader.compute("select", [holds, value, identity], x.aval.dtype)
+
+
+ITERATION: dict[type, Callable[..., Operand]] = {
+    loops.Reduce: _reduce,
+    loops.ArgReduce: _arg_reduce,
+    loops.Contract: _contract,
+    loops.Window: _window,
+}
+
+
+def identity_of(op: str, dtype: np.dtype) -> Any:
+    """What changes nothing when combined."""
+    if op in ("add", "or", "xor"):
+        return dtype.type(0)
+    if op == "mul":
+        return dtype.type(1)
+    if dtype == bool_:
+        return dtype.type(op in ("and", "min"))
+    if op == "and":
+        return np.bitwise_not(dtype.type(0))
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return dtype.type(info.min if op == "max" else info.max)
+    return dtype.type(-math.inf if op == "max" else math.inf)
+
+
+__all__ = ["Compute", "Root", "build", "identity_of", "operation", "reduced_size"]

@@ -1,0 +1,344 @@
+"""Which values become one kernel.
+
+Values that lie in memory, and reductions, are roots; everything between them is computed where it
+is read. Each root starts as a unit of its own; units are merged where one reads the other or both
+read the same, as long as their rows fit together (see `build`) and no third unit stands between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from funcgrad.compiler import build as building
+from funcgrad.compiler.affine import Misaligned, NeedsSplit
+from funcgrad.compiler.build import Root
+from funcgrad.compiler.graph import Graph, bytes_of, size_of, variables
+from funcgrad.core import loops
+from funcgrad.core.jaxpr import Eqn, Var
+
+LARGEST = 400  # equations in one kernel, so that compilation stays linear
+DEEPEST = 40  # equations in a row that are computed where they are read
+DEAR = 40  # a value that costs more, and has several readers, is computed once
+ROW = 1 << 18  # bytes that one row may touch, so that its stages find it in cache
+SMALL = 1 << 16  # bytes; kernels that touch no more are merged whatever their rows
+SUMS = 1 << 15  # bytes of a sum over rows, which stays in cache
+
+
+class Unit:
+    """What runs as one: a kernel of roots cut into rows, or a single equation for others."""
+
+    __slots__ = ("roots", "rows", "eqn", "position", "sources", "weight")
+
+    def __init__(self, roots: list[Root], rows: int, eqn: Eqn | None) -> None:
+        self.roots, self.rows, self.eqn = roots, rows, eqn
+        self.position = 0
+        self.sources: set[Var] = set()
+        self.weight = 0
+
+    def __repr__(self) -> str:
+        return f"Unit({self.roots or self.eqn}, {self.rows})"
+
+
+class Fusion:
+    """The program's units, in an order in which they can run, and what lies in memory."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.jaxpr = graph.jaxpr
+        self.needed = _needed(graph)
+        self.stored = self._stored()
+        self._sources: dict[Var, frozenset[Var]] = {}
+        self.units = self._single_units()
+        self.maker = {v: u for u in self.units for v in self._made(u)}
+        self._footprints: dict[Any, Any] = {}
+
+    def run(self) -> list[Unit]:
+        """All merges."""
+        self._number(self.units, 0)
+        for a, b in self._edges():
+            self._try(self._current(a), self._current(b))
+        for a, b in self._siblings():
+            self._try(self._current(a), self._current(b))
+        self._mark_read_outside()
+        return self.units
+
+    # ---- what lies in memory
+
+    def _stored(self) -> set[Var]:
+        graph = self.graph
+        stored = set(self.jaxpr.inputs) | set(variables(self.jaxpr.outputs))
+        for e in self.jaxpr.eqns:
+            if e not in self.needed:
+                continue
+            if graph.forms[e] is None:
+                stored.update(e.outs)
+                stored.update(variables(e.args))
+            elif isinstance(graph.forms[e], loops.Gather):
+                stored.update(variables(e.args[:1]))
+        self._keep_deep_and_dear(stored)
+        return stored
+
+    def _keep_deep_and_dear(self, stored: set[Var]) -> None:
+        """Long chains are cut, and what is dear and has several readers is kept."""
+        depth: dict[Var, int] = {}
+        cost: dict[Var, int] = {}
+        for e in self.jaxpr.eqns:
+            if e not in self.needed or self.graph.forms[e] is None:
+                continue
+            for out in e.outs:
+                if out in stored or self.graph.is_reduced(out):
+                    continue
+                args = [a for a in variables(e.args) if a in depth]
+                far = 1 + max((depth[a] for a in args), default=0)
+                dear = self.graph.cost(e) + sum(cost[a] for a in args)
+                shared = len(self.graph.readers.get(out, ())) > 1
+                if far >= DEEPEST or (shared and dear >= DEAR):
+                    stored.add(out)
+                else:
+                    depth[out], cost[out] = far, dear
+
+    def is_root(self, v: Var) -> bool:
+        """Does a kernel make this value for others?"""
+        graph = self.graph
+        return graph.is_reduced(v) or (v in self.stored and graph.is_pulled(v))
+
+    def sources(self, v: Var) -> frozenset[Var]:
+        """The roots and leaves that computing a value reads."""
+        found = self._sources.get(v)
+        if found is None:
+            e = self.graph.definitions[v].eqn
+            parts = [
+                {a} if a in self.stored or self.is_root(a) else self.sources(a)
+                for a in variables(e.args)
+            ]
+            found = self._sources[v] = frozenset().union(*parts)
+        return found
+
+    # ---- units
+
+    def _single_units(self) -> list[Unit]:
+        units = []
+        for e in self.jaxpr.eqns:
+            if e not in self.needed:
+                continue
+            if self.graph.forms[e] is None:
+                unit = Unit([], 1, e)
+                unit.sources = set(variables(e.args))
+                units.append(unit)
+                continue
+            for out in e.outs:
+                if self.is_root(out):
+                    units.append(self._kernel_unit(out))
+                else:
+                    self.sources(out)  # in program order, so that no recursion is deep
+        return units
+
+    def _kernel_unit(self, out: Var) -> Unit:
+        root = Root(out, self.graph.definitions[out])
+        unit = Unit([root], root.size or 1, None)
+        unit.sources = set(self.sources(out))
+        unit.weight = 1 + len(unit.sources)
+        return unit
+
+    def _made(self, unit: Unit) -> Iterator[Var]:
+        if unit.eqn is not None:
+            yield from unit.eqn.outs
+        for root in unit.roots:
+            yield root.var
+
+    def _current(self, v: Any) -> Unit:
+        return self.maker[v]
+
+    def _edges(self) -> list[tuple[Var, Var]]:
+        """Pairs of a root and one that reads it, the largest first."""
+        found = [
+            (v, root.var)
+            for unit in self.units
+            for root in unit.roots
+            for v in unit.sources
+            if v in self.maker and self.maker[v].roots
+        ]
+        order = {v: n for n, v in enumerate(self.maker)}
+        return sorted(found, key=lambda p: (-bytes_of(p[0]), order[p[0]], order[p[1]]))
+
+    def _siblings(self) -> list[tuple[Var, Var]]:
+        """Pairs of roots that read the same value."""
+        readers: dict[Var, list[Unit]] = {}
+        for unit in self.units:
+            if unit.roots:
+                for v in unit.sources:
+                    readers.setdefault(v, []).append(unit)
+        order = {v: n for n, v in enumerate([*self.jaxpr.inputs, *self.maker])}
+        shared = [v for v, units in readers.items() if len(units) > 1 and size_of(v) > 1]
+        shared.sort(key=lambda v: (-bytes_of(v), order.get(v, 0)))
+        found = []
+        for v in shared:
+            units = sorted(dict.fromkeys(readers[v]), key=lambda u: u.position)
+            found += [(x.roots[0].var, y.roots[0].var) for x, y in zip(units, units[1:])]
+        return found
+
+    # ---- merging
+
+    def _try(self, a: Unit, b: Unit) -> None:
+        if a is b or not (a.roots and b.roots):
+            return
+        if a.position > b.position:
+            a, b = b, a
+        if a.weight + b.weight > LARGEST:
+            return
+        between = self._between(a, b)
+        if between is None:
+            return
+        for rows in self._common_rows(a, b):
+            chosen = self._fit(a.roots, b.roots, rows)
+            if chosen is not None and self._pays(chosen, rows):
+                self._merge(a, b, between, chosen, rows)
+                return
+
+    def _between(self, a: Unit, b: Unit) -> list[Unit] | None:
+        """The units that must run before b and stand after a; None if one of them needs a."""
+        found: dict[Unit, None] = {}
+        pending = [b]
+        while pending:
+            unit = pending.pop()
+            for v in unit.sources:
+                maker = self.maker.get(v)
+                if maker is None or maker is unit or maker in found:
+                    continue
+                if maker is a:
+                    if unit is not b:
+                        return None
+                elif maker.position > a.position:
+                    found[maker] = None
+                    pending.append(maker)
+        return sorted(found, key=lambda u: u.position)
+
+    def _common_rows(self, a: Unit, b: Unit) -> list[int]:
+        """Numbers of rows to try, the largest first."""
+        candidates = [set(_cuts(root)) for root in (*a.roots[:8], *b.roots[:8])]
+        return sorted(set.intersection(*candidates), reverse=True)[:4]
+
+    def _fit(self, first: list[Root], second: list[Root], rows: int) -> list[Root] | None:
+        """The roots as they can be cut into rows together; None if they cannot."""
+        chosen: list[Root] = []
+        made = {r.var for r in (*first, *second)}
+        sums: set[Var] = set()
+        for root in (*first, *second):
+            fitting = self._fitted(root, rows, made, sums)
+            if fitting is None:
+                return None
+            if fitting.accumulates:
+                sums.add(root.var)
+            chosen.append(fitting)
+        return chosen
+
+    def _fitted(self, root: Root, rows: int, made: set[Var], sums: set[Var]) -> Root | None:
+        options = [root] if root.accumulates else [root, *_accumulating(root)]
+        if root.accumulates:
+            options.append(Root(root.var, root.definition))
+        for option in options:
+            found = self.footprint(option, rows)
+            if found is None:
+                continue
+            if any(v in sums or not aligned for v, aligned in found.items() if v in made):
+                continue
+            return option
+        return None
+
+    def footprint(self, root: Root, rows: int) -> dict[Var, bool] | None:
+        """What computing a root reads, and whether each row reads its own part only; None if the
+        root has no such rows.
+        """
+        key = (root.var, root.accumulates, rows)
+        if key not in self._footprints:
+            self._footprints[key] = building.footprint(
+                self.graph, rows, root, lambda v: v in self.stored or self.is_root(v)
+            )
+        return self._footprints[key]
+
+    def _pays(self, roots: Sequence[Root], rows: int) -> bool:
+        """Does merging keep rows in cache?"""
+        touched = {v for r in roots for v in (self.footprint(r, rows) or ())}
+        moved = sum(map(bytes_of, touched)) + sum(bytes_of(r.var) for r in roots)
+        if moved <= SMALL or rows > 1 and not any(r.reduces for r in roots):
+            return True
+        if any(r.accumulates and bytes_of(r.var) > SUMS for r in roots):
+            return False
+        return rows > 1 and moved / rows <= ROW
+
+    def _merge(self, a: Unit, b: Unit, between: list[Unit], roots: list[Root], rows: int) -> None:
+        """One unit in the place of two: after what b needs, before what needs a."""
+        merged = Unit(self._in_order(roots), rows, None)
+        merged.sources = a.sources | b.sources
+        merged.weight = a.weight + b.weight
+        first, last = a.position, b.position
+        span = self.units[first : last + 1]
+        ahead = set(between)
+        rest = [u for u in span if u not in ahead and u is not a and u is not b]
+        self.units[first : last + 1] = [*between, merged, *rest]
+        self._number(self.units[first:last], first)
+        for root in roots:
+            self.maker[root.var] = merged
+
+    def _in_order(self, roots: list[Root]) -> list[Root]:
+        """Roots before those that read them."""
+        order = {o: n for n, o in enumerate(self.graph.definitions)}
+        return sorted(roots, key=lambda r: order[r.var])
+
+    def _number(self, units: Sequence[Unit], start: int) -> None:
+        for n, unit in enumerate(units):
+            unit.position = start + n
+
+    def _mark_read_outside(self) -> None:
+        """Roots that only their own kernel reads need no memory of their own."""
+        kept = set(variables(self.jaxpr.outputs)) | set(self.jaxpr.inputs)
+        for unit in self.units:
+            own = {r.var for r in unit.roots}
+            kept |= unit.sources - own
+            kept |= {r.var for r in unit.roots if r.accumulates}
+            if unit.eqn is not None:
+                kept.update(unit.eqn.outs)
+        self.stored = kept
+
+
+def _needed(graph: Graph) -> set[Eqn]:
+    """Equations whose results reach an output or have effects."""
+    needed: set[Eqn] = set()
+    wanted = set(variables(graph.jaxpr.outputs))
+    for e in reversed(graph.jaxpr.eqns):
+        if e.effects or any(o in wanted for o in e.outs):
+            needed.add(e)
+            wanted.update(variables(e.args))
+    return needed
+
+
+def _prefixes(shape: Sequence[int]) -> list[int]:
+    found, product = [1], 1
+    for n in shape:
+        product *= n
+        found.append(product)
+    return found
+
+
+def _cuts(root: Root) -> list[int]:
+    """Numbers of rows that a root can be cut into."""
+    shape = root.var.aval.shape
+    found = _prefixes(shape)
+    if _accumulating(root) or root.accumulates:
+        found = found + _prefixes(root.definition.eqn.args[0].aval.shape)
+    return found
+
+
+def _accumulating(root: Root) -> list[Root]:
+    """The root as a sum over rows, if it is one."""
+    form = root.definition.form
+    if not isinstance(form, loops.Reduce) or math.prod(root.var.aval.shape) * 8 > SUMS:
+        return []
+    if not form.axes or root.var.aval.dtype.itemsize < 4 or root.accumulates:
+        return []
+    return [Root(root.var, root.definition, accumulates=True)]
+
+
+__all__ = ["Fusion", "Misaligned", "NeedsSplit", "Unit"]
