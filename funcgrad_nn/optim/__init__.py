@@ -17,6 +17,7 @@ from funcgrad_nn.optim.factored import scale_by_factored_rms
 from funcgrad_nn.optim.inject import inject_hyperparams
 from funcgrad_nn.optim.lookahead import LookaheadParams, lookahead, sam
 from funcgrad_nn.optim.masks import path_labels, path_mask
+from funcgrad_nn.optim.minimize import MinimizeResult, minimize
 from funcgrad_nn.optim.orthogonal import orthogonalize, scale_by_muon, scale_by_shape
 from funcgrad_nn.optim.partition import masked, multi_transform, partition
 from funcgrad_nn.optim.plateau import reduce_on_plateau
@@ -91,6 +92,7 @@ __all__ = [
     "GradientTransformation",
     "GradientTransformationExtraArgs",
     "LookaheadParams",
+    "MinimizeResult",
     "MultiSteps",
     "adadelta",
     "adafactor",
@@ -126,6 +128,7 @@ __all__ = [
     "lion",
     "lookahead",
     "masked",
+    "minimize",
     "momentum",
     "multi_transform",
     "muon",
