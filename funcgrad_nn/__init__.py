@@ -161,6 +161,15 @@ from funcgrad_nn.state_dict import (
     from_state_dict,
     to_state_dict,
 )
+from funcgrad_nn.summary import (
+    summary,
+)
+from funcgrad_nn.precision import (
+    LossScaleState,
+    MixedPrecision,
+    all_finite,
+    dynamic_loss_scale,
+)
 from funcgrad_nn.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from funcgrad_nn.metrics import accuracy, confusion_matrix, per_class_accuracy
 from funcgrad_nn.module import Module
@@ -259,10 +268,12 @@ __all__ = [
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
+    "LossScaleState",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
     "Mish",
+    "MixedPrecision",
     "Module",
     "MultiheadAttention",
     "PReLU",
@@ -309,10 +320,12 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "accuracy",
+    "all_finite",
     "binary_cross_entropy",
     "confusion_matrix",
     "cross_entropy",
     "data",
+    "dynamic_loss_scale",
     "evaluate",
     "fit",
     "freeze",
@@ -339,6 +352,7 @@ __all__ = [
     "save",
     "save_model",
     "saving",
+    "summary",
     "to_state_dict",
     "training",
 ]

@@ -176,7 +176,7 @@ class Module(Described):
     def p(self) -> Names:
         """This module's own parameters by attribute: `self.p.weight`."""
         bound = bound_record(self, "p")
-        return Names(bound.run.entries("params", bound.path), bound, "parameter")
+        return Names(bound.run.parameters(bound), bound, "parameter")
 
     @property
     def state(self) -> Names:
@@ -248,13 +248,13 @@ def _sizes_from(module: Module, key, inputs: tuple) -> dict[Path, Any]:
         return [leaf for leaf in fg.tree.leaves(output) if hasattr(leaf, "dtype")]
 
     try:
-        fg.eval_shape(forward, *map(_example, inputs))
+        fg.eval_shape(forward, *map(example_input, inputs))
     finally:
         run.active = False
     return run.sized
 
 
-def _example(value):
+def example_input(value):
     """An example input as eval_shape takes it: a tuple of sizes stands for a float32 array."""
     if isinstance(value, (tuple, list)) and all(isinstance(n, (int, np.integer)) for n in value):
         return fg.ShapeDtypeStruct(tuple(map(int, value)), fg.numpy.float32)

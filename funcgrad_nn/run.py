@@ -6,7 +6,8 @@ module it shows, at which path, in which run; it is of use only while that run l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class Run:
         self.updates: dict[Path, dict] = {}
         self.draws: dict[Path, int] = {}
         self.views: dict[int, Described] = {}
+        self.compute_dtype: Any = None
         self.active = True
 
     def view(self, module: Described) -> Described:
@@ -109,6 +111,22 @@ class Run:
                 )
         return found
 
+    def parameters(self, bound: Bound) -> Mapping:
+        """A module's own parameters, in the narrow dtype while a `MixedPrecision` asks for one."""
+        own = self.entries("params", bound.path)
+        if self.compute_dtype is None or bound.module.full_precision:
+            return own
+        return {name: cast_floating(value, self.compute_dtype) for name, value in own.items()}
+
+    @contextlib.contextmanager
+    def computing_in(self, dtype) -> Iterator[None]:
+        """Within it, modules see their floating parameters in `dtype`."""
+        before, self.compute_dtype = self.compute_dtype, dtype
+        try:
+            yield
+        finally:
+            self.compute_dtype = before
+
     def draw(self, bound: Bound):
         """The next random key of one module."""
         if self.key is None:
@@ -121,6 +139,9 @@ class Run:
 
     def called(self, bound: Bound, inputs: tuple) -> None:
         """Told before each module runs; `init` listens here."""
+
+    def returned(self, bound: Bound, inputs: tuple, named: dict, output) -> None:
+        """Told after each module has run; `summary` listens here."""
 
     def new_state(self):
         """The state given to `apply` with this run's updates; the same object if there are none."""
@@ -158,6 +179,13 @@ class Sizing(Run):
         return next(part for place, part in layout_of(self.module) if place == path)
 
 
+def cast_floating(value, dtype):
+    """A floating array in another dtype; anything else as it is."""
+    if not hasattr(value, "dtype") or not fg.numpy.issubdtype(value.dtype, fg.numpy.floating):
+        return value
+    return value if value.dtype == dtype else fg.numpy.asarray(value).astype(dtype)
+
+
 def _new_view(module: Described, run: Run, path: Path) -> Described:
     view = object.__new__(type(module))
     object.__setattr__(view, "_record", Bound(module, run, path))
@@ -187,11 +215,13 @@ def run_method(view: Described, method: str, inputs: tuple, named: dict):
     bound = bound_record(view, method)
     bound.run.called(bound, inputs)
     try:
-        return getattr(view, method)(*inputs, **named)
+        output = getattr(view, method)(*inputs, **named)
     except Exception as error:
         if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{NOTE}{bound.place()} on inputs {_shapes(inputs)}")
         raise
+    bound.run.returned(bound, inputs, named, output)
+    return output
 
 
 def _shapes(inputs: tuple) -> str:
