@@ -12,6 +12,7 @@ import funcgrad.numpy as jnp
 from funcgrad import lax, random, sparse
 from funcgrad.compiler import sparsity
 from funcgrad.compiler.coloring import column_colors, star_colors
+from funcgrad.primitives.linalg.solving import triangular_solve
 from funcgrad.sparse import sparse_hessian, sparse_jacobian
 
 scipy_sparse = pytest.importorskip("scipy.sparse")
@@ -125,6 +126,53 @@ SAFE = {
     "softmax": lambda x: fg.nn.softmax(x.reshape(2, 3)),
     "max windows": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (3,), (1,), "SAME"),
 }
+
+
+def positive(x):
+    """Three positive definite matrices, of one number each and a common shape."""
+    a = jnp.stack([x[:3], jnp.ones(3), jnp.ones(3), x[3:]], 1).reshape(3, 2, 2)
+    return a @ a.transpose(0, 2, 1) + 3 * jnp.eye(2)
+
+
+def triangle(left, lower, transpose):
+    """Systems of a constant triangular matrix: its factor of ones, 6 x 6."""
+    a = jnp.tril(jnp.ones((N, N))) if lower else jnp.triu(jnp.ones((N, N)))
+
+    def f(x):
+        b = jnp.outer(x, jnp.arange(1.0, 3.0)) if left else jnp.outer(jnp.ones(2), x)
+        flags = {"left_side": left, "lower": lower, "transpose_a": transpose}
+        return triangular_solve(a, b, **flags)
+
+    return f
+
+
+# What is computed by library calls or in loops: the functions and how many entries are looked for.
+BLOCKS = {
+    "inverse": (lambda x: jnp.linalg.inv(positive(x)), 24),
+    "solve, each": (lambda x: jnp.linalg.solve(positive(x), jnp.ones((3, 2, 1))), 12),
+    "Cholesky": (lambda x: jnp.linalg.cholesky(positive(x)), 24),
+    "sorted rows": (lambda x: jnp.sort(x.reshape(3, 2), 1), 12),
+    "known loop": (lambda x: lax.while_loop(
+        lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] + jnp.roll(c[1], 1)), (0, x))[1], 18),
+    "bound known": (lambda x: fg.jit(
+        lambda n: lax.fori_loop(0, n, lambda i, c: jnp.roll(c, 1) ** 2, x))(3), 6),
+    "unknown loop": (lambda x: lax.while_loop(
+        lambda c: c.sum() < 300, lambda c: 2 * c.reshape(3, 2)[:, ::-1].ravel(), x), 12),
+    "windows": (lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (2,), (1,), "VALID"), 10),
+    "gradient of windows": (fg.grad(lambda x: jnp.sum(
+        lax.reduce_window(x, -jnp.inf, lax.max, (2,), (2,), "VALID") ** 2)), 12),
+}  # fmt: skip
+for flags in itertools.product((False, True), repeat=3):
+    BLOCKS[f"triangle {flags}"] = triangle(*flags), 42
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_patterns_of_library_calls_and_loops(name):
+    f, entries = BLOCKS[name]
+    jacobian = sparse_jacobian(f)
+    for x in (X, X[::-1], jnp.sin(7 * X) + 1.1):
+        check(f, jacobian(x), x)
+    assert jacobian.pattern.nnz == entries
 
 
 def raveled(f):

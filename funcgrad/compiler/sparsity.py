@@ -190,10 +190,23 @@ def _fixpoint(
 
 
 def _while(rows: Rows, e: Eqn, form: Any, operands: list[Value]) -> list[Value]:
+    """Trip by trip while the condition is known, else to a fixpoint."""
     test, nconsts = e.params["cond_nconsts"], e.params["body_nconsts"]
-    consts, carry = operands[test : test + nconsts], operands[test + nconsts :]
-    body = inline_calls(e.params["body_jaxpr"])
-    return _fixpoint(rows, body, consts, carry, [])[0]
+    cond_consts, consts, start = (
+        operands[:test],
+        operands[test:][:nconsts],
+        operands[test:][nconsts:],
+    )
+    condition, body = inline_calls(e.params["cond_jaxpr"]), inline_calls(e.params["body_jaxpr"])
+    carry = start
+    for _ in range(STEPS):
+        (holds,) = walk(rows, condition, [*cond_consts, *carry])
+        if holds.known is None:
+            break
+        if not bool(holds.host()):
+            return carry
+        carry = walk(rows, body, [*consts, *carry])
+    return _fixpoint(rows, body, consts, start, [])[0]
 
 
 CALLS: dict[str, Callable[..., list[Value]]] = {

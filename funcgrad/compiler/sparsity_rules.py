@@ -21,6 +21,8 @@ from funcgrad.core.trace import EVAL, running
 from funcgrad.primitives.basis import mul_p, select_n_p
 from funcgrad.primitives.dynamic_slice import dynamic_slice_p, dynamic_update_slice_p
 from funcgrad.primitives.gather import gather_p, gather_updates
+from funcgrad.primitives.linalg.solving import linear_solve_p, triangular_solve_p
+from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
 from funcgrad.util import optional
 
 MANY = 1 << 24  # entries of a matrix of links; beyond, zeros of constants are not looked at
@@ -338,6 +340,23 @@ def _window(rows: Rows, e: Eqn, form: loops.Window, operands: Sequence[Value]) -
     return [_united(rows, x.deps, pieces, np.arange(e.outs[0].aval.size), e.outs[0].aval.size)]
 
 
+def _chosen(rows: Rows, e: Eqn, form: loops.Opaque, operands: Sequence[Value]) -> list[Any]:
+    """The rule of windows from which another array chooses an element, or into which: any one."""
+    x, operand = operands
+    params = e.params
+    scatters = e.primitive is select_and_scatter_add_p
+    geometry = params["window_strides"], params["padding"]
+    dilation = params["base_dilation"], params["window_dilation"]
+    places = numbers(operand if scatters else x)
+    size = e.outs[0].aval.size
+    pieces = [p.ravel() for _, p in seen(places, params["window_dimensions"], *geometry, *dilation)]
+    windows = np.arange(pieces[0].size if pieces else 0)
+    if not scatters:
+        return [_united(rows, x.deps, pieces, windows, size)]
+    to, source = np.concatenate([*pieces, windows[:0]]), np.tile(windows, len(pieces))
+    return [rows.link(x.deps, size, to[to >= 0], source[to >= 0])]
+
+
 def _united(rows: Rows, deps: Any, pieces: Sequence[np.ndarray], to: np.ndarray, size: int) -> Any:
     """Result to[k] takes what any of the pieces has in place k."""
     source = np.concatenate([*pieces, np.empty(0, int)])
@@ -424,6 +443,36 @@ def _of_image(
     return rows.take(united, taken)
 
 
+# ---- library calls
+# ---------------------------------------------------------------------------------------
+
+
+def _solved(rows: Rows, e: Eqn, form: loops.Opaque, operands: Sequence[Value]) -> list[Any]:
+    """A system solved: each right-hand side by itself; of a triangular one, from one end on."""
+    matrix, right = operands
+    if matrix.deps is not None:
+        return anything(rows, e, form, operands)
+    left = e.params.get("left_side", True)
+    axis = right.aval.ndim - (2 if left else 1)
+    if e.primitive is not triangular_solve_p:
+        groups, count = _groups(right.aval.shape, (axis,))
+        return [rows.take(rows.grouped(right.deps, groups, count), groups)]
+    downward = e.params["lower"] != e.params["transpose_a"]
+    return _cumulate(rows, e, loops.Cumulate("add", axis, downward != left), [right])
+
+
+def _opaque(rows: Rows, e: Eqn, form: loops.Opaque, operands: Sequence[Value]) -> list[Any]:
+    rule = _OF_LIBRARY_CALLS.get(e.primitive, anything)
+    return rule(rows, e, form, operands)
+
+
+_OF_LIBRARY_CALLS: dict[Any, Callable[..., list[Any]]] = {
+    linear_solve_p: _solved,
+    triangular_solve_p: _solved,
+    select_and_gather_add_p: _chosen,
+    select_and_scatter_add_p: _chosen,
+}
+
 RULES: dict[type, Callable[..., list[Any]]] = {
     loops.Map: _map,
     loops.View: _view,
@@ -438,4 +487,5 @@ RULES: dict[type, Callable[..., list[Any]]] = {
     loops.Contract: _contract,
     loops.Window: _window,
     loops.Convolve: _convolve,
+    loops.Opaque: _opaque,
 }
