@@ -1,6 +1,7 @@
 """Matrix products as native code: every form of them, on every level of this machine's vectors."""
 
 import ctypes
+import functools
 import itertools
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("llvmlite.binding")
 from funcgrad.backends.llvm.builder import I64, PTR, Module, constant
 from funcgrad.backends.llvm.engine import compiled
 from funcgrad.backends.llvm.gemm import Matrix, plan_of, product, scratch_bytes
+from funcgrad.backends.llvm.gemm_any import any_scratch_bytes, product_any
 from funcgrad.backends.llvm.target import LEVELS, host
 
 WIDTHS = {"avx512": 64, "avx2": 32, "sse": 16}
@@ -56,6 +58,16 @@ def stored_and_counted(b, kind, n, out, counts):
     return epilogue
 
 
+def entry_point(module, arguments, write):
+    """A function of pointers, compiled."""
+    module.function("entry_point", [PTR] * arguments, None, write)
+    text = module.text().replace("define internal void @entry_point", "define void @entry_point")
+    code = compiled(text, ("entry_point",), module.target)
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(code.addresses["entry_point"])
+    function.code = code
+    return function
+
+
 def run(level, kind, m, n, k, left, right):
     """The product of two strided arrays, with counts of the epilogue's calls."""
     target = host(level)
@@ -69,16 +81,14 @@ def run(level, kind, m, n, k, left, right):
             stored_and_counted(b, kind, n, out, counts), scratch if needed else None,
         )  # fmt: skip
 
-    module.function("entry_point", [PTR] * 5, None, write)
-    text = module.text().replace("define internal void @entry_point", "define void @entry_point")
-    code = compiled(text, ("entry_point",), target)
+    code = entry_point(module, 5, write)
     out = np.full(m * n + 2 * MARGIN, 77, DTYPES[kind])
     counts = np.full(m * n + 2 * MARGIN, 5, np.int32)
     scratch = np.full(needed + 128, 99, np.uint8)
     shift = -scratch.ctypes.data % 64
     counts[MARGIN : MARGIN + m * n] = 0
     size = out.itemsize
-    ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5)(code.addresses["entry_point"])(
+    code(
         out.ctypes.data + MARGIN * size, counts.ctypes.data + MARGIN * 4,
         lhs_memory.ctypes.data + MARGIN * size, rhs_memory.ctypes.data + MARGIN * size,
         scratch.ctypes.data + shift,
@@ -91,7 +101,35 @@ def run(level, kind, m, n, k, left, right):
     return out[inside].reshape(m, n)
 
 
-def check(level, kind, m, n, k, lhs_layout, rhs_layout):
+@functools.cache
+def any_product(level, kind):
+    """The product of any shapes, compiled once: (out, lhs, rhs, scratch, numbers)."""
+
+    def write(b, out, x, y, scratch, numbers):
+        v = [b.load(b.element(numbers, i, "i64"), I64) for i in range(8)]
+        product_any(b, kind, tuple(v[:3]), (x, v[3], v[4]), (y, v[5], v[6]), (out, v[7]), scratch)
+
+    return entry_point(Module(host(level)), 5, write)
+
+
+def run_any(level, kind, m, n, k, left, right):
+    """The same product by the code for all shapes, its rows with a gap between them."""
+    (lhs_memory, lhs, _), (rhs_memory, rhs, _) = left, right
+    numbers = np.array([m, n, k, *lhs, *rhs, n + 3], np.int64)
+    out = np.full((m, n + 3), 77, DTYPES[kind])
+    needed, size = any_scratch_bytes(kind, host(level)), out.itemsize
+    scratch = np.full(needed + 128, 99, np.uint8)
+    shift = -scratch.ctypes.data % 64
+    any_product(level, kind)(
+        out.ctypes.data, lhs_memory.ctypes.data + MARGIN * size,
+        rhs_memory.ctypes.data + MARGIN * size, scratch.ctypes.data + shift, numbers.ctypes.data,
+    )  # fmt: skip
+    assert (out[:, n:] == 77).all()
+    assert (scratch[shift + needed :] == 99).all()
+    return out[:, :n]
+
+
+def check(level, kind, m, n, k, lhs_layout, rhs_layout, run=run):
     rng = np.random.default_rng([m, n, k])
     left = strided(kind, (m, k), lhs_layout, rng)
     right = strided(kind, (k, n), rhs_layout, rng)
@@ -131,6 +169,14 @@ def test_blocks_of_a_long_contracted_dimension(level, shape):
     check(level, "f64", *shape, "columns", "columns")
 
 
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("level", levels())
+def test_one_product_for_all_shapes(level, kind):
+    for m, n, k in [*SHAPES, (70, 70, 1100), (1100, 40, 33)]:
+        for layout in LAYOUTS[m % 2 :: 2]:
+            check(level, kind, m, n, k, *layout, run=run_any)
+
+
 def test_caller_gives_memory_only_for_large_panels():
     target = host()
     assert scratch_bytes("f32", 64, 64, 64, (64, 1), (64, 1), target) == 0
@@ -158,6 +204,7 @@ def test_sums_have_one_order_whatever_the_tile():
     fewer = run(None, "f32", 9, 90, 600, upper, right)
     assert all((other == wide).all() for other in fused)
     assert (fewer == wide[:9]).all()
+    assert (run_any(None, "f32", 70, 90, 600, left, right) == wide).all()
 
 
 def test_plans_of_typical_products_pad_nothing():

@@ -82,7 +82,7 @@ def plan_of(
     candidates = [
         (_cost(rows, vectors, m, n, k, block * itemsize(kind), lanes), rows, vectors)
         for vectors in (1, 2, 3, 4, 8, 16)
-        for rows in range(1, _most_rows(vectors, target) + 1)
+        for rows in range(1, most_rows(vectors, target) + 1)
         if rows <= m and vectors <= max(-(-n // lanes), 1) and (rows <= 8 or not aliased)
     ]
     _, rows, vectors = min(candidates)
@@ -91,7 +91,7 @@ def plan_of(
     return Plan(rows, vectors, block, packed, deep=deep)
 
 
-def _most_rows(vectors: int, target: Target) -> int:
+def most_rows(vectors: int, target: Target) -> int:
     """Sums, a row of the right operand and one number of the left one are in registers at once."""
     registers = 32 if target.vector_bytes == 64 or "aarch64" in target.triple else 16
     return (registers - vectors - (1 if target.fma else 2)) // vectors

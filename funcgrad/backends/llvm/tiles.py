@@ -99,7 +99,7 @@ def tile_function(b: Builder, tile: Tile) -> str:
         start = tile_start(inner, tile, out)
         sums = tile_sums(inner, tile, lhs, rhs, k, start)
         for n, x in enumerate(sums):
-            _store_whole(inner, x, out, n)
+            store_whole(inner, x, out, n)
 
     return b.module.function(tile.name, arguments, None, write)
 
@@ -118,7 +118,8 @@ def load_whole(b: Builder, type: Type, buffer: Value, n: int | Value) -> Value:
     return b.load(at, type, align=type.lanes * itemsize(type.kind))
 
 
-def _store_whole(b: Builder, x: Value, buffer: Value, n: int) -> None:
+def store_whole(b: Builder, x: Value, buffer: Value, n: int | Value) -> None:
+    """Vector `n` into an aligned buffer."""
     at = address(b, buffer, x.type.kind, (n, x.type.lanes))
     b.store(x, at, align=x.type.lanes * itemsize(x.type.kind))
 
@@ -200,7 +201,7 @@ def _pack_rows(
         for v in range(vectors):
             mask = lanes_mask(min(columns - v * type.lanes, type.lanes), type.lanes)
             x = b.load(b.element(at, v * type.lanes, kind), type, mask)
-            _store_whole(b, x, out, v)
+            store_whole(b, x, out, v)
 
     b.loop(0, rows, 1, [], copy)
 
@@ -224,7 +225,7 @@ def _pack_squares(
         across = transposed(b, held + [b.const(0, type)] * (n - present))
         to_first = address(b, out, kind, (v, n))
         for r in range(height):
-            _store_whole(b, across[r], to_first, r * vectors)
+            store_whole(b, across[r], to_first, r * vectors)
 
     def squares(i: Value, _: list[Value]) -> None:
         last = b.sub(rows, whole(height))
@@ -250,6 +251,6 @@ def _pack_gathered(
         for v in range(vectors):
             mask = lanes_mask(min(columns - v * type.lanes, type.lanes), type.lanes)
             first = address(b, at, kind, (v * type.lanes, strides[1]))
-            _store_whole(b, b.gather(b.element(first, across, kind), kind, mask), out, v)
+            store_whole(b, b.gather(b.element(first, across, kind), kind, mask), out, v)
 
     b.loop(0, rows, 1, [], gather)
