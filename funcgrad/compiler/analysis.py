@@ -41,16 +41,23 @@ class PassEffect:
 class StepSummary:
     """What runs as one: a kernel of fused operations, a library call, a view or an inner program.
 
-    `operations` are the names of its primitives in order, `shape` is what it works on.
+    `operations` are the names of its primitives in order, `shape` is what it works on; `inner` are
+    the steps of a loop's body, of branches, or of a program that is called.
     """
 
     kind: str
     operations: tuple[str, ...]
     shape: tuple[Any, ...]
+    inner: tuple[StepSummary, ...] = ()
+
+    def lines(self) -> list[str]:
+        """A line for the step, and one for each step inside."""
+        sizes = ",".join(map(str, self.shape))
+        own = f"{self.kind:8}[{sizes}] {' '.join(self.operations)}"
+        return [own, *("  " + line for step in self.inner for line in step.lines())]
 
     def __str__(self) -> str:
-        sizes = ",".join(map(str, self.shape))
-        return f"{self.kind:8}[{sizes}] {' '.join(self.operations)}"
+        return "\n".join(self.lines())
 
 
 @dataclass(frozen=True)
@@ -97,4 +104,7 @@ def equations(jaxpr: Jaxpr) -> int:
 def _summary(step: Step) -> StepSummary:
     arrays = [v for e in step.eqns for v in (*e.args, *e.outs)]
     shape = max(arrays, key=size_of).aval.shape if arrays else ()
-    return StepSummary(step.kind, tuple(e.primitive.name for e in step.eqns), shape)
+    programs = [j for e in step.eqns if step.kind in ("call", "host") for j in subjaxprs(e.params)]
+    inner = [_summary(s) for j in programs for s in planned(j)[0].steps]
+    names = tuple(e.primitive.name for e in step.eqns)
+    return StepSummary(step.kind, names, shape, tuple(inner))

@@ -129,6 +129,7 @@ class _Build:
         self.levels: dict[Root, int] = {}
         self.values: dict[Root, Operand] = {}
         self.stages: dict[Any, Stage] = {}
+        self.joined: dict[Root, Stage] = {}
         self.readers: dict[Any, Reader] = {}
         self.buffers: dict[Buffer, None] = {}
         self.written: dict[Buffer, None] = {}
@@ -163,7 +164,8 @@ class _Build:
 
     def _key(self, root: Root) -> tuple[int, int]:
         if root.accumulates:
-            return 1, root.total // self.count
+            visits = root.total // self.count
+            return (1, visits) if root.size == 1 else (visits, 1)
         return root.size // self.count, root.reduced
 
     def _own(self, root: Root) -> int:
@@ -172,10 +174,9 @@ class _Build:
 
     def position(self, root: Root) -> Sum:
         """Where the element stands that the loops are at."""
-        kept, reduced = self.inner(root)
         if root.accumulates:
-            return self.row * (root.total // self.count) + counted(reduced)
-        return self.row * self._own(root) + counted(kept)
+            return self._visited(root)
+        return self.row * self._own(root) + counted(self.inner(root)[0])
 
     # ---- stages
 
@@ -214,6 +215,8 @@ class _Build:
             return reader.new(v.aval.dtype, [at.flat])
 
         self._element(Reader(self.graph, leaf, self.numbers), root)
+        if root.accumulates:
+            self._sum_place(root)
         return found
 
     def _in_row(self, v: Any, at: At) -> bool:
@@ -249,8 +252,10 @@ class _Build:
 
     def _visited(self, root: Root) -> Sum:
         """The number of the visit, row by row: where a map with the same loops would stand."""
+        stage = self.joined.get(root)
         kept, reduced = self.inner(root)
-        return self.row * self._visits(root) + counted([*kept, *reduced])
+        inner = stage.loops if stage else [*kept, *reduced]
+        return self.row * self._visits(root) + counted(inner)
 
     def check_row(self, other: Root, at: At) -> Sum:
         """The place of an element within the row; it must be the row we are in."""
@@ -265,15 +270,15 @@ class _Build:
         """The stage and its reader; maps join reductions that visit as many elements."""
         level = self.levels[root]
         key = (level, self._key(root))
-        if not root.reduces and not root.accumulates:
-            fitting = [
-                k for k in self.stages if k[0] == level and math.prod(k[1]) == self._own(root)
-            ]
+        if not root.reduces or (root.accumulates and root.size > 1):
+            visits = self._visits(root)
+            fitting = [k for k in self.stages if k[0] == level and math.prod(k[1]) == visits]
             key = fitting[0] if fitting else key
         if key not in self.stages:
             kept, reduced = self.inner(root)
             self.stages[key] = Stage([*kept, *reduced], len(reduced))
             self.readers[key] = Reader(self.graph, self._leaf, self.numbers)
+        self.joined[root] = self.stages[key]
         return key, self.stages[key], self.readers[key]
 
     # ---- statements
@@ -346,15 +351,9 @@ class _Build:
         return self.locals[root]
 
     def _write_accumulation(self, root: Root, stage: Stage, reader: Reader, value: Any) -> None:
-        (x,) = root.definition.eqn.args
         form = root.definition.form
-        indices = At(x.aval.shape, flat=self.position(root)).indices
-        kept = [i for d, i in enumerate(indices) if d not in form.axes]
-        place = At(root.var.aval.shape, kept).flat
-        _, inner = self.inner(root)
-        if any(v in inner for v, _ in place.terms) or not inner:
-            if place.terms and any(v not in inner for v, _ in place.terms):
-                raise Misaligned("sums over rows that move with the rows")
+        place = self._sum_place(root)
+        if root.size > 1 or not self.inner(root)[1]:
             stage.statements.append(Accumulate(form.op, self.out(root), place, value))
             return
         ref = Ref(next(self.numbers), root.var.aval.dtype, frozenset(self.rows), True)
@@ -363,6 +362,16 @@ class _Build:
         after = self.stages.setdefault(key, Stage([], 0))
         self.readers.setdefault(key, Reader(self.graph, self._leaf, self.numbers))
         after.statements.append(Accumulate(form.op, self.out(root), place, ref))
+
+    def _sum_place(self, root: Root) -> Sum:
+        """The element of a sum over rows; it must be the same in every row."""
+        (x,) = root.definition.eqn.args
+        indices = At(x.aval.shape, flat=self.position(root)).indices
+        kept = [i for d, i in enumerate(indices) if d not in root.definition.form.axes]
+        place = At(root.var.aval.shape, kept).flat
+        if self._depends_on_row(place):
+            raise Misaligned("a sum over rows that moves with the rows")
+        return place
 
     def _leaf(self, reader: Reader, v: Any, at: At, guard: Ref | None) -> Operand | None:
         """How the stage at hand gets at a variable; None if it is to be computed here."""

@@ -102,7 +102,8 @@ class Fusion:
     def is_root(self, v: Var) -> bool:
         """Does a kernel make this value for others?"""
         graph = self.graph
-        return graph.is_reduced(v) or (v in self.stored and graph.is_pulled(v))
+        made = graph.is_reduced(v) or (v in self.stored and graph.is_pulled(v))
+        return made and size_of(v) > 0
 
     def sources(self, v: Var) -> frozenset[Var]:
         """The roots and leaves that computing a value reads."""

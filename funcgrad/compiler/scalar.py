@@ -116,7 +116,8 @@ def record(
     """The operations of a rule, and which lanes or constants are its results."""
     k = Recorder(operand_dtypes)
     found = scalar(k, *k.operands)
-    results = found if isinstance(found, (tuple, list)) else [found]
+    several = isinstance(found, (tuple, list)) and type(found) is not Constant
+    results = found if several else [found]
     return tuple(k.ops), tuple(r.index if type(r) is Lane else r for r in results)
 
 

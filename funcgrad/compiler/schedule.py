@@ -41,7 +41,10 @@ def _accumulates_by_row(kernel: Kernel) -> bool:
 
 
 def _best(stage: Stage) -> Loop | None:
-    candidates = [v for v in stage.loops if v.extent > 1]
+    sums = [s.index for s in stage.statements if isinstance(s, Accumulate)]
+    candidates = [
+        v for v in stage.loops if v.extent > 1 and all(index.coefficient(v) for index in sums)
+    ]
     if not candidates:
         return None
     found = min(candidates, key=lambda v: _penalty(stage, v))

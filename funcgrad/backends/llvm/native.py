@@ -80,7 +80,7 @@ class NativeProgram:
         self.jaxpr = jaxpr
         self.graph = Graph(jaxpr, is_native)
         self.fusion = Fusion(self.graph)
-        self.units = [u for u in self.fusion.run() if u.eqn is not None or _has_elements(u)]
+        self.units = self.fusion.run()
         self.layout = Layout(self.fusion, donated)
         self.target = host()
         self.module = Module(self.target)
@@ -246,10 +246,6 @@ def _plain(x: Any) -> Any:
     x = np.asarray(x)
     flags = x.flags
     return x if flags.c_contiguous and flags.aligned else np.require(x, requirements=["C", "A"])
-
-
-def _has_elements(unit: Unit) -> bool:
-    return all(size_of(r.var) for r in unit.roots)
 
 
 def as_text(jaxpr: Jaxpr, dialect: str) -> str:
