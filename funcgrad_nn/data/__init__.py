@@ -13,6 +13,7 @@ from funcgrad_nn.data.dataset import (
 from funcgrad_nn.data.idx import read_idx, write_idx
 from funcgrad_nn.data.loader import DataLoader
 from funcgrad_nn.data.sources import load_digits, load_mnist
+from funcgrad_nn.data.synthetic import synthetic_digits
 from funcgrad_nn.data.text import CharTokenizer, windows
 from funcgrad_nn.data.transforms import (
     Compose,
@@ -47,6 +48,7 @@ __all__ = [
     "load_mnist",
     "random_split",
     "read_idx",
+    "synthetic_digits",
     "windows",
     "write_idx",
 ]
