@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import types
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -218,7 +219,7 @@ class JitFunction:
         return len(self._entries())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else types.MethodType(self, instance)
 
     def __repr__(self) -> str:
         return f"<jit of {name_of(self._fun)}>"
@@ -303,7 +304,7 @@ def _checked_jit(fun: Callable[..., Any], checks: Any, options: dict[str, Any]) 
     checked = checked_function(fun, frozenset(wanted | {"user"}), static=True)
     run = jit(checked, **{**options, "checks": ()})
     call = stopping(run)
-    for name in ("trace", "lower", "eval_shape", "clear_cache"):
+    for name in ("trace", "lower", "eval_shape", "clear_cache", "explain"):
         setattr(call, name, getattr(run, name))
     return call
 

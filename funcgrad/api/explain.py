@@ -63,7 +63,7 @@ class Compilation:
         rows = [
             ("because", [_because(self.reasons, self.nearest)]),
             ("passes", [_steps_of_passes(self.passes)]),
-            ("steps", list(map(str, self.steps)) or ["none"]),
+            ("steps", [line for step in self.steps for line in step.lines()] or ["none"]),
             ("copies", [_copied(c) for c in self.copies] or ["none"]),
             ("donated", [_given(d) for d in self.donations] or ["nothing"]),
             ("work", [f"{cost.flops} operations, {cost.bytes} bytes moved"]),
@@ -206,8 +206,12 @@ def _changed_leaf(name: str, was: Any, now: Any) -> str:
 
 def _changed(was: dict[str, Any], now: dict[str, Any], title: str) -> list[str]:
     names = dict.fromkeys([*was, *now])
+
+    def shown(values: dict[str, Any], name: str) -> str:
+        return f"{values[name]!r:.60}" if name in values else "not given"
+
     return [
-        f"{title.format(n)}: {was.get(n)!r:.60} -> {now.get(n)!r:.60}"
+        f"{title.format(n)}: {shown(was, n)} -> {shown(now, n)}"
         for n in names
         if n not in was or n not in now or type(was[n]) is not type(now[n]) or was[n] != now[n]
     ]

@@ -1,5 +1,6 @@
 """`explain`, `max_compiles`, `cost_analysis` and `memory_analysis`: what is said is what is so."""
 
+import functools
 import tracemalloc
 
 import numpy as np
@@ -111,6 +112,44 @@ def test_steps_say_what_fused():
         ("library", ("dot_general",)),
     ]
     assert "kernel  [512,512] exp mul add" in str(found)
+
+
+def test_steps_of_loops_and_branches_are_shown():
+    def step(carry, row):
+        return fg.lax.cond(row > 0, jnp.sin, lambda v: jnp.exp(v) * 2, carry), None
+
+    function = fg.jit(lambda x: fg.lax.scan(step, x, jnp.arange(3.0))[0])
+    function(jnp.ones(1 << 18))
+    (found,) = function.explain().compilations
+    (loop,) = [s for s in found.steps if s.operations == ("scan",)]
+    (branches,) = [s for s in loop.inner if s.operations == ("cond",)]
+    assert {s.operations for s in branches.inner} == {("sin",), ("exp", "mul")}
+    lines = str(found).splitlines()
+    depth = [len(line) - len(line.lstrip()) for line in lines if line.endswith(("cond", "exp mul"))]
+    assert depth[1] == depth[0] + 2
+
+
+def test_a_default_that_is_replaced_was_not_given():
+    function = fg.jit(lambda x, n=3: x * n, static_argnames="n")
+    function(1.0)
+    function(1.0, n=4)
+    reasons = function.explain().compilations[1].reasons
+    assert reasons == ("static argument n: not given -> 4",)
+
+
+def test_checked_functions_and_methods_explain_themselves():
+    checked = fg.jit(jnp.log, checks="nan")
+    checked(1.0)
+    assert len(checked.explain().compilations) == 1
+
+    class Model:
+        @functools.partial(fg.jit, static_argnums=0)
+        def call(self, x):
+            return 2.0 * x
+
+    model = Model()
+    assert float(model.call(3.0)) == 6.0
+    assert len(model.call.explain().compilations) == 1
 
 
 def test_copies():
