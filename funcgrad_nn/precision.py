@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad_nn.module import Module
-from funcgrad_nn.optim.transform import GradientTransformation
+from funcgrad_nn.optim.transform import (
+    GradientTransformation,
+    GradientTransformationExtraArgs,
+    updater,
+)
 from funcgrad_nn.run import bound_record, cast_floating
 
 
@@ -61,13 +65,13 @@ def dynamic_loss_scale(
     growth_factor: float = 2.0,
     backoff_factor: float = 0.5,
     growth_interval: int = 2000,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """`inner` for gradients of `loss * state.loss_scale`, where state is this optimizer's own.
 
     The gradients are divided by the scale first. If one is not finite, the step is skipped
     (updates of zero, `inner`'s state as it was) and the scale multiplied by `backoff_factor`; after
     `growth_interval` good steps in a row it is multiplied by `growth_factor`. The defaults are
-    those of PyTorch's `GradScaler`.
+    those of PyTorch's `GradScaler`. `fit` and `make_train_step` scale the loss by themselves.
 
     >>> import funcgrad as fg, funcgrad.numpy as jnp, funcgrad_nn as nn
     >>> optimizer = nn.dynamic_loss_scale(nn.optim.sgd(0.5), initial_scale=8.0)
@@ -84,14 +88,16 @@ def dynamic_loss_scale(
             "0 < backoff_factor < 1 and growth_interval >= 1."
         )
 
+    update_inner = updater("dynamic_loss_scale", inner)
+
     def init(params):
         scale = jnp.asarray(initial_scale, jnp.float32)
         return LossScaleState(scale, jnp.zeros((), jnp.int32), inner.init(params))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params=None, **extra):
         unscaled = fg.tree.map(lambda g: _divided(g, state.loss_scale), updates)
         finite = all_finite(unscaled)
-        new, inner_state = inner.update(unscaled, state.inner, params)
+        new, inner_state = update_inner(unscaled, state.inner, params, **extra)
         new = fg.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), new)
         kept = fg.tree.map(lambda a, b: jnp.where(finite, a, b), inner_state, state.inner)
         scale, steps = adapted(state, finite)
@@ -103,7 +109,13 @@ def dynamic_loss_scale(
         steps = jnp.where(finite & ~grows, state.good_steps + 1, 0)
         return (state.loss_scale * factor).astype(jnp.float32), steps.astype(jnp.int32)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
+
+
+def loss_scale_of(optimizer_state):
+    """What the loss must be multiplied by for this optimizer: 1 if nothing in it asks for more."""
+    found = fg.tree.leaves(optimizer_state, is_leaf=_is_loss_scale)
+    return next((leaf.loss_scale for leaf in found if _is_loss_scale(leaf)), 1)
 
 
 def all_finite(tree):
@@ -116,6 +128,10 @@ def all_finite(tree):
 def _divided(gradient, scale):
     """In float32, so that a narrow gradient does not underflow when it is made small again."""
     return gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32)) / scale
+
+
+def _is_loss_scale(value) -> bool:
+    return isinstance(value, LossScaleState)
 
 
 def _cast(tree, dtype):

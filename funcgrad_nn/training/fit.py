@@ -12,6 +12,7 @@ import numpy as np
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from funcgrad_nn.freeze import Pattern
 from funcgrad_nn.module import Module
 from funcgrad_nn.optim import GradientTransformation
 from funcgrad_nn.saving import CheckpointManager
@@ -54,6 +55,7 @@ def fit(
     penalty: Callable[[Any], Any] | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    frozen: Sequence[Pattern] = (),
     rate: Rate | None = None,
     checkpoints: CheckpointManager | str | os.PathLike | None = None,
     every: int | None = None,
@@ -64,9 +66,9 @@ def fit(
     `data` and `validation` can be iterated many times, such as `DataLoader`s or lists of batches.
     Training starts from `initial`, or from `key`. `progress`: "auto" shows a bar at a terminal and
     nothing in CI or in a log; "bar" and "lines" insist, False is quiet. `loss`, `metrics`,
-    `penalty`, `accumulate` and `ema` as in `make_train_step`. `callbacks` are told of every step
-    and epoch and may stop training; see `Callback`. `rate`, a number or a schedule, is the learning
-    rate to be shown where the optimizer's state does not hold it.
+    `penalty`, `accumulate`, `ema` and `frozen` as in `make_train_step`. `callbacks` are told of
+    every step and epoch and may stop training; see `Callback`. `rate`, a number or a schedule, is
+    the learning rate to be shown where the optimizer's state does not hold it.
 
     `checkpoints`, a manager or a directory, gets the whole training (parameters, optimizer, step,
     key, place in the data, history, callbacks) after each epoch and after every `every` steps.
@@ -88,11 +90,10 @@ def fit(
         raise ValueError(f"fit: every must be at least 1, but got {every}.")
     manager = _manager(checkpoints, every, resume)
     data, first = _peeked(model, data)
+    options: dict[str, Any] = dict(accumulate=accumulate, ema=ema, frozen=frozen)
     loop = Loop(
-        now=_first_state(model, optimizer, key, initial, first, accumulate, ema),
-        step=make_train_step(
-            model, loss, optimizer, metrics, penalty=penalty, accumulate=accumulate, ema=ema
-        ),
+        now=_first_state(model, optimizer, key, initial, first, **options),
+        step=make_train_step(model, loss, optimizer, metrics, penalty=penalty, **options),
         data=data,
         validate=_validator(model, validation, loss, metrics),
         callbacks=Callbacks(callbacks),
@@ -128,14 +129,14 @@ def _peeked(model: Module, data: Iterable) -> tuple[Iterable, Any]:
     return (itertools.chain([first], batches) if batches is data else data), first[0]
 
 
-def _first_state(model, optimizer, key, initial, first, accumulate, ema) -> TrainState:
+def _first_state(model, optimizer, key, initial, first, **options) -> TrainState:
     """A state that may be donated: a copy of the one given, or a new one."""
     if initial is not None:
         return fg.tree.map(jnp.copy, initial)
     if key is None:
         raise ValueError("fit: needs a key, such as random.key(0), or a training state as initial.")
     inputs = () if first is None else positional(model, first)
-    return start(model, optimizer, key, *inputs, accumulate=accumulate, ema=ema)
+    return start(model, optimizer, key, *inputs, **options)
 
 
 def _validator(model, validation, loss, metrics) -> Callable[[TrainState, Interrupts], dict]:

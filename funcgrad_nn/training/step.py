@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from funcgrad_nn.freeze import Pattern, freeze, merge
 from funcgrad_nn.module import Module
 from funcgrad_nn.optim import GradientTransformation, MultiSteps, apply_updates
 from funcgrad_nn.optim.transform import updater
+from funcgrad_nn.precision import loss_scale_of
 from funcgrad_nn.training.objective import Loss, Metrics, flat_metrics, losses_of, positional
 
 
@@ -41,14 +43,15 @@ def start(
     *inputs,
     accumulate: int = 1,
     ema: float | None = None,
+    frozen: Sequence[Pattern] = (),
 ) -> TrainState:
     """The training state before the first step; `inputs` as in `Module.init`.
 
-    `accumulate` and `ema` as in `make_train_step`.
+    `accumulate`, `ema` and `frozen` as in `make_train_step`.
     """
     init_key, step_key = fg.random.split(key)
     params, state = model.init(init_key, *inputs)
-    optimizer_state = accumulated(optimizer, accumulate).init(params)
+    optimizer_state = accumulated(optimizer, accumulate).init(freeze(params, *frozen)[0])
     # A copy: the step donates its state, and no buffer may be in it twice.
     average = None if ema is None else fg.tree.map(jnp.copy, params)
     return TrainState(params, state, optimizer_state, jnp.zeros((), jnp.int32), step_key, average)
@@ -63,6 +66,7 @@ def make_train_step(
     penalty: Callable[[Any], Any] | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    frozen: Sequence[Pattern] = (),
 ) -> Callable:
     """A compiled `step(train_state, inputs, targets) -> (train_state, logs)`.
 
@@ -71,8 +75,9 @@ def make_train_step(
     for outputs in a dictionary, `loss` and `metrics` may be dictionaries by output, and the losses
     are added. `penalty(params)` is added to the loss. `accumulate=k` moves the parameters once for
     the mean gradient of every k batches. `ema=d` keeps averaged parameters: a <- d a + (1 - d) p
-    after each move, starting at the first (as torch.optim.swa_utils does); make the state with
-    `start(..., accumulate=, ema=)` of the same values.
+    after each move, starting at the first (as torch.optim.swa_utils does). Parameters that fit a
+    path pattern of `frozen` (see `freeze`) stay as they are and cost no gradient work. Make the
+    state with `start(..., accumulate=, ema=, frozen=)` of the same values.
 
     The training state given in is donated: its buffers become those of the new one, so it cannot
     be used again.
@@ -91,7 +96,8 @@ def make_train_step(
     update = updater("make_train_step", accumulated(optimizer, accumulate))
     _require_decay(ema)
 
-    def total(params, now: TrainState, inputs, targets):
+    def total(trainable, held, now: TrainState, inputs, targets):
+        params = merge(trainable, held)
         key = fg.random.fold_in(now.key, now.step)
         outputs, state = model.apply(
             params, now.state, *positional(model, inputs), train=True, key=key
@@ -99,13 +105,14 @@ def make_train_step(
         losses = losses_of(loss, outputs, targets)
         if penalty is not None:
             losses["loss"] = losses["loss"] + penalty(params)
-        return losses["loss"], (outputs, state, losses)
+        return losses["loss"] * loss_scale_of(now.optimizer), (outputs, state, losses)
 
     def step(now: TrainState, inputs, targets):
         value_and_grad = fg.value_and_grad(total, has_aux=True)
-        (value, (outputs, state, logs)), grads = value_and_grad(now.params, now, inputs, targets)
-        updates, optimizer_state = update(grads, now.optimizer, now.params, value=value)
-        params = apply_updates(now.params, updates)
+        trainable, held = freeze(now.params, *frozen)
+        (_, (outputs, state, logs)), grads = value_and_grad(trainable, held, now, inputs, targets)
+        updates, optimizer_state = update(grads, now.optimizer, trainable, value=logs["loss"])
+        params = merge(apply_updates(trainable, updates), held)
         average = _averaged(now, params, ema, accumulate)
         logs |= {name: measure(outputs, targets) for name, measure in measures.items()}
         return TrainState(params, state, optimizer_state, now.step + 1, now.key, average), logs

@@ -165,3 +165,25 @@ def test_a_shared_weight_gets_the_sum_of_both_gradients():
     np.testing.assert_allclose(
         grad["0"]["weight"], apart["0"]["weight"] + apart["1"]["weight"], rtol=1e-5
     )
+
+
+def test_fit_leaves_frozen_parameters_and_keeps_nothing_for_them():
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    optimizer = nn.optim.adamw(0.05, weight_decay=0.1)
+    x = np.random.default_rng(0).normal(size=(32, 2)).astype(np.float32)
+    before = nn.training.start(model, optimizer, KEY, frozen=("0", "**/bias"))
+    assert {len(fg.tree.leaves(part.mu)) for part in before.optimizer if hasattr(part, "mu")} == {1}
+    fitted = nn.fit(
+        model,
+        [(x, x[:, :1])] * 20,
+        loss=nn.mse,
+        optimizer=optimizer,
+        initial=before,
+        frozen=("0", "**/bias"),
+        progress=False,
+        epochs=2,
+    )
+    for path, same in {("0", "weight"): True, ("0", "bias"): True, ("2", "weight"): False}.items():
+        old, new = (tree[path[0]][path[1]] for tree in (before.params, fitted.params))
+        assert bool((np.asarray(old) == np.asarray(new)).all()) == same
+    assert fitted.history["train_loss"][-1] < fitted.history["train_loss"][0]

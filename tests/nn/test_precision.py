@@ -189,3 +189,22 @@ def test_the_policy_is_part_of_the_description():
     model = nn.MixedPrecision(nn.Linear(2, 2), jnp.float16, jnp.bfloat16)
     assert nn.from_json(model.to_json()) == model
     assert model != nn.MixedPrecision(nn.Linear(2, 2), jnp.float16)
+
+
+def test_fit_scales_the_loss_by_itself():
+    """In float16 with a loss of a millionth, as above; the history shows the loss unscaled."""
+    model = nn.MixedPrecision(network(), jnp.float16)
+    optimizer = nn.dynamic_loss_scale(nn.optim.adam(0.02, eps=1e-15), 2.0**40)
+    fitted = nn.fit(
+        model,
+        [(X, Y)] * 50,
+        loss=lambda outputs, targets: 1e-6 * nn.cross_entropy(outputs, targets),
+        optimizer=nn.optim.chain(optimizer),
+        epochs=3,
+        key=KEY,
+        metrics={"accuracy": nn.accuracy},
+        progress=False,
+    )
+    losses = fitted.history["train_loss"]
+    assert losses[0] < 1e-6 and losses[-1] < 0.3 * losses[0]
+    assert fitted.history["train_accuracy"][-1] > 0.95
