@@ -25,6 +25,12 @@ def block(a, b, c):
     return g
 
 
+def name_of(number):
+    """a, b, ..., z, a1, b1, ..."""
+    round_, letter = divmod(number, 26)
+    return string.ascii_lowercase[letter] + (str(round_) if round_ else "")
+
+
 def draw(function, *arguments, unused=False):
     """A function's operations as DOT text: a box for each array, an ellipse for each operation.
 
@@ -33,7 +39,7 @@ def draw(function, *arguments, unused=False):
     """
     program = fg.make_jaxpr(function)(*arguments)
     values = [*program.inputs, *(out for eqn in program.eqns for out in eqn.outs)]
-    names = dict(zip(values, string.ascii_lowercase, strict=False))
+    names = {value: name_of(number) for number, value in enumerate(values)}
     needed = set(values if unused else program.outputs)
     lines = []
     for number, eqn in reversed(list(enumerate(program.eqns))):
