@@ -20,7 +20,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", metavar="DIR", help="directory of MNIST's IDX files")
     parser.add_argument("--draw", metavar="FILE", help="where to write the program as DOT text")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
 
     images, labels = digits(options.data, 1100, fg.random.key(0))
@@ -31,7 +31,7 @@ def main():
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(),
         nn.Linear(4608, 1024), nn.ReLU(), nn.Linear(1024, 10), nn.LogSoftmax(),
     )  # fmt: skip
-    optimizer = nn.optim.chain(nn.optim.add_decayed_weights(1e-4), nn.optim.sgd(0.05))
+    optimizer = nn.optim.chain(nn.optim.add_decayed_weights(1e-4), nn.optim.sgd(0.02, momentum=0.9))
     params, state = model.init(fg.random.key(3))
 
     def loss_of(params, x, y):
