@@ -16,14 +16,15 @@ from funcgrad.backends.llvm.target import Target
 
 FLOATS = {"f16": "half", "f32": "float", "f64": "double"}
 WIDTH = {
-    "i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "f16": 16, "f32": 32, "f64": 64, "ptr": 64,
+    "i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "i128": 128, "f16": 16, "f32": 32, "f64": 64,
+    "ptr": 64,
 }  # fmt: skip
 BITS = {"f16": "i16", "f32": "i32", "f64": "i64"}
 FLOAT_OF = {16: "f16", 32: "f32", 64: "f64"}
 
 
 class Type(NamedTuple):
-    """A scalar kind (i1 i8 i16 i32 i64 f16 f32 f64 ptr) and a number of lanes; 1 is a scalar."""
+    """A scalar kind (i1 i8 i16 i32 i64 i128 f16 f32 f64 ptr) and a number of lanes; 1 is a scalar."""
 
     kind: str
     lanes: int = 1

@@ -5,9 +5,15 @@ Each is a function `(builder, *values) -> value` that writes its instructions. S
 """
 
 from funcgrad.backends.llvm.vector_math.exponential import exp, exp2, expm1, logistic
-from funcgrad.backends.llvm.vector_math.hyperbolic import tanh
+from funcgrad.backends.llvm.vector_math.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
+from funcgrad.backends.llvm.vector_math.inverse_trigonometric import acos, asin, atan, atan2
 from funcgrad.backends.llvm.vector_math.logarithm import log, log1p, log2
+from funcgrad.backends.llvm.vector_math.trigonometric import cos, sin, tan
 
-FUNCTIONS = {f.__name__: f for f in (exp, exp2, expm1, log, log1p, log2, logistic, tanh)}
+_ALL = (
+    exp, exp2, expm1, log, log1p, log2, logistic, sin, cos, tan, asin, acos, atan, atan2, sinh,
+    cosh, tanh, asinh, acosh, atanh,
+)  # fmt: skip
+FUNCTIONS = {f.__name__: f for f in _ALL}
 
 __all__ = ["FUNCTIONS"]
