@@ -17,6 +17,7 @@ from funcgrad_nn.optim.transform import (
     GradientTransformationExtraArgs,
     updater,
 )
+from funcgrad_nn.optim.wrappers import all_finite
 from funcgrad_nn.run import bound_record, cast_floating
 
 
@@ -118,16 +119,10 @@ def loss_scale_of(optimizer_state):
     return next((leaf.loss_scale for leaf in found if _is_loss_scale(leaf)), 1)
 
 
-def all_finite(tree):
-    """Whether no floating leaf of a tree has a NaN or an infinity; a bool array of rank 0."""
-    leaves = [leaf for leaf in fg.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    checks = [jnp.isfinite(leaf).all() for leaf in leaves]
-    return jnp.stack(checks).all() if checks else jnp.asarray(True)
-
-
 def _divided(gradient, scale):
     """In float32, so that a narrow gradient does not underflow when it is made small again."""
-    return gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32)) / scale
+    narrow = gradient.dtype.itemsize < 4
+    return (gradient.astype(jnp.float32) if narrow else gradient) / scale
 
 
 def _is_loss_scale(value) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import funcgrad as fg
 from funcgrad_nn.freeze import matches
 
-Mask = Any  # None, a tree of bools, a function of a tree that returns one, or a path pattern
+Mask = Any  # None, a tree of bools, a function of a tree that returns one, path patterns
 
 
 class MaskedNode(NamedTuple):
@@ -79,7 +79,13 @@ def mask_of(mask: Mask, tree):
         return fg.tree.map(lambda leaf: mask is not False, tree)
     if isinstance(mask, str):
         mask = path_mask(mask)
+    elif _are_patterns(mask):
+        mask = path_mask(*mask)
     return mask(tree) if callable(mask) else mask
+
+
+def _are_patterns(mask) -> bool:
+    return isinstance(mask, tuple | list) and bool(mask) and all(isinstance(x, str) for x in mask)
 
 
 def _path(keys) -> str:

@@ -1,4 +1,6 @@
-"""Losses against PyTorch and against exact values; metrics against counting."""
+"""Losses against PyTorch and against exact values."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -54,6 +56,107 @@ def test_cross_entropy_with_soft_labels(reduction, smoothing):
         reduction=reduction,
         label_smoothing=smoothing,
     )
+
+
+WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 3.0], np.float32)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("ignored", [None, 2, -100])
+def test_cross_entropy_with_class_weights_and_ignored_labels(reduction, smoothing, ignored):
+    labels = np.array([0, 2, 1, 2, 3, 4])
+    if ignored == -100:
+        labels[3] = ignored
+    against_torch(
+        lambda x, y: nn.cross_entropy(
+            x,
+            y,
+            class_weights=WEIGHTS,
+            label_smoothing=smoothing,
+            ignore_index=ignored,
+            reduction=reduction,
+        ),
+        lambda torch: torch.nn.functional.cross_entropy,
+        LOGITS,
+        labels,
+        reduction=reduction,
+        label_smoothing=smoothing,
+        weight=pytest.importorskip("torch").tensor(WEIGHTS),
+        ignore_index=-100 if ignored is None else ignored,
+    )
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_with_soft_labels_and_class_weights(smoothing):
+    against_torch(
+        lambda x, y: nn.cross_entropy(
+            x, y, class_weights=WEIGHTS, label_smoothing=smoothing, reduction="none"
+        ),
+        lambda torch: torch.nn.functional.cross_entropy,
+        LOGITS,
+        SOFT,
+        label_smoothing=smoothing,
+        weight=pytest.importorskip("torch").tensor(WEIGHTS),
+        reduction="none",
+    )
+
+
+def test_ignored_labels_without_weights_are_as_if_the_rows_were_absent():
+    labels = jnp.array([0, -1, 1, -1, 3, 4])
+    keep = np.array([0, 2, 4, 5])
+    some = nn.cross_entropy(jnp.asarray(LOGITS), labels, ignore_index=-1)
+    np.testing.assert_allclose(some, nn.cross_entropy(LOGITS[keep], labels[keep]), rtol=1e-6)
+    grad = fg.grad(lambda x: nn.cross_entropy(x, labels, ignore_index=-1))(jnp.asarray(LOGITS))
+    assert (np.asarray(grad)[[1, 3]] == 0).all() and (np.asarray(grad)[keep] != 0).all()
+    nothing = nn.cross_entropy(jnp.zeros((2, 3)), jnp.array([7, 7]), ignore_index=7)
+    assert np.isnan(float(nothing)), "the mean of nothing, as in PyTorch"
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_nll(reduction):
+    log_p = LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True))
+    labels = np.array([0, 2, 1, 2, 3, 4])
+    against_torch(
+        lambda x, y: nn.nll(x, y, class_weights=WEIGHTS, ignore_index=2, reduction=reduction),
+        lambda torch: torch.nn.functional.nll_loss,
+        log_p,
+        labels,
+        weight=pytest.importorskip("torch").tensor(WEIGHTS),
+        ignore_index=2,
+        reduction=reduction,
+    )
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("log_targets", [False, True])
+@pytest.mark.parametrize("reduction, theirs", [("mean", "batchmean"), ("sum", "sum")])
+def test_kl_divergence(reduction, theirs, log_targets):
+    log_q = LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True))
+    against_torch(
+        lambda x, y: nn.kl_divergence(x, y, log_targets=log_targets, reduction=reduction),
+        lambda torch: torch.nn.functional.kl_div,
+        log_q,
+        np.log(SOFT) if log_targets else SOFT,
+        reduction=theirs,
+        log_target=log_targets,
+    )
+
+
+def test_kl_divergence_of_certain_targets_is_finite_and_zero_at_equality():
+    certain = jnp.array([[1.0, 0.0]])
+    log_q = jnp.log(jnp.array([[0.5, 0.5]]))
+    value, grad = fg.value_and_grad(nn.kl_divergence)(log_q, certain)
+    assert float(value) == pytest.approx(np.log(2)) and grad.tolist() == [[-1.0, 0.0]]
+    impossible = jnp.array([[0.0, -jnp.inf]])
+    assert float(nn.kl_divergence(impossible, certain)) == 0.0
+    assert float(nn.kl_divergence(jnp.log(certain), jnp.log(certain), log_targets=True)) == 0.0
+    columns = nn.kl_divergence(jnp.log(SOFT).T, jnp.asarray(SOFT[::-1]).T, axis=0)
+    rows = nn.kl_divergence(jnp.log(SOFT), jnp.asarray(SOFT[::-1]))
+    np.testing.assert_allclose(columns, rows, rtol=1e-5)
 
 
 def test_D23_cross_entropy_over_another_axis():
@@ -129,19 +232,128 @@ def test_labels_that_are_no_class_give_nan(label):
         (nn.mse, "mse_loss", B),
         (nn.mae, "l1_loss", B),
         (nn.huber, "huber_loss", B),
+        (partial(nn.huber, delta=0.3), "huber_loss:delta=0.3", B),
+        (nn.smooth_l1, "smooth_l1_loss", B),
+        (partial(nn.smooth_l1, beta=0.4), "smooth_l1_loss:beta=0.4", B),
         (nn.binary_cross_entropy, "binary_cross_entropy_with_logits", MASK),
         (nn.binary_cross_entropy, "binary_cross_entropy_with_logits", np.abs(np.tanh(B))),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_elementwise_losses(ours, theirs, targets, reduction):
+    theirs, _, option = theirs.partition(":")
+    options = {option.split("=")[0]: float(option.split("=")[1])} if option else {}
     against_torch(
         lambda x, y: ours(x, y, reduction=reduction),
         lambda torch: getattr(torch.nn.functional, theirs),
         A,
         targets,
         reduction=reduction,
+        **options,
     )
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("pos_weight", [3.0, [0.5, 2.0, 1.0]])
+def test_binary_cross_entropy_with_weights_of_positives(pos_weight):
+    against_torch(
+        lambda x, y: nn.binary_cross_entropy(x, y, pos_weight=pos_weight),
+        lambda torch: torch.nn.functional.binary_cross_entropy_with_logits,
+        A,
+        MASK,
+        pos_weight=pytest.importorskip("torch").tensor(pos_weight),
+    )
+
+
+@pytest.mark.oracle
+def test_binary_cross_entropy_of_probabilities():
+    p = 1 / (1 + np.exp(-A))
+    against_torch(
+        partial(nn.binary_cross_entropy, from_logits=False),
+        lambda torch: torch.nn.functional.binary_cross_entropy,
+        p,
+        MASK,
+    )
+    certain = jnp.array([0.0, 1.0, 0.0, 1.0])
+    values = nn.binary_cross_entropy(
+        certain, jnp.array([0.0, 1.0, 1.0, 0.0]), from_logits=False, reduction="none"
+    )
+    assert values.tolist() == [0.0, 0.0, np.inf, np.inf]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("p, margin, weighted", [(1, 1.0, False), (2, 0.5, True)])
+def test_multi_margin(reduction, p, margin, weighted):
+    weights = WEIGHTS if weighted else None
+    against_torch(
+        lambda x, y: nn.multi_margin(
+            x, y, p=p, margin=margin, class_weights=weights, reduction=reduction
+        ),
+        lambda torch: torch.nn.functional.multi_margin_loss,
+        LOGITS,
+        LABELS,
+        p=p,
+        margin=margin,
+        weight=pytest.importorskip("torch").tensor(WEIGHTS) if weighted else None,
+        reduction=reduction,
+    )
+
+
+def test_hinge_is_its_definition():
+    labels = np.where(MASK > 0, 1, -1)
+    values = nn.hinge(jnp.asarray(A), jnp.asarray(labels), reduction="none")
+    np.testing.assert_allclose(values, np.maximum(1 - labels * A, 0), rtol=1e-6)
+    wider = nn.hinge(jnp.asarray(A), jnp.asarray(labels), margin=2.0)
+    np.testing.assert_allclose(wider, np.maximum(2 - labels * A, 0).mean(), rtol=1e-6)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_cosine_similarity(axis):
+    against_torch(
+        lambda x, y: nn.cosine_similarity(x, y, axis=axis),
+        lambda torch: torch.nn.functional.cosine_similarity,
+        A,
+        B,
+        dim=axis,
+    )
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("margin", [0.0, 0.3])
+def test_cosine_embedding(reduction, margin):
+    labels = np.array([1, -1, -1, 1])
+    torch = pytest.importorskip("torch")
+    against_torch(
+        lambda x, y: nn.cosine_embedding(x, jnp.asarray(B), y, margin=margin, reduction=reduction),
+        lambda torch: (
+            lambda x, y, **options: torch.nn.functional.cosine_embedding_loss(
+                x, torch.tensor(B), y, **options
+            )
+        ),
+        A,
+        labels,
+        margin=margin,
+        reduction=reduction,
+    )
+    assert torch is not None
+
+
+def test_cosine_similarity_has_a_gradient_at_zero():
+    value, grad = fg.value_and_grad(nn.cosine_similarity)(jnp.zeros(3), jnp.ones(3))
+    assert float(value) == 0.0 and np.isfinite(np.asarray(grad)).all()
+    assert float(nn.cosine_similarity(jnp.full(3, 1e-3), jnp.full(3, 2e3))) == pytest.approx(1.0)
+
+
+def test_rmse_is_the_root_and_finite_at_zero():
+    value, grad = fg.value_and_grad(nn.rmse)(jnp.asarray(A), jnp.asarray(B))
+    root = np.sqrt(((A - B) ** 2).mean())
+    np.testing.assert_allclose(value, root, rtol=1e-6)
+    np.testing.assert_allclose(grad, (A - B) / (A.size * root), rtol=1e-5)
+    value, grad = fg.value_and_grad(nn.rmse)(jnp.asarray(A), jnp.asarray(A))
+    assert float(value) == 0.0 and (np.asarray(grad) == 0).all()
 
 
 @pytest.mark.parametrize("label", [0.0, 0.3, 1.0])
@@ -166,7 +378,25 @@ LOSSES = {
     "mse": (nn.mse, A, B),
     "mae": (nn.mae, A, B),
     "huber": (nn.huber, A, B),
+    "smooth_l1": (nn.smooth_l1, A, B),
+    "nll": (nn.nll, np.log(np.full((6, 5), 0.2, np.float32)), LABELS),
+    "kl_divergence": (nn.kl_divergence, np.log(SOFT), SOFT[::-1].copy()),
+    "hinge": (nn.hinge, A, np.where(MASK > 0, 1, -1)),
+    "multi_margin": (nn.multi_margin, LOGITS, LABELS),
+    "cosine_embedding": (lambda x, y: nn.cosine_embedding(x, x[..., ::-1], y), A, [1, -1, 1, -1]),
+    "ctc": (nn.ctc, RNG.normal(size=(2, 5, 4)).astype(np.float32), np.array([[1, 2], [3, 3]])),
 }
+OTHERS = {
+    "rmse",
+    "cosine_similarity",
+    "l1_penalty",
+    "l2_penalty",
+    "elastic_penalty",
+}
+
+
+def test_every_loss_has_a_row():
+    assert set(nn.losses.__all__) == set(LOSSES) | OTHERS
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -195,11 +425,25 @@ def test_losses_are_the_same_under_jit_and_vmap(name):
     loss, inputs, targets = LOSSES[name]
     x, y = jnp.asarray(inputs), jnp.asarray(targets)
     np.testing.assert_allclose(fg.jit(loss)(x, y), loss(x, y), rtol=1e-6)
-    by_row = fg.vmap(loss)(x, y)
+    one_row = (lambda x, y: loss(x[None], y[None])) if name == "ctc" else loss
+    by_row = fg.vmap(one_row)(x, y)
     np.testing.assert_allclose(by_row.mean(), loss(x, y), rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [nn.mse, nn.mae, nn.huber, nn.binary_cross_entropy])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.mse,
+        nn.rmse,
+        nn.mae,
+        nn.huber,
+        nn.smooth_l1,
+        nn.binary_cross_entropy,
+        nn.kl_divergence,
+        nn.hinge,
+        nn.cosine_similarity,
+    ],
+)
 @pytest.mark.parametrize("a, b", [((3,), (3, 1)), ((3,), ()), ((2, 3), (3,)), ((1, 3), (2, 3))])
 def test_D51_shapes_must_be_equal(loss, a, b):
     with pytest.raises(ValueError) as caught:
@@ -234,39 +478,17 @@ def test_wrong_types_and_options_are_errors():
         nn.mse(jnp.zeros(2), jnp.zeros(2), reduction="avg")
     with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1, but got 2"):
         nn.cross_entropy(jnp.zeros((2, 2)), jnp.zeros(2, jnp.int32), label_smoothing=2)
+    with pytest.raises(ValueError, match=r"class_weights must have shape \(2,\), but have \(3,\)"):
+        nn.cross_entropy(jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32), class_weights=jnp.ones(3))
+    with pytest.raises(ValueError, match="ignore_index needs integer labels"):
+        nn.cross_entropy(jnp.zeros((4, 2)), jnp.zeros((4, 2)), ignore_index=1)
+    with pytest.raises(ValueError, match=r"pos_weight must have the shape .* but has \(2,\)"):
+        nn.binary_cross_entropy(jnp.zeros((4, 3)), jnp.zeros((4, 3)), pos_weight=jnp.ones(2))
+    with pytest.raises(ValueError, match="huber: delta must be positive, but got 0"):
+        nn.huber(jnp.zeros(2), jnp.zeros(2), delta=0)
+    with pytest.raises(TypeError, match="multi_margin: labels must be integers, but got float32"):
+        nn.multi_margin(jnp.zeros((2, 2)), jnp.zeros(2))
+    with pytest.raises(ValueError, match=r"labels must have shape \(2,\), but have \(2, 1\)"):
+        nn.cosine_embedding(jnp.zeros((2, 3)), jnp.zeros((2, 3)), jnp.ones((2, 1), jnp.int32))
     with pytest.raises(ValueError, match="axis 2 is not an axis"):
         nn.cross_entropy(jnp.zeros((2, 2)), jnp.zeros(2, jnp.int32), axis=2)
-
-
-# -- metrics ---------------------------------------------------------------------------------------
-
-
-def test_accuracy_counts_rows():
-    assert float(nn.accuracy(LOGITS, LOGITS.argmax(1))) == 1.0
-    expected = (LOGITS.argmax(1) == LABELS).mean()
-    assert abs(float(nn.accuracy(LOGITS, LABELS)) - expected) < 1e-7
-    assert float(nn.accuracy(LOGITS, np.eye(5, dtype=np.float32)[LABELS])) == float(
-        nn.accuracy(LOGITS, LABELS)
-    )
-    with pytest.raises(ValueError, match=r"must have shape \(6,\), but have \(6, 1\)"):
-        nn.accuracy(LOGITS, LABELS[:, None])
-
-
-def test_confusion_matrix_counts_pairs():
-    guesses = RNG.integers(0, 4, 200)
-    labels = RNG.integers(0, 4, 200)
-    matrix = np.asarray(nn.confusion_matrix(guesses, labels, 4))
-    expected = np.zeros((4, 4), int)
-    np.add.at(expected, (labels, guesses), 1)
-    np.testing.assert_array_equal(matrix, expected)
-    assert matrix.sum() == 200 and np.trace(matrix) / 200 == (guesses == labels).mean()
-    np.testing.assert_allclose(
-        nn.per_class_accuracy(matrix), np.diag(expected) / expected.sum(1), rtol=1e-6
-    )
-    from_logits = nn.confusion_matrix(np.eye(4, dtype=np.float32)[guesses], labels, 4)
-    np.testing.assert_array_equal(np.asarray(from_logits), expected)
-
-
-def test_confusion_matrix_leaves_out_what_is_no_class():
-    matrix = nn.confusion_matrix(np.array([0, 1, 7, -1]), np.array([0, -1, 1, 1]), 2)
-    assert np.asarray(matrix).tolist() == [[1, 0], [0, 0]]
