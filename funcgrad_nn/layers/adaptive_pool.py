@@ -52,7 +52,7 @@ class AdaptivePool(Module):
 
     def _reduced(self, windows, axis: int, counts: np.ndarray | None):
         """Windows along `axis` reduced; with `counts`, only so many entries of each are its own."""
-        raise TypeError(f"{type(self).__name__} is abstract: use one with a number of dimensions.")
+        raise TypeError(f"{type(self).__name__} is abstract.")
 
 
 class AdaptiveAvgPool(AdaptivePool):

@@ -28,6 +28,8 @@ def probability(owner: str, name: str, value: float) -> float:
 
 def per_axis(owner: str, name: str, value: Sizes, rank: int, least: int = 1) -> tuple[int, ...]:
     """One number for each of `rank` axes: a single number counts for all of them."""
+    if rank == 0:
+        raise TypeError(f"{owner} is abstract: use one with a number of dimensions, such as 2d.")
     sizes = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(sizes) != rank:
         raise ValueError(

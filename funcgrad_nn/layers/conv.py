@@ -42,7 +42,8 @@ class ConvolutionBase(Module):
             )
 
     def _weight_shape(self) -> tuple[int, ...]:
-        raise TypeError(f"{type(self).__name__} is abstract: use one with a number of dimensions.")
+        """The kernel's sizes, then those of its channels."""
+        raise TypeError(f"{type(self).__name__} is abstract.")
 
     def _layout(self) -> str:
         letters = LETTERS[self.rank]

@@ -137,8 +137,8 @@ class LocalResponseNorm(Module):
 
 def widened(x):
     """x in float32, or as it is if its dtype is at least as wide."""
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    return x if x.dtype == dtype else x.astype(dtype)
+    wide = jnp.issubdtype(x.dtype, jnp.inexact) and x.dtype.itemsize >= 4
+    return x if wide else x.astype(jnp.float32)
 
 
 def narrowed(y, x):

@@ -43,7 +43,8 @@ class Pool(Module):
         return on_batch(type(self).__name__, x, self.rank + 2, self._pooled)
 
     def _pooled(self, x):
-        raise TypeError(f"{type(self).__name__} is abstract: use one with a number of dimensions.")
+        """The result for an input with a batch axis."""
+        raise TypeError(f"{type(self).__name__} is abstract.")
 
     def _image_sizes(self, x) -> tuple[int, ...]:
         return x.shape[1:-1] if self.channels_last else x.shape[2:]

@@ -125,86 +125,201 @@ def test_residual_reshape_and_lambda():
     np.testing.assert_array_equal(nn.Lambda(np.negative).apply({}, {}, x)[0], -x)
 
 
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: nn.Linear(0, 1), "in_features must be at least 1, but got 0"),
-        (lambda: nn.Linear(1, 2.0), "out_features must be an integer, but got float"),
-        (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups=2 must divide"),
-        (lambda: nn.Conv2d(3, 4, 3, padding="all"), '"same" or "valid"'),
-        (lambda: nn.Lambda(3), "needs a function"),
-        (lambda: nn.GaussianNoise(-1.0), "must not be negative"),
-    ],
-)
-def test_impossible_layers_are_errors(make, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        make()
+def test_residual_with_a_shortcut_that_changes_the_shape():
+    x = image(2, 6)
+    block = nn.Residual(nn.Linear(6, 3), nn.Linear(6, 3, bias=False))
+    params, state = block.init(KEY)
+    inner, shortcut = (np.asarray(params[name]["weight"]) for name in ("inner", "shortcut"))
+    np.testing.assert_allclose(block.apply(params, state, x)[0], x @ (inner + shortcut), 1e-5, 1e-5)
 
 
-def test_wrong_inputs_name_the_layer_and_the_shape():
-    for layer, x, message in (
-        (nn.Linear(3, 2), image(4, 5), r"Linear: the last size of the input must be 3.*\(4, 5\)"),
-        (
-            nn.Conv2d(3, 2, 1),
-            image(1, 4, 5, 5),
-            r"needs an input NCHW \(or without N\) with 3 channels",
-        ),
-        (nn.LayerNorm((2, 3)), image(3, 2), r"last sizes of the input must be \(2, 3\)"),
-        (nn.MaxPool2d(2), image(4, 4), "must have rank 4 or 3"),
-        (nn.Flatten(2, 1), image(1, 2, 3), "start_dim=2 lies behind end_dim=1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            layer.apply(*layer.init(KEY), x)
-
-
-# -- initializers ----------------------------------------------------------------------------------
-
-VARIANCE = {
-    "glorot_uniform": lambda i, o: 2 / (i + o),
-    "glorot_normal": lambda i, o: 2 / (i + o),
-    "he_uniform": lambda i, o: 2 / i,
-    "he_normal": lambda i, o: 2 / i,
-    "lecun_uniform": lambda i, o: 1 / i,
-    "lecun_normal": lambda i, o: 1 / i,
+COMBINED = {
+    None: lambda a, b: (a, b),
+    "add": lambda a, b: a + b,
+    "multiply": lambda a, b: a * b,
+    "concatenate": lambda a, b: np.concatenate([a, b], 1),
+    "stack": lambda a, b: np.stack([a, b], 1),
+    jnp.maximum: np.maximum,
 }
 
 
-@pytest.mark.parametrize("shape", [(500, 2000), (5, 5, 100, 400)], ids=["dense", "conv"])
-@pytest.mark.parametrize("name", VARIANCE)
-def test_D17_variances(name, shape):
-    """A million draws: the sample variance is within 2 % (more than ten standard errors)."""
-    values = np.asarray(nn.init.draw(name, KEY, shape))
-    field = np.prod(shape[:-2], dtype=int)
-    expected = VARIANCE[name](field * shape[-2], field * shape[-1])
-    assert abs(values.var() / expected - 1) < 0.02
-    assert abs(values.mean()) < 0.01 * np.sqrt(expected)
+@pytest.mark.parametrize("combine", COMBINED, ids=str)
+def test_parallel_branches_see_the_same_input(combine):
+    x = image(3, 4)
+    both = nn.Parallel(nn.Tanh(), nn.Linear(4, 4), combine=combine)
+    params, state = both.init(KEY)
+    assert list(params) == ["1"]
+    branch = x @ np.asarray(params["1"]["weight"])
+    expected = COMBINED[combine](np.tanh(x), branch)
+    for ours, wanted in zip(
+        fg.tree.leaves(both.apply(params, state, x)[0]), fg.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_D45_truncated_normals_stay_within_two_deviations():
-    values = np.asarray(nn.init.draw("truncated_normal", KEY, (1000, 1000)))
-    assert np.abs(values).max() <= 0.02 * (1 + 1e-6)
-    he = np.asarray(nn.init.draw("he_normal", KEY, (1000, 100)))
-    # The variance lost by the cut is given back by a wider normal: 0.8796 is its deviation.
-    assert np.abs(he).max() <= 2 * np.sqrt(2 / 1000) / 0.87962566 * (1 + 1e-6)
+def test_parallel_concatenates_along_any_axis():
+    both = nn.Parallel(nn.Identity(), nn.Identity(), combine="concatenate", dim=0)
+    assert both.apply({}, {}, image(3, 4))[0].shape == (6, 4)
 
 
-def test_other_initializers():
-    assert (np.asarray(nn.init.draw(0.5, KEY, (3,))) == 0.5).all()
-    assert (np.asarray(nn.init.draw("ones", KEY, (3,))) == 1).all()
-    q = np.asarray(nn.init.draw("orthogonal", KEY, (6, 4)))
-    np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-5)
-    params, _ = nn.Linear(
-        2, 3, weight_init=lambda key, shape, dtype: jnp.full(shape, 7, dtype), bias_init=1
-    ).init(KEY)
-    assert (np.asarray(params["weight"]) == 7).all() and (np.asarray(params["bias"]) == 1).all()
-    with pytest.raises(ValueError, match="initializer 'xavier' is not known. Use one of zeros"):
-        nn.Linear(2, 3, weight_init="xavier").init(KEY)
-    with pytest.raises(TypeError, match="name, a number or a function"):
-        nn.init.draw([1], KEY, (1,))
+# -- layers that are random while training ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", nn.init.INITIALIZERS)
-def test_initializers_are_functions_of_their_key(name):
-    first, again = (np.asarray(nn.init.draw(name, KEY, (4, 3))) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    assert first.dtype == np.float32
+def drawn(layer, x, key=KEY):
+    return np.asarray(layer.apply({}, {}, x, train=True, key=key)[0])
+
+
+CHANNELS = {
+    "Dropout1d": (nn.Dropout1d(0.4), (500, 40, 5)),
+    "Dropout2d": (nn.Dropout2d(0.4), (500, 40, 2, 3)),
+    "Dropout3d": (nn.Dropout3d(0.4), (500, 40, 2, 1, 3)),
+    "Dropout2d without a batch": (nn.Dropout2d(0.4), (20000, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_dropout_of_channels_drops_whole_ones(name):
+    """Each channel is zero as a whole or scaled as a whole; 40 % of 20 000 are zero."""
+    layer, shape = CHANNELS[name]
+    y = drawn(layer, jnp.ones(shape))
+    flat = y.reshape(20000, -1)
+    assert (flat == flat[:, :1]).all()
+    np.testing.assert_allclose(np.unique(flat), [0, 1 / 0.6], rtol=1e-6)
+    assert abs((flat[:, 0] == 0).mean() - 0.4) < 0.02  # six standard errors
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_alpha_dropout_keeps_mean_and_variance(p):
+    """Of a standard normal input, over 400 000 draws; equal dropped entries have one value."""
+    x = jnp.asarray(RNG.normal(size=(1000, 400)).astype(np.float32))
+    y = drawn(nn.AlphaDropout(p), x)
+    assert abs(y.mean()) < 0.02 and abs(y.std() - 1) < 0.02
+    values, counts = np.unique(y, return_counts=True)
+    assert abs(counts.max() / y.size - p) < 0.01
+    assert values[counts.argmax()] < 0
+    assert (drawn(nn.AlphaDropout(1.0), x) == 0).all()
+
+
+def test_feature_alpha_dropout_drops_whole_channels():
+    y = drawn(nn.FeatureAlphaDropout(0.5), jnp.zeros((100, 30, 4)))
+    assert (y == y[..., :1]).all() and len(np.unique(y)) == 2
+
+
+def test_rrelu_draws_a_slope_for_each_entry():
+    x = np.concatenate([-np.ones(20000), np.ones(10)]).astype(np.float32)
+    y = drawn(nn.RReLU(0.2, 0.6), x)
+    slopes = -y[:20000]
+    assert (y[20000:] == 1).all() and 0.2 <= slopes.min() and slopes.max() <= 0.6
+    assert abs(slopes.mean() - 0.4) < 0.005 and abs(slopes.std() - 0.4 / np.sqrt(12)) < 0.005
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Dropout2d(0.5),
+        nn.AlphaDropout(0.5),
+        nn.FeatureAlphaDropout(0.5),
+        nn.RReLU(),
+        nn.GaussianNoise(1),
+    ],
+    ids=repr,
+)
+def test_random_layers_are_functions_of_their_key(layer):
+    x = image(8, 8, 2, 2)
+    np.testing.assert_array_equal(drawn(layer, x), drawn(layer, x))
+    assert (drawn(layer, x) != drawn(layer, x, fg.random.key(1))).any()
+    with pytest.raises(ValueError, match="needs randomness, but apply got no key"):
+        layer.apply({}, {}, x, train=True)
+
+
+# -- what is wide, what is narrow, what is empty ---------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [nn.LayerNorm(64), nn.RMSNorm(64), nn.GroupNorm(1, 64)], ids=repr)
+def test_statistics_of_narrow_inputs_are_wide(layer):
+    """float16 squares overflow from 256 on; the norms of 1000s are right all the same."""
+    x = 1000 + 300 * image(4, 64)
+    params, state = layer.init(KEY)
+    narrow = jnp.asarray(x, jnp.float16)
+    output, _ = layer.apply(params, state, narrow)
+    expected, _ = layer.apply(params, state, narrow.astype(jnp.float32))
+    assert output.dtype == jnp.float16
+    np.testing.assert_allclose(np.asarray(output, np.float32), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_running_statistics_of_narrow_inputs_are_wide():
+    layer = nn.BatchNorm1d(2)
+    params, state = layer.init(KEY)
+    x = jnp.asarray(1000 + 300 * image(64, 2), jnp.float16)
+    _, state = layer.apply(params, state, x, train=True)
+    np.testing.assert_allclose(state["mean"], 0.1 * np.asarray(x, np.float32).mean(0), rtol=1e-5)
+
+
+def test_float64_stays_float64():
+    """With parameters of that type, to 1e-12 of the formula."""
+    layer = nn.LayerNorm(5)
+    params, state = layer.init(KEY)
+    params = fg.tree.map(lambda p: p.astype(jnp.float64), params)
+    x = jnp.asarray(RNG.normal(size=(3, 5)), jnp.float64)
+    y, wide = layer.apply(params, state, x)[0], np.asarray(x)
+    assert y.dtype == np.float64
+    centred = wide - wide.mean(1, keepdims=True)
+    np.testing.assert_allclose(
+        y, centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5), 1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "layer, shape, expected",
+    [
+        (nn.Linear(3, 2), (0, 3), (0, 2)),
+        (nn.Conv2d(1, 2, 3), (0, 1, 5, 5), (0, 2, 3, 3)),
+        (nn.MaxPool2d(2), (0, 1, 4, 4), (0, 1, 2, 2)),
+        (nn.AvgPool2d(2), (0, 1, 4, 4), (0, 1, 2, 2)),
+        (nn.AdaptiveAvgPool2d(1), (0, 1, 4, 4), (0, 1, 1, 1)),
+        (nn.LayerNorm(3), (0, 3), (0, 3)),
+        (nn.BatchNorm1d(3), (0, 3), (0, 3)),
+        (nn.Flatten(), (0, 3, 2), (0, 6)),
+        (nn.Softmax(), (0, 3), (0, 3)),
+        (nn.Embedding(3, 2), (0,), (0, 2)),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, nn.Module) else "",
+)
+def test_batches_of_nothing(layer, shape, expected):
+    x = jnp.zeros(shape, jnp.int32 if isinstance(layer, nn.Embedding) else jnp.float32)
+    assert layer.apply(*layer.init(KEY), x)[0].shape == expected
+
+
+def test_max_pooling_of_integers():
+    x = jnp.asarray([[[3, -2, 7, 1]]], jnp.int32)
+    y, _ = nn.MaxPool1d(3, 2, 1).apply({}, {}, x)
+    assert y.dtype == np.int32 and y.tolist() == [[[3, 7]]]
+
+
+def test_lazy_layers_print_and_close():
+    """What is given by place and by name reaches the closed layer; it prints as it was written."""
+    lazy = nn.LazyConv2d(4, 3, padding=1, bias=False)
+    assert repr(lazy) == "LazyConv2d(4, 3, padding=1, bias=False)"
+    params, _ = lazy.init(KEY, (1, 2, 5, 5))
+    assert params["weight"].shape == (3, 3, 2, 4) and "bias" not in params
+    assert lazy.infer(jnp.ones((1, 2, 5, 5))) == nn.Conv2d(2, 4, 3, padding=1, bias=False)
+    with pytest.raises(ValueError, match="input size of LazyConv2d is unknown. Pass an example"):
+        lazy.init(KEY)
+    with pytest.raises(ValueError, match="with 2 channels, but its shape is"):
+        lazy.apply(params, {}, jnp.ones((1, 3, 5, 5)))
+
+
+def test_activations_are_functions_too():
+    """Every layer of activations.py has a function with PyTorch's name, and gives its values."""
+    x = image(3, 4)
+    layers = {
+        name.lower(): layer
+        for name, layer in vars(nn.activations).items()
+        if isinstance(layer, type) and layer.__module__ == "funcgrad_nn.activations"
+    }
+    functions = {name.replace("_", ""): name for name in nn.functional.__all__}
+    assert set(layers) - {"softmax2d"} == set(functions)
+    for name, layer in layers.items():
+        if name not in ("prelu", "threshold", "softmax2d"):
+            function = getattr(nn.functional, functions[name])
+            np.testing.assert_array_equal(layer().apply({}, {}, x)[0], function(jnp.asarray(x)))

@@ -270,7 +270,9 @@ def torch_layer(torch, call, inputs):
 
 
 @pytest.mark.oracle
-@pytest.mark.filterwarnings("ignore:Using padding='same'", "ignore:Lazy modules")
+@pytest.mark.filterwarnings(
+    "ignore:Using padding='same'", "ignore:Lazy modules", "ignore:input's size at dim=1"
+)
 @every_row
 def test_same_as_torch(call, inputs):
     """Values, all gradients, the state after training, to 1e-5 of the largest; names exactly."""
