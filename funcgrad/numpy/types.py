@@ -135,7 +135,7 @@ def promote_types(a: Any, b: Any) -> Any:
 
 def _typed(x: Any) -> tuple[Any, bool]:
     """A type, and whether it is weak: Python's own types are."""
-    return dtypes.as_dtype(x), x in (int, float, complex)
+    return dtypes.as_dtype(x), any(x is t for t in (int, float, complex))  # dtype == float
 
 
 def result_type(*args: Any) -> Any:

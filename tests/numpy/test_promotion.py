@@ -106,6 +106,15 @@ def test_promotion_of_all_pairs_is_the_lattice_of_jax(name):
                 assert ours == getattr(jnp, name)(a, b), (a, b)
 
 
+@pytest.mark.parametrize("spelling", [np.dtype, lambda d: np.dtype(d).name, lambda d: d])
+def test_an_explicit_64_bit_type_is_strong_in_every_spelling(spelling):
+    """np.dtype("float64") equals Python's float, which is weak, but is not it."""
+    for wide, narrow in (("float64", "float32"), ("int64", "int32"), ("complex128", "complex64")):
+        for function in (fnp.promote_types, fnp.result_type):
+            assert function(spelling(np.dtype(wide).type), narrow) == np.dtype(wide)
+    assert fnp.promote_types(float, "float32") == fnp.result_type(float, "float32") == np.float32
+
+
 @pytest.mark.parametrize("a", ALL, ids=lambda d: np.dtype(d).name)
 def test_sums_of_all_pairs_in_64_bit_mode(a):
     with jax.enable_x64(True), config.override(enable_x64=True):
