@@ -135,3 +135,36 @@ def unflatten(position: Sum, shape: Sequence[int]) -> tuple[Sum, ...]:
 def counted(loops: Sequence[Loop]) -> Sum:
     """The number of turns of nested loops before this one."""
     return flatten(map(counter, loops), [loop.extent for loop in loops])
+
+
+class At:
+    """A position in an array: its indices, or where it stands in row-major order."""
+
+    __slots__ = ("shape", "_indices", "_flat")
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        indices: Sequence[Sum] | None = None,
+        flat: Sum | None = None,
+    ) -> None:
+        self.shape = tuple(shape)
+        self._indices = None if indices is None else tuple(indices)
+        self._flat = flat
+
+    @property
+    def indices(self) -> tuple[Sum, ...]:
+        if self._indices is None:
+            assert self._flat is not None
+            self._indices = unflatten(self._flat, self.shape)
+        return self._indices
+
+    @property
+    def flat(self) -> Sum:
+        if self._flat is None:
+            assert self._indices is not None
+            self._flat = flatten(self._indices, self.shape)
+        return self._flat
+
+    def reshaped(self, shape: Sequence[int]) -> At:
+        return At(shape, flat=self.flat)

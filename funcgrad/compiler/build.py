@@ -16,6 +16,7 @@ import numpy as np
 
 from funcgrad.compiler.affine import (
     ZERO,
+    At,
     Loop,
     Misaligned,
     NeedsSplit,
@@ -34,8 +35,10 @@ from funcgrad.compiler.kernel import (
     Ref,
     Stage,
     Store,
+    Tile,
 )
-from funcgrad.compiler.reader import At, Reader
+from funcgrad.compiler.products import Product
+from funcgrad.compiler.reader import Reader
 from funcgrad.compiler.scalar import Constant
 from funcgrad.core import loops
 from funcgrad.core.dtypes import bool_
@@ -56,6 +59,11 @@ class Root:
         self.var, self.definition, self.accumulates = var, definition, accumulates
         self.reduced = reduced_size(definition)
         self.size = size_of(var)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Is it a product, whose elements come from tiles?"""
+        return isinstance(self.definition.form, Product)
 
     @property
     def reduces(self) -> bool:
@@ -123,6 +131,10 @@ class _Build:
         self.buffer_of, self.stored, self.splits = buffer_of, stored, splits
         self.mine = {root.var: root for root in roots}
         self.numbers = itertools.count()
+        self.tiled = next((r for r in roots if r.is_tiled), None)
+        if self.tiled is not None:
+            form = self.tiled.definition.form
+            splits.setdefault("r", [d.extent for d in form.dimensions])
         self.rows = self.loops("r", rows)
         self.row = counted(self.rows)
         self._shared: dict[Any, tuple[list[Loop], list[Loop]]] = {}
@@ -135,6 +147,7 @@ class _Build:
         self.written: dict[Buffer, None] = {}
         self.locals: dict[Root, Buffer] = {}
         self.current: tuple[Any, Root] | None = None
+        self.tile: Tile | None = None
 
     def run(self) -> Kernel:
         for root in self.roots:
@@ -142,7 +155,23 @@ class _Build:
         for root in sorted(self.roots, key=self.levels.__getitem__):
             self._write(root)
         stages = [self.stages[key] for key in sorted(self.stages, key=lambda key: key[0])]
-        return Kernel(self.rows, stages, list(self.buffers), list(self.written))
+        if self.tiled is not None:
+            self._check_lanes(self.tiled.definition.form)
+        buffers, written = list(self.buffers), list(self.written)
+        return Kernel(self.rows, stages, buffers, written, self.tile)
+
+    def _check_lanes(self, form: Product) -> None:
+        """Vectors of results must not be cut by the digits of the dimension that they run along."""
+        across = form.row if form.column is None else form.column
+        extents = [d.extent for d in form.dimensions]
+        inside = math.prod(extents[across + 1 :]) if across is not None else 1
+        last, count = None, 1
+        for loop in reversed(self.rows):
+            if count >= inside and last is None:
+                last = loop.extent
+            count *= loop.extent
+        if last is not None and across is not None and last != extents[across] and last % 16:
+            raise Misaligned("vectors of a product cut across rows")
 
     # ---- loops
 
@@ -186,6 +215,8 @@ class _Build:
         """
         if not root.divides(self.count):
             raise Misaligned(f"{root} has no {self.count} rows")
+        if root.is_tiled:
+            return 0
         level = 0
 
         def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
@@ -195,7 +226,7 @@ class _Build:
                 return None
             if other is not None:
                 level = max(level, self.levels[other] + self._waits(root, other, at))
-                if self.is_here(root, other, at):
+                if self.is_here(root, other, at) and not other.is_tiled:
                     return None
             return reader.new(v.aval.dtype, [at.flat])
 
@@ -206,6 +237,8 @@ class _Build:
         """The variables in memory, or made by kernels, that a root reads: in its own row?"""
         if not root.divides(self.count):
             raise Misaligned(f"{root} has no {self.count} rows")
+        if root.is_tiled:
+            return dict.fromkeys(root.definition.form.operands, False)
         found: dict[Any, bool] = {}
 
         def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
@@ -287,7 +320,9 @@ class _Build:
         key, stage, reader = self._stage(root)
         self.current = (key, root)
         reader.statements = stage.statements
-        if root.reduces:
+        if root.is_tiled:
+            self._write_tile(root, stage)
+        elif root.reduces:
             self._write_reduction(root, stage, reader)
         else:
             value = self.values[root] = reader.read(
@@ -295,6 +330,17 @@ class _Build:
             )
             if self.stored(root.var):
                 stage.statements.append(Store(self.out(root), self.at(root, stage), value))
+
+    def _write_tile(self, root: Root, stage: Stage) -> None:
+        """Its elements are there when the stage begins."""
+        form = root.definition.form
+        operands = tuple(self.buffer_of(v) for v in form.operands)
+        self.buffers.update(dict.fromkeys(operands))
+        ref = Ref(next(self.numbers), root.var.aval.dtype, frozenset(self.rows), True)
+        self.values[root] = ref
+        self.tile = Tile(form, ref, operands)
+        if self.stored(root.var):
+            stage.statements.append(Store(self.out(root), self.at(root, stage), ref))
 
     def at(self, root: Root, stage: Stage) -> Sum:
         """The element of a map that the loops of its stage are at."""
@@ -393,6 +439,8 @@ class _Build:
     ) -> Operand | None:
         """A root of this kernel, from registers or from memory."""
         here = self.levels[other] == key[0]
+        if other.is_tiled:
+            return self.values[other]
         if other.reduces:
             if self._own(other) == 1:
                 return self.values[other]

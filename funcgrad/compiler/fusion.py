@@ -15,6 +15,7 @@ from funcgrad.compiler import build as building
 from funcgrad.compiler.affine import Misaligned, NeedsSplit
 from funcgrad.compiler.build import Root
 from funcgrad.compiler.graph import Graph, bytes_of, size_of, variables
+from funcgrad.compiler.products import Product
 from funcgrad.core import loops
 from funcgrad.core.jaxpr import Eqn, Var
 
@@ -77,6 +78,8 @@ class Fusion:
                 stored.update(variables(e.args))
             elif isinstance(graph.forms[e], loops.Gather):
                 stored.update(variables(e.args[:1]))
+            elif isinstance(graph.forms[e], Product):
+                stored.update(graph.forms[e].operands)
         self._keep_deep_and_dear(stored)
         return stored
 
@@ -109,7 +112,9 @@ class Fusion:
         """The roots and leaves that computing a value reads."""
         found = self._sources.get(v)
         if found is None:
-            e = self.graph.definitions[v].eqn
+            e, _, form = self.graph.definitions[v]
+            if isinstance(form, Product):
+                return frozenset(form.operands)
             parts = [
                 {a} if a in self.stored or self.is_root(a) else self.sources(a)
                 for a in variables(e.args)
@@ -218,6 +223,13 @@ class Fusion:
 
     def _common_rows(self, a: Unit, b: Unit) -> list[int]:
         """Numbers of rows to try, the largest first."""
+        roots = (*a.roots, *b.roots)
+        tiled = [r for r in roots if r.is_tiled]
+        if len(tiled) > 1:
+            return []
+        if tiled:
+            ends = not any(r.reduces for r in roots)
+            return [tiled[0].size] if ends and all(r.size == tiled[0].size for r in roots) else []
         candidates = [set(_cuts(root)) for root in (*a.roots[:8], *b.roots[:8])]
         return sorted(set.intersection(*candidates), reverse=True)[:4]
 
@@ -279,7 +291,7 @@ class Fusion:
         ahead = set(between)
         rest = [u for u in span if u not in ahead and u is not a and u is not b]
         self.units[first : last + 1] = [*between, merged, *rest]
-        self._number(self.units[first:last], first)
+        self._number(self.units[first:], first)
         for root in roots:
             self.maker[root.var] = merged
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from funcgrad.compiler.products import Product, is_plain, product_of
 from funcgrad.compiler.scalar import Body, record, record_cached
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
@@ -20,6 +21,7 @@ from funcgrad.core.primitive import Primitive
 # What is computed element by element, where it is read.
 PULLED = (loops.Map, loops.View, loops.Reshape, loops.Guarded, loops.Index, loops.Gather)
 REDUCED = (loops.Reduce, loops.ArgReduce, loops.Contract, loops.Window)
+SMALL_PRODUCT = 1 << 10  # multiplications; larger products are made in tiles
 
 COSTS = {
     "div": 3, "rem": 10, "sqrt": 4, "exp": 8, "exp2": 8, "expm1": 10, "log": 12, "log1p": 14,
@@ -82,6 +84,9 @@ class Graph:
         parts = form if isinstance(form, (list, tuple)) else [form]
         if not all(isinstance(f, PULLED + REDUCED) for f in parts):
             return None
+        if isinstance(form, loops.Contract) and _is_large(e, form) and is_plain(e):
+            form = product_of(self.definitions, e, form) or form
+            parts = [form]
         return form if all(self.native(e, f) for f in parts) else None
 
     def is_pulled(self, v: Any) -> bool:
@@ -92,11 +97,22 @@ class Graph:
     def is_reduced(self, v: Any) -> bool:
         """Is each element made of many?"""
         found = self.definitions.get(v)
-        return found is not None and isinstance(found.form, REDUCED)
+        return found is not None and isinstance(found.form, (*REDUCED, Product))
+
+    def is_product(self, v: Any) -> bool:
+        """Is it made in tiles?"""
+        found = self.definitions.get(v)
+        return found is not None and isinstance(found.form, Product)
 
     def cost(self, e: Eqn) -> int:
         """Additions that one element of the result stands for."""
         return self.rules[e].cost if e in self.rules else 0
+
+
+def _is_large(e: Eqn, form: loops.Contract) -> bool:
+    summed = math.prod(e.args[0].aval.shape[d] for d in form.lhs_contract)
+    size = size_of(e.outs[0])
+    return size > 1 and size * summed > SMALL_PRODUCT
 
 
 def _is_plain(aval: Any) -> bool:

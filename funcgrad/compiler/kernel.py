@@ -158,6 +158,20 @@ class Stage:
 
 
 @dataclass(slots=True)
+class Tile:
+    """The kernel is the end of a product or convolution: its only stage is run for each vector of
+    results, whose value is `ref`.
+    """
+
+    form: Any
+    ref: Ref
+    operands: tuple[Buffer, ...]
+
+    def __str__(self) -> str:
+        return f"{self.ref} = tile {self.form}"
+
+
+@dataclass(slots=True)
 class Kernel:
     """Stages run in order for each row. `vector` are the loops whose turns run side by side, at
     most one in each nest.
@@ -167,6 +181,7 @@ class Kernel:
     stages: list[Stage]
     buffers: list[Buffer]
     written: list[Buffer]
+    tile: Tile | None = None
 
     def __str__(self) -> str:
         for number, buffer in enumerate(self.buffers):
@@ -180,6 +195,7 @@ class Kernel:
             + ")"
         ]
         lines.append(f"for {_loops(self.rows)} {{")
+        lines += [f"  {self.tile}"] if self.tile else []
         for stage in self.stages:
             lines.append(f"  for {_loops(stage.loops)} {{")
             lines += [f"    {s}" for s in stage.statements]

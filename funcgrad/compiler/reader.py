@@ -12,47 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcgrad.compiler.affine import ZERO, Loop, Misaligned, Sum, counter, flatten, unflatten
+from funcgrad.compiler.affine import ZERO, At, Loop, Misaligned, Sum, counter
 from funcgrad.compiler.graph import Definition, Graph
 from funcgrad.compiler.kernel import Buffer, Compute, Load, Operand, Position, Ref, Statement
 from funcgrad.compiler.scalar import Constant
 from funcgrad.core import dtypes, loops
 from funcgrad.core.backend import NARROW
 from funcgrad.core.dtypes import bool_, int64
-
-
-class At:
-    """A position in an array: its indices, or where it stands in row-major order."""
-
-    __slots__ = ("shape", "_indices", "_flat")
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        indices: Sequence[Sum] | None = None,
-        flat: Sum | None = None,
-    ) -> None:
-        self.shape = tuple(shape)
-        self._indices = None if indices is None else tuple(indices)
-        self._flat = flat
-
-    @property
-    def indices(self) -> tuple[Sum, ...]:
-        if self._indices is None:
-            assert self._flat is not None
-            self._indices = unflatten(self._flat, self.shape)
-        return self._indices
-
-    @property
-    def flat(self) -> Sum:
-        if self._flat is None:
-            assert self._indices is not None
-            self._flat = flatten(self._indices, self.shape)
-        return self._flat
-
-    def reshaped(self, shape: Sequence[int]) -> At:
-        return At(shape, flat=self.flat)
-
 
 # What happens at a leaf: load it, or use what the kernel has computed.
 Leaf = Callable[["Reader", Any, At, "Ref | None"], "Operand | None"]

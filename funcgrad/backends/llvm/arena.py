@@ -41,6 +41,11 @@ class Layout:
             if v not in self.slots:
                 self._own_entry(v)
         self.arena_bytes = self._plan(fusion.units, fusion.stored)
+        self.scratch = 0  # bytes behind all values, for whichever kernel runs
+
+    @property
+    def scratch_slot(self) -> Slot:
+        return Slot(0, self.arena_bytes)
 
     def _own_entry(self, v: Var) -> None:
         self.slots[v] = Slot(self.entries)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.backends.llvm import memory
-from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Type, Value
+from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.scalar import render, round_narrow
 from funcgrad.compiler.affine import Loop, Sum
 from funcgrad.compiler.build import identity_of
@@ -38,22 +38,6 @@ UNROLLED = 40  # statements; longer bodies run one vector at a time
 ONE_BODY = 160  # statements; longer bodies are not written twice for the last vector
 
 LOCALS = 1 << 17  # bytes of one row's own memory on the stack
-
-
-def emit(module: Module, kernel: Kernel, name: str, shared: Sequence[int] | None = None) -> str:
-    """Adds the kernel as a function of addresses; `shared[i]` is the argument that holds buffer i.
-
-    The addresses are those of the buffers that are not local, in order.
-    """
-    outer = [b for b in kernel.buffers if not b.local]
-    places = list(shared) if shared is not None else list(range(len(outer)))
-
-    def write(b: Builder, *pointers: Value) -> None:
-        named = {buffer: pointers[i] for buffer, i in zip(outer, places)}
-        Emitter(b, kernel, named).run()
-
-    arguments = [PTR] * (max(places, default=-1) + 1)
-    return module.function(name, arguments, None, write)
 
 
 class Scope:

@@ -16,14 +16,15 @@ import numpy as np
 from funcgrad.backends import numpy as numpy_engine, reference
 from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
-from funcgrad.backends.llvm.emit import emit
 from funcgrad.backends.llvm.engine import compiled
+from funcgrad.backends.llvm.product import emit, scratch_bytes
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.build import build
 from funcgrad.compiler.fusion import Fusion, Unit
 from funcgrad.compiler.graph import Graph, size_of
 from funcgrad.compiler.kernel import Buffer, Kernel
 from funcgrad.compiler.pipeline import optimise
+from funcgrad.compiler.products import is_plain
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
 from funcgrad.core import backend, dtypes, loops
@@ -31,9 +32,11 @@ from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.stage import collector_paused
 
+SCRATCH: Any = object()  # the argument of kernels that need memory beside their buffers
+
 Run = Callable[[Sequence[Any]], list[Any]]
 
-SMALL_PRODUCT = 1 << 12  # multiplications; larger products are not made by plain loops
+SMALL_PRODUCT = 1 << 14  # multiplications; larger products are not made by plain loops
 
 
 def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
@@ -58,7 +61,8 @@ def is_native(e: Eqn, form: Any) -> bool:
     if isinstance(form, (loops.Reduce, loops.ArgReduce)):
         return 0 not in e.args[0].aval.shape and form.op in REDUCTIONS
     if isinstance(form, loops.Contract):
-        return 0 not in e.args[0].aval.shape and _is_small(e, form)
+        tiled = is_plain(e) and size_of(e.outs[0]) > 1
+        return 0 not in e.args[0].aval.shape and (tiled or _is_small(e, form))
     if isinstance(form, loops.Window):
         plain = all(n == 1 for n in form.base_dilation) and form.op in REDUCTIONS
         return plain and 0 not in e.args[0].aval.shape and 0 not in form.dimensions
@@ -129,8 +133,10 @@ class NativeProgram:
         kernel = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
         self.kernels.append(kernel)
         name = f"kernel_{hashlib.blake2b(str(kernel).encode(), digest_size=10).hexdigest()}"
-        emit(self.module, kernel, name)
-        return name, [b.key for b in kernel.buffers if not b.local]
+        needed = scratch_bytes(kernel, self.target)
+        self.layout.scratch = max(self.layout.scratch, needed)
+        emit(self.module, kernel, name, scratch=needed > 0)
+        return name, [*(b.key for b in kernel.buffers if not b.local), *[SCRATCH] * (needed > 0)]
 
     def _segment(self, name: str, calls: Sequence[tuple[str, list[Var]]]) -> str:
         slots = self.layout.slots
@@ -140,7 +146,7 @@ class NativeProgram:
             for kernel, arguments in calls:
                 addresses = []
                 for v in arguments:
-                    entry, offset = slots[v]
+                    entry, offset = self.layout.scratch_slot if v is SCRATCH else slots[v]
                     if entry not in bases:
                         bases[entry] = b.load(b.element(table, entry, "ptr"), PTR)
                     base = bases[entry]
@@ -165,7 +171,7 @@ class NativeProgram:
         layout = self.layout
         arrays: list[Any] = [None] * layout.entries
         table = (ctypes.c_void_p * layout.entries)()
-        arena = np.empty(layout.arena_bytes + 64, np.uint8)
+        arena = aligned(layout.arena_bytes + layout.scratch)
         arrays[0] = arena
         for entry, x in enumerate((*self.constants, *map(_plain, buffers)), 1):
             arrays[entry] = x
@@ -217,6 +223,12 @@ class Outside:
             x = numpy_engine.own(_plain(x), *operands)
             arrays[entry] = x
             table[entry] = x.ctypes.data
+
+
+def aligned(size: int) -> np.ndarray:
+    """Bytes that begin at a multiple of 64."""
+    found = np.empty(size + 64, np.uint8)
+    return found[-found.ctypes.data % 64 :]
 
 
 def outside(e: Eqn) -> Outside:
