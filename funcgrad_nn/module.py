@@ -256,6 +256,8 @@ def _sizes_from(module: Module, key, inputs: tuple) -> dict[Path, Any]:
 
 def example_input(value):
     """An example input as eval_shape takes it: a tuple of sizes stands for a float32 array."""
+    if isinstance(value, Mapping):
+        return {name: example_input(part) for name, part in value.items()}
     if isinstance(value, (tuple, list)) and all(isinstance(n, (int, np.integer)) for n in value):
         return fg.ShapeDtypeStruct(tuple(map(int, value)), fg.numpy.float32)
     return value

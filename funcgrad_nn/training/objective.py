@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from funcgrad_nn.module import Module
+from funcgrad_nn.precision import MixedPrecision
 
 Loss = Callable[[Any, Any], Any] | Mapping[str, Callable[[Any, Any], Any]]
 Metrics = Mapping[str, Any]
-RESERVED = frozenset({"train", "key", "method", "params", "state"})
 
 
 # -- inputs ----------------------------------------------------------------------------------------
@@ -47,6 +47,8 @@ def positional(model: Module, inputs) -> tuple:
 
 def _parameters(model: Module) -> dict[str, inspect.Parameter] | None:
     """The named parameters of `forward`, or None if it takes any number."""
+    while isinstance(model, MixedPrecision):
+        model = model.inner
     parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
         return None

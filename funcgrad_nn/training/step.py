@@ -51,10 +51,25 @@ def start(
     """
     init_key, step_key = fg.random.split(key)
     params, state = model.init(init_key, *inputs)
+    options: dict[str, Any] = dict(accumulate=accumulate, ema=ema, frozen=frozen)
+    return before_training(params, state, optimizer, step_key, **options)
+
+
+def before_training(
+    params,
+    state,
+    optimizer: GradientTransformation,
+    key,
+    *,
+    accumulate: int = 1,
+    ema: float | None = None,
+    frozen: Sequence[Pattern] = (),
+) -> TrainState:
+    """The training state around parameters that exist already."""
     optimizer_state = accumulated(optimizer, accumulate).init(freeze(params, *frozen)[0])
     # A copy: the step donates its state, and no buffer may be in it twice.
     average = None if ema is None else fg.tree.map(jnp.copy, params)
-    return TrainState(params, state, optimizer_state, jnp.zeros((), jnp.int32), step_key, average)
+    return TrainState(params, state, optimizer_state, jnp.zeros((), jnp.int32), key, average)
 
 
 def make_train_step(
