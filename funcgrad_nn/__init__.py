@@ -35,6 +35,7 @@ from funcgrad_nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from funcgrad_nn.graph import Graph
 from funcgrad_nn.layers.attention import MultiheadAttention
 from funcgrad_nn.layers.containers import (
     Parallel,
@@ -194,9 +195,13 @@ from funcgrad_nn.module import Module
 from funcgrad_nn.names import register_function
 from funcgrad_nn.saving import CheckpointManager, load, load_model, save, save_model
 from funcgrad_nn.training import (
+    CSVLogger,
     Callback,
     EarlyStopping,
+    LiveCurves,
+    TensorBoardLogger,
     TrainState,
+    compile,
     evaluate,
     fit,
     make_train_step,
@@ -222,6 +227,7 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "CELU",
+    "CSVLogger",
     "Callback",
     "ChannelShuffle",
     "CheckpointManager",
@@ -251,6 +257,7 @@ __all__ = [
     "GRU",
     "GRUCell",
     "GaussianNoise",
+    "Graph",
     "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
@@ -283,6 +290,7 @@ __all__ = [
     "LeakyReLU",
     "LearnedPositions",
     "Linear",
+    "LiveCurves",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
@@ -326,6 +334,7 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "TensorBoardLogger",
     "Threshold",
     "TrainState",
     "TransformerDecoder",
@@ -340,6 +349,7 @@ __all__ = [
     "accuracy",
     "all_finite",
     "binary_cross_entropy",
+    "compile",
     "confusion_matrix",
     "cosine_embedding",
     "cosine_similarity",
