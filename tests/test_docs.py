@@ -1,14 +1,11 @@
-"""What the documentation shows is run: doctests of all modules, the README, the examples."""
+"""What the documentation shows is run: doctests of all modules, the README; examples are short."""
 
 import contextlib
 import doctest
 import importlib
 import io
-import os
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,16 +72,6 @@ def check_transcript(body: str, name: str, scope: dict) -> None:
     runner.run(test, clear_globs=False)
     scope.update(test.globs)
     assert runner.failures == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
-def test_examples_run_without_arguments(path, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-    done = subprocess.run(
-        [sys.executable, str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
