@@ -24,7 +24,7 @@ FLOAT_OF = {16: "f16", 32: "f32", 64: "f64"}
 
 
 class Type(NamedTuple):
-    """A scalar kind (i1 i8 i16 i32 i64 i128 f16 f32 f64 ptr) and a number of lanes; 1 is a scalar."""
+    """A scalar kind (i1 i8 i16 i32 i64 i128 f16 f32 f64 ptr) and a number of lanes (1: scalar)."""
 
     kind: str
     lanes: int = 1

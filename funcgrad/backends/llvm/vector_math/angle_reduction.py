@@ -170,7 +170,7 @@ def _product(b: Builder, mantissa: Value, words: list[Value]) -> Value:
 
 
 def _fraction(b: Builder, signed: Value) -> Double:
-    """A signed 128-bit fraction, not 0, as a sum of two floats: its leading 53 bits and the next."""
+    """A signed 128-bit fraction, not 0, as two floats: its leading 53 bits, and the next 53."""
     negative = b.icmp("slt", signed, b.like(0, signed))
     size = b.select(negative, b.sub(b.like(0, signed), signed), signed)
     zeros = b.call("llvm.ctlz.i128", I128, [size, b.const(1, Type("i1"))])

@@ -1,0 +1,146 @@
+"""erf, erfc and erf_inv.
+
+The tables are those of the primitives, lowest power first. erf in f32 is 1 - 2**(-a q(a)) with a
+polynomial q, accurate near 0 too; in f64, and for erfc, the two halves are a polynomial near 0 and
+exp(-x**2) P(t) / (1 + 2x) with t = (x - 3) / (x + 3) beyond.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from funcgrad.backends.llvm.builder import Builder, Value
+from funcgrad.backends.llvm.vector_math.exponential import EXP2_F32, exp, exp_of_sum
+from funcgrad.backends.llvm.vector_math.logarithm import log1p
+from funcgrad.backends.llvm.vector_math.parts import (
+    at_least,
+    at_most,
+    choose,
+    compared,
+    dear,
+    in_float64,
+    power_of_two,
+    rounded,
+    two_product,
+    where_rare,
+)
+from funcgrad.compiler import special_tables as tables
+
+# -log2(erfc(a)) / a for 0 <= a <= 3.93, so that erf has the relative error 2**-24.7
+ERF_F32 = (
+    5.9756192e-05, -5.573751e-04, 1.8282336e-03, 2.6501744e-04, -2.7852146e-02, 1.4832155e-01,
+    9.184447e-01, 1.627907e+00,
+)  # fmt: skip
+ONE_FROM = 3.925  # from here on erf rounds to 1 in f32
+
+
+def series(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """A polynomial, lowest power first."""
+    return b.polynomial(x, coefficients[::-1])
+
+
+# ---- erf and erfc --------------------------------------------------------------------------------
+
+
+def erf(b: Builder, x: Value) -> Value:
+    """The error function."""
+    return _erf_f32(b, x) if x.type.kind == "f32" else _erf_f64(b, x)
+
+
+def _erf_f32(b: Builder, x: Value) -> Value:
+    size = at_most(b, b.fabs(x), ONE_FROM)
+    t = b.fmul(b.fneg(size), b.polynomial(size, ERF_F32))
+    n = rounded(b, t)
+    r = b.fsub(t, n.number)
+    inner = b.fmul(r, b.polynomial(r, EXP2_F32))  # 2**r - 1
+    power = power_of_two(b, n.integer, "f32")
+    rest = b.fsub(b.like(1.0, x), power)
+    return b.copysign(b.fma(inner, b.fneg(power), rest), x)
+
+
+@dear
+def _erf_f64(b: Builder, x: Value) -> Value:
+    size = b.fabs(x)
+    z = b.fmul(x, x)
+    near = b.fmul(x, series(b, z, tables.ERF_SMALL))
+    far = b.copysign(b.fsub(b.like(1.0, x), _erfc_positive(b, size)), x)
+    return b.select(compared(b, "ogt", size, 1.0), far, near)
+
+
+@dear
+def erfc(b: Builder, x: Value) -> Value:
+    """1 - erf(x), accurate in the upper tail."""
+    if x.type.kind == "f32":
+        return in_float64(b, _erfc_of_f32, x)
+    return _erfc_f64(b, x)
+
+
+def _ratio(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """exp(x**2) erfc(x) for x >= 0."""
+    three = b.like(3.0, x)
+    t = b.fdiv(b.fsub(x, three), b.fadd(x, three))
+    divisor = b.fma(b.like(2.0, x), x, b.like(1.0, x))
+    return b.fdiv(series(b, t, coefficients), divisor)
+
+
+def _erfc_positive(b: Builder, x: Value) -> Value:
+    """For x >= 0; beyond 30 it is 0 in any case. The rounding error of x**2 is kept."""
+    x = at_most(b, x, 30.0)
+    square = two_product(b, x, x)
+    power = exp_of_sum(b, b.fneg(square.high), b.fneg(square.low))
+    return b.fmul(_ratio(b, x, tables.ERFCX), power)
+
+
+def _erfc_f64(b: Builder, x: Value) -> Value:
+    near = b.fsub(b.like(1.0, x), b.fmul(x, series(b, b.fmul(x, x), tables.ERF_SMALL)))
+    far = _erfc_positive(b, b.fabs(x))
+    below = b.fsub(b.like(2.0, x), far)
+    return choose(
+        b, near, (compared(b, "ogt", x, 0.5), far), (compared(b, "olt", x, -1.0), below)
+    )  # fmt: skip
+
+
+def _erfc_of_f32(b: Builder, x: Value) -> Value:
+    """The square of a number that was f32 is exact."""
+    size = at_most(b, b.fabs(x), 30.0)
+    power = exp(b, b.fneg(b.fmul(size, size)))
+    far = b.fmul(_ratio(b, size, tables.ERFCX_SHORT), power)
+    return b.select(compared(b, "olt", x, 0.0), b.fsub(b.like(2.0, x), far), far)
+
+
+# ---- erf_inv -------------------------------------------------------------------------------------
+
+
+@dear
+def erf_inv(b: Builder, x: Value) -> Value:
+    """The inverse of erf (Giles 2010), in w = -log(1 - x**2) with the square rounded, as for
+    everyone who draws normal numbers in this way.
+    """
+    w = b.fneg(log1p(b, b.fneg(b.fmul(x, x))))
+    if x.type.kind == "f32":
+        pieces = [(5.0, 3.0, tables.ERF_INV_FLOAT32_TAIL)]
+        middle, coefficients = 2.5, tables.ERF_INV_FLOAT32
+    else:
+        pieces = [
+            (6.25, 3.25, tables.ERF_INV_FLOAT64_MIDDLE),
+            (16.0, 5.0, tables.ERF_INV_FLOAT64_TAIL),
+        ]
+        middle, coefficients = 3.125, tables.ERF_INV_FLOAT64
+    ratio = series(b, b.fsub(w, b.like(middle, w)), coefficients)
+    for start, center, tail in pieces:
+        ratio = _with_tail(b, w, ratio, start, center, tail)
+    ends = compared(b, "oeq", b.fabs(x), 1.0)
+    return b.fmul(choose(b, ratio, (ends, math.inf)), x)
+
+
+def _with_tail(
+    b: Builder, w: Value, ratio: Value, start: float, center: float, tail: Sequence[float]
+) -> Value:
+    """From w = start on, a polynomial in the root of w."""
+
+    def computed() -> Value:
+        root = b.sqrt(at_least(b, w, 0.0))
+        return series(b, b.fsub(root, b.like(center, w)), tail)
+
+    return where_rare(b, compared(b, "oge", w, start), ratio, computed)
