@@ -171,6 +171,10 @@ from funcgrad_nn.precision import (
     all_finite,
     dynamic_loss_scale,
 )
+from funcgrad_nn.control import (
+    remat,
+    scan,
+)
 from funcgrad_nn.losses import (
     binary_cross_entropy,
     cosine_embedding,
@@ -190,7 +194,7 @@ from funcgrad_nn.losses import (
     rmse,
     smooth_l1,
 )
-from funcgrad_nn.metrics import accuracy, confusion_matrix, per_class_accuracy
+from funcgrad_nn.metrics import accuracy, confusion_matrix, per_class_accuracy, top_k_accuracy
 from funcgrad_nn.module import Module
 from funcgrad_nn.names import register_function
 from funcgrad_nn.saving import CheckpointManager, load, load_model, save, save_model
@@ -387,12 +391,15 @@ __all__ = [
     "plot",
     "predict",
     "register_function",
+    "remat",
     "rmse",
     "save",
     "save_model",
     "saving",
+    "scan",
     "smooth_l1",
     "summary",
     "to_state_dict",
+    "top_k_accuracy",
     "training",
 ]

@@ -1,7 +1,8 @@
-"""Metrics: what a person wants to know about predictions; nothing here is differentiated."""
+"""Metrics of one batch that count: which rows are right, and which class was taken for which."""
 
 from __future__ import annotations
 
+import funcgrad as fg
 import funcgrad.numpy as jnp
 
 
@@ -15,7 +16,19 @@ def accuracy(logits, labels):
     >>> float(accuracy(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])))
     0.5
     """
-    return jnp.mean(_classes(logits) == _labels("accuracy", logits, labels), dtype=jnp.float32)
+    return jnp.mean(hits("accuracy", logits, labels, 1), dtype=jnp.float32)
+
+
+def top_k_accuracy(logits, labels, k: int = 5):
+    """The share of rows whose label is among the `k` largest logits, as a float32.
+
+    Shapes as in `accuracy`. Among equal logits the first count as larger.
+
+    >>> import funcgrad.numpy as jnp
+    >>> float(top_k_accuracy(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([1]), k=2))
+    1.0
+    """
+    return jnp.mean(hits("top_k_accuracy", logits, labels, k), dtype=jnp.float32)
 
 
 def confusion_matrix(predictions, labels, classes: int):
@@ -23,10 +36,14 @@ def confusion_matrix(predictions, labels, classes: int):
 
     `predictions` are integers, or logits with one more axis than `labels`. Entries outside
     0 <= i < classes are not counted.
+
+    >>> import funcgrad.numpy as jnp
+    >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
     """
     predictions, labels = jnp.asarray(predictions), jnp.asarray(labels)
     if predictions.ndim == labels.ndim + 1:
-        predictions = _classes(predictions)
+        predictions = largest(predictions)
     if predictions.shape != labels.shape:
         raise ValueError(
             "confusion_matrix: predictions and labels must have equal shapes, but got "
@@ -39,19 +56,38 @@ def confusion_matrix(predictions, labels, classes: int):
 
 
 def per_class_accuracy(matrix):
-    """Of each label's rows in a confusion matrix, the share on the diagonal; NaN without rows."""
+    """Of each label's rows in a confusion matrix, the share on the diagonal; NaN without rows.
+
+    >>> import funcgrad.numpy as jnp
+    >>> per_class_accuracy(jnp.array([[3, 1], [0, 2]])).tolist()
+    [0.75, 1.0]
+    """
     matrix = jnp.asarray(matrix)
     return jnp.diagonal(matrix) / matrix.sum(1)
 
 
-def _classes(logits):
+def hits(name: str, logits, labels, k: int):
+    """For each row whether its label is among the `k` largest logits, bool."""
+    logits = jnp.asarray(logits)
+    labels = label_indices(name, logits, labels)
+    if not 1 <= k <= logits.shape[-1]:
+        raise ValueError(f"{name}: k must be from 1 to {logits.shape[-1]} classes, but got {k}.")
+    if k == 1:
+        return largest(logits) == labels
+    _, best = fg.lax.top_k(logits, k)
+    return (best == labels[..., None]).any(-1)
+
+
+def largest(logits):
+    """The index of the largest entry on the last axis."""
     return jnp.argmax(jnp.asarray(logits), axis=-1)
 
 
-def _labels(name: str, logits, labels):
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+def label_indices(name: str, logits, labels):
+    """Labels as integers of the shape of logits without its last axis."""
+    labels = jnp.asarray(labels)
     if labels.shape == logits.shape:
-        return _classes(labels)
+        return largest(labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"{name}: labels for logits of shape {tuple(logits.shape)} must have shape "
