@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 import funcgrad as fg
 
 # ---- control flow in Python ---------------------------------------------------------------------
@@ -67,6 +69,34 @@ def _associative_scan(fn: Any, elems: Any, reverse: bool = False) -> Any:
     return _stack(found[::-1] if reverse else found)
 
 
+def _reduce(operand: Any, init: Any, computation: Any, dimensions: Any) -> Any:
+    (axis,) = dimensions
+    total = init
+    for row in range(operand.shape[axis]):
+        total = computation(total, fg.lax.index_in_dim(operand, row, axis, keepdims=False))
+    return total
+
+
+def _reduce_window(operand: Any, init: Any, f: Any, size: Any, strides: Any, padding: Any) -> Any:
+    """Of vectors, without padding."""
+    (width,), (stride,) = size, strides
+    starts = range(0, operand.shape[0] - width + 1, stride)
+    return _stack([_reduce(operand[i : i + width], init, f, (0,)) for i in starts])
+
+
+def _custom_root(f: Any, guess: Any, solve: Any, tangent_solve: Any) -> Any:
+    """Newton's method, written out: twenty steps, with the derivatives of those."""
+    x = guess
+    for _ in range(20):
+        value, slope = fg.jvp(f, (x,), (fg.numpy.ones_like(x),))
+        x = x - value / slope
+    return x
+
+
+def _custom_linear_solve(matvec: Any, b: Any, solve: Any, symmetric: bool = False) -> Any:
+    return fg.numpy.linalg.solve(fg.jacfwd(matvec)(fg.numpy.zeros_like(b)), b)
+
+
 def _vmap(f: Any) -> Any:
     return lambda xs: _stack([f(_index(xs, i)) for i in range(_size(xs))])
 
@@ -86,6 +116,11 @@ unrolled = SimpleNamespace(
         switch=_switch,
         map=_map,
         associative_scan=_associative_scan,
+        reduce=_reduce,
+        reduce_window=_reduce_window,
+        custom_root=_custom_root,
+        custom_linear_solve=_custom_linear_solve,
+        **{name: getattr(fg.lax, name) for name in ("add", "max", "select", "stop_gradient")},
     ),
 )
 
@@ -317,12 +352,62 @@ def prefixes(lib: Any, x: Any) -> Any:
     return jnp.sum(a * b) + jnp.sum(c)
 
 
-LOOPS_OF_UNKNOWN_LENGTH = (searching, loop_of_loop, loop_of_scan, scan_of_loop, loop_of_branch)
+def selected(lib: Any, x: Any) -> Any:
+    return lib.numpy.sum(lib.lax.select(x > 0.5, lib.numpy.sin(x), x**2) * x[::-1])
+
+
+def reduced(lib: Any, x: Any) -> Any:
+    """Sums and maxima over windows, and a fold by them."""
+    jnp, lax = lib.numpy, lib.lax
+    none, low = np.zeros((), x.dtype)[()], np.full((), -np.inf, x.dtype)[()]
+    longer = jnp.concatenate([x, jnp.sin(x), 0.3 * x])
+    sums = lax.reduce_window(longer, none, lax.add, (3,), (2,), "VALID")
+    tops = lax.reduce_window(longer, low, lax.max, (4,), (1,), "VALID")
+    return jnp.sum(sums**2) * jnp.sum(tops) + lax.reduce(jnp.outer(x, x), none, lax.add, (0,))[1]
+
+
+def root(lib: Any, x: Any) -> Any:
+    """Where y + y**3 is what the vector says: Newton's method inside, none of it differentiated."""
+    jnp = lib.numpy
+    f = lambda y: y + y**3 - x[0] * x[1] - x[2]
+
+    def solve(f: Any, guess: Any) -> Any:
+        step = lambda _, y: y - f(y) / lib.jvp(f, (y,), (jnp.ones_like(y),))[1]
+        return lib.lax.fori_loop(0, 20, step, guess)
+
+    y = lib.lax.custom_root(f, jnp.ones_like(x[0]), solve, lambda g, b: b / g(jnp.ones_like(b)))
+    return y**2 * x[0]
+
+
+def solved(lib: Any, x: Any) -> Any:
+    """A system whose matrix and right-hand side depend on the vector."""
+    jnp = lib.numpy
+    matrix = jnp.outer(x, jnp.cos(x)) + 4 * jnp.eye(3, dtype=x.dtype)
+    dense = lambda f: jnp.stack([f(row) for row in jnp.eye(3, dtype=x.dtype)], 1)
+    matvec = lambda v: matrix @ v
+    solve = lambda f, b: jnp.linalg.solve(dense(f), b)
+    y = lib.lax.custom_linear_solve(matvec, jnp.sin(x), solve, solve)
+    return jnp.sum(y * y * x)
+
+
+def counted_by_data(lib: Any, x: Any) -> Any:
+    stop = 2 + (x[0] > 0.25).astype("int32")
+    return lib.numpy.sum(lib.lax.fori_loop(0, stop, lambda i, v: lib.numpy.sin(v) * x + i, x))
+
+
+LOOPS_OF_UNKNOWN_LENGTH = (
+    counted_by_data,
+    searching,
+    loop_of_loop,
+    loop_of_scan,
+    scan_of_loop,
+    loop_of_branch,
+)
 PROGRAMS: tuple[Callable[[Any, Any], Any], ...] = (
     scan_captures, scan_reversed, scan_trees, scan_without_inputs, scan_of_scan, scan_of_matrices,
     scan_of_checkpoint, scan_of_calls, scan_of_custom_rule, scan_of_random_numbers, branch,
     branch_trees, branch_of_branch, switched_steps, branch_with_scan, counted, mapped_rows,
-    prefixes, *LOOPS_OF_UNKNOWN_LENGTH,
+    prefixes, selected, reduced, root, solved, *LOOPS_OF_UNKNOWN_LENGTH,
 )  # fmt: skip
 
 # ---- transformations of such functions ----------------------------------------------------------
