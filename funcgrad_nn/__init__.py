@@ -172,6 +172,7 @@ from funcgrad_nn.precision import (
     dynamic_loss_scale,
 )
 from funcgrad_nn.control import (
+    cond,
     remat,
     scan,
 )
@@ -354,6 +355,7 @@ __all__ = [
     "all_finite",
     "binary_cross_entropy",
     "compile",
+    "cond",
     "confusion_matrix",
     "cosine_embedding",
     "cosine_similarity",

@@ -17,6 +17,7 @@ from funcgrad_nn.description import Described, FrozenDict
 from funcgrad_nn.layout import Path, key_at, layout_of, parameters_at, updated
 
 NOTE = "while running module "
+_ARRAY = type(fg.numpy.zeros(()))  # of concrete arrays; traced ones are of other classes
 
 
 class Bound:
@@ -147,8 +148,34 @@ class Run:
         """The state given to `apply` with this run's updates; the same object if there are none."""
         state = self.trees["state"]
         for path, entries in self.updates.items():
+            self._require_alive(path, entries)
             state = updated(state, path, entries)
         return state
+
+    def _require_alive(self, path: Path, entries: Mapping) -> None:
+        """Raise if state was set inside a traced function that has ended, which left no value."""
+        traced = [leaf for leaf in fg.tree.leaves(entries) if type(leaf) is not _ARRAY]
+        try:
+            if traced:
+                fg.eval_shape(lambda: [fg.numpy.copy(leaf) for leaf in traced])
+        except fg.errors.UnexpectedTracerError:
+            where = "/".join(path) or "the model itself"
+            raise RuntimeError(
+                f"apply: the state of '{where}' was set inside scan, cond, checkpoint or another "
+                "function that is traced by itself, so that its value is lost. Use nn.scan, "
+                "nn.cond or nn.remat there, which carry the state."
+            ) from None
+
+    @contextlib.contextmanager
+    def looking_at(self, state, key, draws: Mapping[Path, int]) -> Iterator[None]:
+        """Within it, modules read this state, draw from this key, and their updates stay inside."""
+        before = self.trees, self.key, self.updates
+        self.trees, self.key, self.updates = {**self.trees, "state": state}, key, {}
+        self.draws = dict(draws)
+        try:
+            yield
+        finally:
+            self.trees, self.key, self.updates = before
 
 
 class Sizing(Run):
