@@ -253,17 +253,20 @@ def attend(query, key, value, mask: Mask, drop: Callable) -> tuple[Any, Any]:
 
     query: (batch, heads, T, size); key and value: (batch, key heads, S, size), where neighbouring
     heads of queries share one. `drop` is applied to the weights. Heads that share keys stand above
-    each other as rows of one product, so that nothing is repeated.
+    each other as rows of one product, so that nothing is repeated. Scores and weights are computed
+    in float32 at least.
     """
     batch, heads, length, size = query.shape
     shared = key.shape[1]
     rows = (batch, shared, heads // shared * length, size)
-    scores = (query * (1 / math.sqrt(size))).reshape(rows) @ jnp.swapaxes(key, 2, 3)
+    query = (query * (1 / math.sqrt(size))).reshape(rows)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.matmul(query, jnp.swapaxes(key, 2, 3), preferred_element_type=wide)
     scores = scores.reshape(batch, heads, length, key.shape[2])
     if mask.bias is not None:
         scores = scores + mask.bias.astype(scores.dtype)
     weights = _softmax(scores, mask.visible)
-    output = drop(weights).reshape(*rows[:3], -1) @ value
+    output = drop(weights).astype(value.dtype).reshape(*rows[:3], -1) @ value
     return output.reshape(batch, heads, length, size), weights
 
 

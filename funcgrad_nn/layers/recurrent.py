@@ -75,7 +75,8 @@ class Cell(Module):
 
     def forward(self, x, state=None):
         _require_last(self, x, self.input_size)
-        zeros = jnp.zeros((*x.shape[:-1], self.hidden_size), x.dtype)
+        dtype = jnp.result_type(x.dtype, self.p.weight_hh.dtype)
+        zeros = jnp.zeros((*x.shape[:-1], self.hidden_size), dtype)
         before = (zeros,) * self.states if state is None else _as_tuple(state)
         gates = x @ self.p.weight_ih.T + (self.p.bias_ih if self.bias else 0)
         weights = Weights(self.p.weight_hh.T, self.p.bias_hh if self.bias else 0)
@@ -249,15 +250,16 @@ class Recurrent(Module):
         count = self.num_layers * (1 + self.bidirectional)
         sizes = (self.output_size, self.hidden_size)[: self.states]
         shapes = [(count, x.shape[1], size) for size in sizes]
+        dtype = jnp.result_type(x.dtype, self.p.weight_hh_l0.dtype)
         if state is None:
-            return tuple(jnp.zeros(shape, x.dtype) for shape in shapes)
+            return tuple(jnp.zeros(shape, dtype) for shape in shapes)
         parts = tuple(part if batched else part[:, None] for part in _as_tuple(state))
         if [part.shape for part in parts] != shapes:
             raise ValueError(
                 f"{type(self).__name__}: the state must have shapes {shapes} (layers * directions, "
                 f"batch, size), but has {[tuple(part.shape) for part in parts]}."
             )
-        return parts
+        return tuple(jnp.asarray(part, dtype) for part in parts)
 
     def _as_given(self, output, state: tuple, batched: bool):
         if not batched:

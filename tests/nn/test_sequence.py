@@ -387,9 +387,10 @@ def test_positions_go_on_where_a_piece_begins(layer):
     np.testing.assert_allclose(np.asarray(whole)[:, 2:], rest, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "layer", [nn.SinusoidalPositions, lambda n, **o: nn.LearnedPositions(9, n, **o)]
-)
+POSITIONS = (nn.SinusoidalPositions, lambda n, **options: nn.LearnedPositions(9, n, **options))
+
+
+@pytest.mark.parametrize("layer", POSITIONS)
 def test_positions_along_another_axis(layer):
     first, last = layer(8, axis=0), layer(8)
     params, _ = last.init(KEY)
@@ -535,3 +536,87 @@ def _run(model, *inputs, **options):
 def test_errors_say_what_is_needed(message):
     with pytest.raises((ValueError, TypeError), match=message):
         ERRORS[message]()
+
+
+# -- under transformations, in other dtypes --------------------------------------------------------
+
+WHOLE = {
+    "encoder": (encoder(1)(nn), (X,)),
+    "decoder": (decoder(1)(nn), (X, MEMORY)),
+    "RNN": (nn.RNN(8, 4), (X,)),
+    "LSTM": (nn.LSTM(8, 4, 2, bidirectional=True), (X,)),
+    "GRU": (nn.GRU(8, 4), (X,)),
+    "positions": (nn.Sequential(*(p(8, axis=0) for p in POSITIONS)), (X,)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_ensemble_is_a_vmap(name):
+    model, inputs = WHOLE[name]
+    many, state = fg.vmap(model.init)(fg.random.split(KEY, 3))
+    run = fg.jit(fg.vmap(lambda p, s: fg.tree.leaves(model.apply(p, s, *inputs)[0])[0]))
+    outputs = run(many, state)
+    for i, output in enumerate(outputs):
+        own = fg.tree.map(lambda leaf, i=i: leaf[i], many)
+        expected = fg.tree.leaves(model.apply(own, {}, *inputs)[0])[0]
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_gradient_of_each_example_is_that_of_its_own_batch(name):
+    """`vmap` of `grad` over the batch axis, which stands second here."""
+    model, inputs = WHOLE[name]
+    params, state = prepared(model)
+
+    def total(params, *inputs):
+        return (fg.tree.leaves(model.apply(params, state, *inputs)[0])[0] ** 2).sum()
+
+    def one(params, *rows):
+        return fg.grad(total)(params, *(row[:, None] for row in rows))
+
+    arrays = [jnp.asarray(x) for x in inputs]
+    each = fg.vmap(one, in_axes=(None, *(1 for _ in arrays)))(params, *arrays)
+    whole = fg.grad(total)(params, *arrays)
+    for ours, theirs in zip(fg.tree.leaves(each), fg.tree.leaves(whole), strict=True):
+        scale = float(jnp.abs(theirs).max())
+        np.testing.assert_allclose(ours.sum(0), theirs, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_narrow_dtypes_stay_and_are_near(name, dtype):
+    """Within a few roundings of the dtype; inputs alone in it are widened by the weights."""
+    model, inputs = WHOLE[name]
+    params, state = model.init(KEY)
+    narrow = lambda tree: fg.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype), tree)
+    first = lambda params, inputs: fg.tree.leaves(model.apply(params, state, *inputs)[0])[0]
+    expected, output = first(params, inputs), first(narrow(params), narrow(inputs))
+    assert output.dtype == dtype
+    tolerance = 30 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(output.astype(np.float32), expected, rtol=tolerance, atol=tolerance)
+    if name != "positions":
+        assert first(params, narrow(inputs)).dtype == "float32"
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_float64_stays_and_gradients_are_differences(name):
+    model, inputs = WHOLE[name]
+    params, state = model.init(KEY)
+    with fg.enable_x64(True):
+        wide = lambda tree: fg.tree.map(
+            lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), tree
+        )
+        params, inputs = wide(params), wide(inputs)
+
+        def total(params, *inputs):
+            output = fg.tree.leaves(model.apply(params, state, *inputs)[0])[0]
+            assert output.dtype == "float64"
+            return jnp.sin(output).sum()
+
+        grads = fg.grad(total)(params, *inputs)
+        directions = fg.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape)), params)
+        moved = lambda step: fg.tree.map(lambda p, d: p + step * d, params, directions)
+        quotient = (total(moved(1e-6), *inputs) - total(moved(-1e-6), *inputs)) / 2e-6
+        products = fg.tree.map(lambda g, d: (g * d).sum(), grads, directions)
+        slope = sum(fg.tree.leaves(products))
+    np.testing.assert_allclose(slope, quotient, rtol=1e-6, atol=1e-6)
