@@ -8,7 +8,7 @@ read the same, as long as their rows fit together (see `build`) and no third uni
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from funcgrad.compiler import build as building
@@ -38,6 +38,10 @@ class Unit:
         self.sources: set[Var] = set()
         self.weight = 0
 
+    def results(self) -> list[Var]:
+        """What it makes."""
+        return [r.var for r in self.roots] if self.eqn is None else list(self.eqn.outs)
+
     def __repr__(self) -> str:
         return f"Unit({self.roots or self.eqn}, {self.rows})"
 
@@ -52,7 +56,7 @@ class Fusion:
         self.stored = self._stored()
         self._sources: dict[Var, frozenset[Var]] = {}
         self.units = self._single_units()
-        self.maker = {v: u for u in self.units for v in self._made(u)}
+        self.maker = {v: u for u in self.units for v in u.results()}
         self._footprints: dict[Any, Any] = {}
 
     def run(self) -> list[Unit]:
@@ -147,12 +151,6 @@ class Fusion:
         unit.sources = set(self.sources(out))
         unit.weight = 1 + len(unit.sources)
         return unit
-
-    def _made(self, unit: Unit) -> Iterator[Var]:
-        if unit.eqn is not None:
-            yield from unit.eqn.outs
-        for root in unit.roots:
-            yield root.var
 
     def _current(self, v: Any) -> Unit:
         return self.maker[v]

@@ -18,8 +18,15 @@ from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
 from funcgrad.core.primitive import Primitive
 
+
+class Same(loops.Form):
+    """The elements of one operand, as a barrier hands them on."""
+
+    operand: int
+
+
 # What is computed element by element, where it is read.
-PULLED = (loops.Map, loops.View, loops.Reshape, loops.Guarded, loops.Index, loops.Gather)
+PULLED = (loops.Map, loops.View, loops.Reshape, loops.Guarded, loops.Index, loops.Gather, Same)
 REDUCED = (loops.Reduce, loops.ArgReduce, loops.Contract, loops.Window)
 SMALL_PRODUCT = 1 << 10  # multiplications; larger products are made in tiles
 
@@ -76,6 +83,8 @@ class Graph:
 
     def _form(self, e: Eqn) -> Any:
         """The form, if kernels can have the equation inside; None if it is for others to run."""
+        if e.primitive.name == "optimization_barrier" and all(_is_plain(a.aval) for a in e.args):
+            return [Same(i) for i in range(len(e.args))]
         if e.effects or type(e.primitive).evaluate is not Primitive.evaluate:
             return None
         if not all(_is_plain(a.aval) for a in (*e.args, *e.outs)):

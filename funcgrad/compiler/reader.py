@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcgrad.compiler.affine import ZERO, At, Loop, Misaligned, Sum, counter
-from funcgrad.compiler.graph import Definition, Graph
+from funcgrad.compiler.graph import Definition, Graph, Same
 from funcgrad.compiler.kernel import Buffer, Compute, Load, Operand, Position, Ref, Statement
 from funcgrad.compiler.scalar import Constant
 from funcgrad.core import dtypes, loops
@@ -181,6 +181,10 @@ def _view(reader: Reader, definition: Definition, at: At, guard: Ref | None) -> 
 def _reshape(reader: Reader, definition: Definition, at: At, guard: Ref | None) -> Operand:
     (x,) = definition.eqn.args
     return reader.read(x, at.reshaped(x.aval.shape), guard)
+
+
+def _same(reader: Reader, definition: Definition, at: At, guard: Ref | None) -> Operand:
+    return reader.read(definition.eqn.args[definition.form.operand], at, guard)
 
 
 def _index(reader: Reader, definition: Definition, at: At, guard: Ref | None) -> Operand:
@@ -368,6 +372,7 @@ READ: dict[type, Callable[..., Operand]] = {
     loops.View: _view,
     loops.Reshape: _reshape,
     loops.Index: _index,
+    Same: _same,
     loops.Guarded: _guarded,
     loops.Gather: _gather,
 }

@@ -6,10 +6,10 @@ The arena is one piece of memory for a call. Values that are not alive at the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from funcgrad.compiler.fusion import Fusion, Unit
-from funcgrad.compiler.graph import bytes_of, variables
+from funcgrad.compiler.graph import bytes_of
 from funcgrad.core.jaxpr import Var
 
 ALIGNMENT = 64
@@ -17,67 +17,62 @@ SLACK = 64  # bytes behind every value, which a vector load may touch
 
 
 class Slot(NamedTuple):
-    """An entry of the table of addresses, and an offset in bytes from there."""
+    """An entry of the table of addresses, and an offset in bytes from there; entry 0 is the
+    arena.
+    """
 
     entry: int
     offset: int = 0
 
 
 class Layout:
-    """Entry 0 is the arena; then come inputs, outputs, and results of steps outside."""
+    """Variables in `own` have an entry each, from 1 on.
 
-    def __init__(self, fusion: Fusion, donated: Sequence[bool]) -> None:
-        jaxpr = fusion.jaxpr
+    What only kernels use lies in the arena, and so does the scratch memory of each unit.
+    """
+
+    def __init__(self, fusion: Fusion, own: Sequence[Var], scratch: dict[Unit, int]) -> None:
         self.slots: dict[Var, Slot] = {}
-        self.entries = 1
-        for v in jaxpr.inputs:
-            self._own_entry(v)
-        self.outputs = [v for v in variables(jaxpr.outputs) if v not in self.slots]
-        made_outside = {o for u in fusion.units if u.eqn is not None for o in u.eqn.outs}
-        self.allocated = [v for v in self.outputs if v not in made_outside]
-        for v in self.outputs:
-            self._own_entry(v)
-        for v in made_outside:
-            if v not in self.slots:
-                self._own_entry(v)
-        self.arena_bytes = self._plan(fusion.units, fusion.stored)
-        self.scratch = 0  # bytes behind all values, for whichever kernel runs
+        for v in dict.fromkeys(own):
+            self.slots[v] = Slot(len(self.slots) + 1)
+        self.entries = len(self.slots) + 1
+        self.scratch: dict[Unit, int] = dict.fromkeys(scratch, 0)
+        self.bytes = self._plan(fusion.units, fusion.stored, scratch)
 
-    @property
-    def scratch_slot(self) -> Slot:
-        return Slot(0, self.arena_bytes)
-
-    def _own_entry(self, v: Var) -> None:
-        self.slots[v] = Slot(self.entries)
-        self.entries += 1
-
-    def _plan(self, units: Sequence[Unit], stored: set[Var]) -> int:
-        """Offsets of what only kernels write: the first gap that is free for the value's life."""
-        first: dict[Var, int] = {}
-        last: dict[Var, int] = {}
-        for n, unit in enumerate(units):
-            for root in unit.roots:
-                if root.var in stored and root.var not in self.slots:
-                    first[root.var] = last[root.var] = n
-            for v in unit.sources:
-                if v in first:
-                    last[v] = n
+    def _plan(self, units: Sequence[Unit], stored: set[Var], scratch: dict[Unit, int]) -> int:
+        """Offsets: the first gap that is free for the value's life, the largest values first."""
+        first, last = self._lives(units, stored)
+        wanted = [(bytes_of(v), first[v], last[v], v) for v in first]
+        wanted += [(size, n, n, u) for n, u in enumerate(units) if (size := scratch[u])]  # type: ignore[misc]
         placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
         total = 0
-        for v in sorted(first, key=lambda v: (-bytes_of(v), first[v])):
-            size = -(-(bytes_of(v) + SLACK) // ALIGNMENT) * ALIGNMENT
-            alive = sorted(p for p in placed if p[2] <= last[v] and first[v] <= p[3])
+        for size, begin, end, what in sorted(wanted, key=lambda w: (-w[0], w[1])):
+            size = -(-(size + SLACK) // ALIGNMENT) * ALIGNMENT
+            alive = sorted(p for p in placed if p[2] <= end and begin <= p[3])
             offset = 0
-            for begin, end, _, _ in alive:
-                if offset + size <= begin:
+            for low, high, _, _ in alive:
+                if offset + size <= low:
                     break
-                offset = max(offset, end)
-            placed.append((offset, offset + size, first[v], last[v]))
-            self.slots[v] = Slot(0, offset)
+                offset = max(offset, high)
+            placed.append((offset, offset + size, begin, end))
+            if isinstance(what, Unit):
+                self.scratch[what] = offset
+            else:
+                self.slots[what] = Slot(0, offset)
             total = max(total, offset + size)
         return total
 
-
-def describe(layout: Layout, names: Any) -> list[str]:
-    """One line for each value."""
-    return [f"{names(v)}: {slot}" for v, slot in layout.slots.items()]
+    def _lives(
+        self, units: Sequence[Unit], stored: set[Var]
+    ) -> tuple[dict[Var, int], dict[Var, int]]:
+        """For what lies in the arena, the first and the last unit that uses it."""
+        first: dict[Var, int] = {}
+        last: dict[Var, int] = {}
+        for n, unit in enumerate(units):
+            for v in unit.results():
+                if v in stored and v not in self.slots:
+                    first[v] = last[v] = n
+            for v in unit.sources:
+                if v in first:
+                    last[v] = n
+        return first, last

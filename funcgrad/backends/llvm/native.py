@@ -7,22 +7,19 @@ arrays, as in the NumPy engine, and cut the program into segments.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from funcgrad.backends import numpy as numpy_engine, reference
-from funcgrad.backends.llvm.arena import Layout
+from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import compiled
-from funcgrad.backends.llvm.product import emit, scratch_bytes
+from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.target import host
-from funcgrad.compiler.build import build
-from funcgrad.compiler.fusion import Fusion, Unit
-from funcgrad.compiler.graph import Graph, size_of
-from funcgrad.compiler.kernel import Buffer, Kernel
+from funcgrad.compiler.fusion import Unit
+from funcgrad.compiler.graph import size_of, variables
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.compiler.products import is_plain
 from funcgrad.compiler.program import Step
@@ -31,8 +28,6 @@ from funcgrad.core import backend, dtypes, loops
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.stage import collector_paused
-
-SCRATCH: Any = object()  # the argument of kernels that need memory beside their buffers
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
@@ -78,106 +73,91 @@ def _is_small(e: Eqn, form: loops.Contract) -> bool:
 
 
 class NativeProgram:
-    """Segments of native code and steps outside, over one table of addresses."""
+    """Segments of native code and steps outside, over one table of addresses.
+
+    The table holds the arena, then what has an entry of its own, then constants of inner programs.
+    """
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
         self.jaxpr = jaxpr
-        self.graph = Graph(jaxpr, is_native)
-        self.fusion = Fusion(self.graph)
-        self.units = self.fusion.run()
-        self.layout = Layout(self.fusion, donated)
         self.target = host()
-        self.module = Module(self.target)
-        self.kernels: list[Kernel] = []
-        self.actions: list[Any] = []
-        self._buffers: dict[Var, Buffer] = {}
-        self._assemble()
-        self._keep_constants()
+        self.shop = Workshop(Module(self.target), is_native, native_loop)
+        self.block = Block(jaxpr, self.shop)
+        outside_units = [u for u in self.block.units if self._is_outside(u)]
+        made_outside = [o for u in outside_units for o in u.results()]
+        outputs = [v for v in variables(jaxpr.outputs) if v not in jaxpr.inputs]
+        self.allocated = [v for v in outputs if v not in made_outside]
+        self.layout = self.block.layout([*jaxpr.inputs, *outputs, *made_outside])
+        self.actions = self._assemble()
+        self.held = [np.ascontiguousarray(c._buffer) for c in jaxpr.consts]
+        self.shapes = {v: (v.aval.shape, v.aval.dtype) for v in self.layout.slots}
+
+    def _is_outside(self, unit: Unit) -> bool:
+        return unit.eqn is not None and self.block.loops[unit] is None
 
     # ---- making
 
-    def _buffer(self, v: Var) -> Buffer:
-        if v not in self._buffers:
-            self._buffers[v] = Buffer(v, v.aval.dtype, size_of(v))
-        return self._buffers[v]
-
-    def _assemble(self) -> None:
-        segments: list[Any] = []
-        pending: list[tuple[str, list[Var]]] = []
-        for unit in [*self.units, None]:
-            if unit is not None and unit.eqn is None:
-                pending.append(self._kernel(unit))
+    def _assemble(self) -> list[Any]:
+        """Functions of native code, and steps outside, in order."""
+        parts: list[Any] = []
+        pending: list[Unit] = []
+        for unit in [*self.block.units, None]:
+            if unit is not None and not self._is_outside(unit):
+                pending.append(unit)
                 continue
             if pending:
-                segments.append(self._segment(f"segment{len(segments)}", pending))
+                parts.append(self._segment(f"segment{len(parts)}", pending))
                 pending = []
             if unit is not None:
                 assert unit.eqn is not None
-                segments.append(outside(unit.eqn))
-        names = tuple(s for s in segments if isinstance(s, str))
+                parts.append(outside(unit.eqn))
+        names = tuple(part for part in parts if isinstance(part, str))
         self.text = self._text(names)
-        self.code = compiled(self.text, names, self.target) if names else None
+        self.code = compiled(self.text, names, self.target)
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        for s in segments:
-            native = isinstance(s, str) and self.code
-            self.actions.append(kind(self.code.addresses[s]) if native else s)  # type: ignore[union-attr]
+        return [kind(self.code.addresses[p]) if isinstance(p, str) else p for p in parts]
 
     def _text(self, exported: Sequence[str]) -> str:
-        text = self.module.text()
+        text = self.shop.module.text()
         for name in exported:
             text = text.replace(f"internal void @{name}(", f"void @{name}(")
         return text
 
-    def _kernel(self, unit: Unit) -> tuple[str, list[Var]]:
-        stored = self.fusion.stored.__contains__
-        kernel = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
-        self.kernels.append(kernel)
-        name = f"kernel_{hashlib.blake2b(str(kernel).encode(), digest_size=10).hexdigest()}"
-        needed = scratch_bytes(kernel, self.target)
-        self.layout.scratch = max(self.layout.scratch, needed)
-        emit(self.module, kernel, name, scratch=needed > 0)
-        return name, [*(b.key for b in kernel.buffers if not b.local), *[SCRATCH] * (needed > 0)]
-
-    def _segment(self, name: str, calls: Sequence[tuple[str, list[Var]]]) -> str:
-        slots = self.layout.slots
+    def _segment(self, name: str, units: Sequence[Unit]) -> str:
+        """A function of the table that runs units one after the other."""
+        layout = self.layout
 
         def write(b: Builder, table: Value) -> None:
-            bases: dict[int, Value] = {}
-            for kernel, arguments in calls:
-                addresses = []
-                for v in arguments:
-                    entry, offset = self.layout.scratch_slot if v is SCRATCH else slots[v]
-                    if entry not in bases:
-                        bases[entry] = b.load(b.element(table, entry, "ptr"), PTR)
-                    base = bases[entry]
-                    addresses.append(
-                        b.element(base, Value(str(offset), I64), "i8") if offset else base
-                    )
-                b.call(kernel, None, addresses)
+            def entry(n: int) -> Value:
+                return b.load(b.element(table, n, "ptr"), PTR)
 
-        return self.module.function(name, [PTR], None, write)
+            def constant(array: Any) -> Value:
+                return entry(layout.entries + self.shop.constant(array))
 
-    def _keep_constants(self) -> None:
-        self.constants = [np.ascontiguousarray(c._buffer) for c in self.jaxpr.consts]
-        self.shapes = {
-            v: (v.aval.shape, v.aval.dtype)
-            for v in [*self.layout.slots]
-            if not dtypes.is_key(v.aval.dtype)
-        }
+            bases = [entry(n) for n in range(layout.entries)]
+            addresses = {
+                v: b.element(bases[n], Value(str(offset), I64), "i8") if offset else bases[n]
+                for v, (n, offset) in layout.slots.items()
+            }
+            for unit in units:
+                own = b.element(bases[0], Value(str(layout.scratch[unit]), I64), "i8")
+                self.block.emit_unit(Frame(b, constant), unit, addresses, own)
+
+        return self.shop.module.function(name, [PTR], None, write)
 
     # ---- running
 
     def __call__(self, buffers: Sequence[Any]) -> list[Any]:
         layout = self.layout
         arrays: list[Any] = [None] * layout.entries
-        table = (ctypes.c_void_p * layout.entries)()
-        arena = aligned(layout.arena_bytes + layout.scratch)
-        arrays[0] = arena
-        for entry, x in enumerate((*self.constants, *map(_plain, buffers)), 1):
-            arrays[entry] = x
-        for v in layout.allocated:
+        constants = self.shop.constants
+        table = (ctypes.c_void_p * (layout.entries + len(constants)))()
+        arrays[0] = aligned(layout.bytes)
+        for v, x in zip(self.jaxpr.inputs, (*self.held, *map(_plain, buffers))):
+            arrays[layout.slots[v].entry] = x
+        for v in self.allocated:
             arrays[layout.slots[v].entry] = np.empty(*self.shapes[v])
-        for entry, x in enumerate(arrays):
+        for entry, x in enumerate((*arrays, *constants)):
             if x is not None:
                 table[entry] = x.ctypes.data
         address = ctypes.addressof(table)
@@ -265,7 +245,7 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
     ("llvm", "asm").
     """
     if dialect == "kernels":
-        return "\n".join(map(str, NativeProgram(optimise(jaxpr), ()).kernels))
+        return "\n".join(map(str, NativeProgram(optimise(jaxpr), ()).shop.kernels))
     if dialect == "llvm":
         return NativeProgram(optimise(jaxpr), ()).text
     return numpy_engine.as_text(jaxpr, dialect)

@@ -1,0 +1,178 @@
+"""Straight-line programs of kernels and loops, as code inside one function.
+
+A block knows its kernels and where its temporaries lie in the scratch memory it is given; the
+addresses of inputs and outputs come from whoever emits it. Loops hold blocks of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.backends.llvm import memory
+from funcgrad.backends.llvm.arena import Layout
+from funcgrad.backends.llvm.builder import I64, Builder, Module, Value
+from funcgrad.backends.llvm.product import emit, scratch_bytes
+from funcgrad.compiler.build import build
+from funcgrad.compiler.fusion import Fusion, Unit
+from funcgrad.compiler.graph import Graph, bytes_of, size_of
+from funcgrad.compiler.kernel import Buffer, Kernel
+from funcgrad.compiler.pipeline import optimise
+from funcgrad.core.jaxpr import Jaxpr, Literal, Var
+
+Addresses = dict[Any, Value]
+
+
+class Frame:
+    """Where code is written: the builder, and how constants are reached."""
+
+    def __init__(self, b: Builder, constant: Callable[[Any], Value]) -> None:
+        self.b, self.constant = b, constant
+
+
+class Workshop:
+    """What all blocks of a program share: the module, its kernels and constants."""
+
+    def __init__(self, module: Module, native: Any, loop: Any) -> None:
+        self.module, self.native, self.loop = module, native, loop
+        self.kernels: list[Kernel] = []
+        self.constants: list[Any] = []
+        self._known: dict[int, int] = {}
+        self._blocks: dict[Jaxpr, Block] = {}
+
+    def block(self, jaxpr: Jaxpr) -> Block:
+        """The block of an inner program."""
+        if jaxpr not in self._blocks:
+            self._blocks[jaxpr] = Block(optimise(jaxpr), self)
+        return self._blocks[jaxpr]
+
+    def constant(self, array: Any) -> int:
+        """The number of an array among the constants of all blocks."""
+        if id(array) in self._known:
+            return self._known[id(array)]
+        self._known[id(array)] = len(self.constants)
+        self.constants.append(np.ascontiguousarray(array))
+        return len(self.constants) - 1
+
+
+class Block:
+    """One program. `outside` are equations that have no native form."""
+
+    def __init__(self, jaxpr: Jaxpr, shop: Workshop) -> None:
+        self.jaxpr, self.shop = jaxpr, shop
+        self.graph = Graph(jaxpr, shop.native)
+        self.fusion = Fusion(self.graph)
+        self.units = self.fusion.run()
+        self.loops = {u: shop.loop(u.eqn, shop) for u in self.units if u.eqn is not None}
+        self._buffers: dict[Var, Buffer] = {}
+        self._kernels: dict[Unit, Any] = {}
+        for unit in self.units:
+            if unit.eqn is None:
+                self._kernels[unit] = self._kernel(unit)
+
+    @property
+    def is_native(self) -> bool:
+        """Can all of it run without the outside?"""
+        return all(loop is not None for loop in self.loops.values())
+
+    def _buffer(self, v: Var) -> Buffer:
+        if v not in self._buffers:
+            self._buffers[v] = Buffer(v, v.aval.dtype, size_of(v))
+        return self._buffers[v]
+
+    def _kernel(self, unit: Unit) -> tuple[str, list[Var], int]:
+        """The kernel's name, the variables whose addresses it takes, and its scratch memory."""
+        stored = self.fusion.stored.__contains__
+        kernel = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
+        name = f"kernel_{hashlib.blake2b(str(kernel).encode(), digest_size=10).hexdigest()}"
+        needed = scratch_bytes(kernel, self.shop.module.target)
+        emit(self.shop.module, kernel, name, scratch=needed > 0)
+        self.shop.kernels.append(kernel)
+        return name, [b.key for b in kernel.buffers if not b.local], needed
+
+    def scratch_of(self, unit: Unit) -> int:
+        """Memory that a unit needs while it runs."""
+        if unit.eqn is None:
+            return self._kernels[unit][2]
+        loop = self.loops[unit]
+        return 0 if loop is None else loop.scratch
+
+    def layout(self, own: Sequence[Var]) -> Layout:
+        """Places for everything but the variables in `own`, whose addresses are given."""
+        return Layout(self.fusion, own, {u: self.scratch_of(u) for u in self.units})
+
+    # ---- code
+
+    def emit_unit(self, frame: Frame, unit: Unit, addresses: Addresses, scratch: Value) -> None:
+        """One unit's code; `scratch` is its own memory."""
+        if unit.eqn is None:
+            name, arguments, needed = self._kernels[unit]
+            pointers = [addresses[v] for v in arguments]
+            frame.b.call(name, None, [*pointers, *[scratch] * (needed > 0)])
+        else:
+            e = unit.eqn
+            operands = [self._operand(frame, a, addresses) for a in e.args]
+            self.loops[unit].emit(frame, operands, [addresses[o] for o in e.outs], scratch)
+
+    def _operand(self, frame: Frame, a: Any, addresses: Addresses) -> Value:
+        if type(a) is Literal:
+            value = np.asarray(getattr(a.value, "_buffer", a.value), a.aval.dtype)
+            return literal(frame.b, value)
+        return addresses[a]
+
+
+def literal(b: Builder, value: np.ndarray) -> Value:
+    """A number in memory."""
+    at = memory.allocate(b, value.dtype, 1)
+    memory.store(b, memory.constant(value[()], value.dtype, 1), at, value.dtype, 1, 1, None)
+    return at
+
+
+class InnerBlock:
+    """A block inside a loop: emits all of its units, with temporaries in scratch memory."""
+
+    def __init__(self, jaxpr: Jaxpr, shop: Workshop) -> None:
+        self.block = shop.block(jaxpr)
+        self.jaxpr = self.block.jaxpr
+        outputs = [o for o in self.jaxpr.outputs if type(o) is Var]
+        self.results = [o for o in dict.fromkeys(outputs) if o not in self.jaxpr.inputs]
+        self.plan = self.block.layout([*self.jaxpr.inputs, *self.results])
+        self.scratch = self.plan.bytes
+
+    def emit(
+        self, frame: Frame, inputs: Sequence[Value], outputs: Sequence[Value], scratch: Value
+    ) -> None:
+        """The code, from addresses to addresses. Outputs must not overlap inputs."""
+        b = frame.b
+        jaxpr = self.jaxpr
+        consts = [frame.constant(c._buffer) for c in jaxpr.consts]
+        addresses: Addresses = dict(zip(jaxpr.inputs, [*consts, *inputs], strict=True))
+        again = []
+        for o, place in zip(jaxpr.outputs, outputs, strict=True):
+            if type(o) is Var and o not in addresses:
+                addresses[o] = place
+            else:
+                again.append((o, place))
+        for v, slot in self.plan.slots.items():
+            if slot.entry == 0:
+                addresses[v] = b.element(scratch, Value(str(slot.offset), I64), "i8")
+        for unit in self.block.units:
+            own = b.element(scratch, Value(str(self.plan.scratch[unit]), I64), "i8")
+            self.block.emit_unit(frame, unit, addresses, own)
+        for o, place in again:
+            self._copy(frame, o, addresses, place)
+
+    def _copy(self, frame: Frame, o: Any, addresses: Addresses, place: Value) -> None:
+        source = self.block._operand(frame, o, addresses)
+        copy(frame.b, place, source, bytes_of(o))
+
+
+def copy(b: Builder, to: Value, source: Value, count: int) -> None:
+    """Moves bytes between buffers that do not overlap."""
+    if count:
+        name = "llvm.memcpy.p0.p0.i64"
+        b.module.declare(name, "void", "ptr, ptr, i64, i1")
+        b.do(f"call void @{name}({to}, {source}, i64 {count}, i1 false)")
