@@ -1,7 +1,5 @@
 """Attention, transformers, recurrent layers: with PyTorch's weights, and their own laws."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -9,43 +7,22 @@ import funcgrad as fg
 import funcgrad.numpy as jnp
 import funcgrad_nn as nn
 from funcgrad_nn.state_dict import from_state_dict, to_state_dict
-
-KEY = fg.random.key(0)
-RNG = np.random.default_rng(0)
-
-
-def draw(*shape):
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def hidden(*shape):
-    """A mask of PyTorch's: True is not seen; the first key always is."""
-    mask = RNG.random(shape) < 0.4
-    mask[..., 0] = False
-    return mask
-
-
-X, MEMORY = draw(5, 2, 8), draw(7, 2, 8)
-BATCHES, SECOND = draw(2, 5, 8), draw(2, 7, 8)
-ENCODER = dict(d_model=8, nhead=2, dim_feedforward=16, dropout=0.0)
-
-
-def encoder(layers, norm=True, **options):
-    def make(n):
-        layer = n.TransformerEncoderLayer(**{**ENCODER, **options})
-        kwargs = {"enable_nested_tensor": False} if n is not nn else {}
-        return n.TransformerEncoder(layer, layers, n.LayerNorm(8) if norm else None, **kwargs)
-
-    return make
-
-
-def decoder(layers, **options):
-    def make(n):
-        layer = n.TransformerDecoderLayer(**{**ENCODER, **options})
-        return n.TransformerDecoder(layer, layers, n.LayerNorm(8))
-
-    return make
-
+from tests.nn.sequences import (
+    BATCHES,
+    ENCODER,
+    KEY,
+    MEMORY,
+    POSITIONS,
+    RNG,
+    SECOND,
+    X,
+    close,
+    decoder,
+    draw,
+    encoder,
+    hidden,
+    prepared,
+)
 
 # name: (constructor from a namespace, differentiated inputs, other arguments by name)
 TABLE = {
@@ -170,19 +147,6 @@ TABLE = {
 }
 
 
-def prepared(model):
-    """Parameters unlike their initial values, so that scales of one and biases of 0 are seen."""
-    params, state = model.init(KEY)
-    return fg.tree.map(lambda p: jnp.asarray(0.5 * draw(*p.shape)), params), state
-
-
-def close(ours, theirs):
-    """To 1e-5 of the largest entry."""
-    theirs = np.asarray(theirs)
-    scale = max(1.0, float(np.abs(theirs).max(initial=0)))
-    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-5, atol=1e-5 * scale)
-
-
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", TABLE)
@@ -239,188 +203,6 @@ def test_a_description_survives_json(name):
     assert nn.from_json(model.to_json()) == model
     again = nn.from_json(model.to_json()).init(KEY)
     assert fg.tree.all(fg.tree.map(lambda a, b: (a == b).all(), again, model.init(KEY)))
-
-
-# -- attention -------------------------------------------------------------------------------------
-
-
-def test_causal_is_the_mask_of_the_future():
-    model = nn.MultiheadAttention(8, 2)
-    params, _ = prepared(model)
-    future = ~np.tri(5, dtype=bool)
-    by_flag = model.apply(params, {}, X, X, X, is_causal=True)[0]
-    by_mask = model.apply(params, {}, X, X, X, attn_mask=future)[0]
-    for ours, theirs in zip(by_flag, by_mask, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert not np.triu(np.asarray(by_flag[1]), 1).any()
-
-
-def test_grouped_queries_are_attention_with_repeated_keys():
-    """As the projections' rows repeated for each head that shares them."""
-    grouped, full = nn.MultiheadAttention(8, 4, num_kv_heads=2), nn.MultiheadAttention(8, 4)
-    params, _ = prepared(grouped)
-    assert params["in_proj_weight"].shape == (8 + 2 * 4, 8)
-
-    def repeated(rows):
-        query, key, value = np.split(np.asarray(rows), [8, 12])
-        heads = [np.repeat(part.reshape(2, 2, -1), 2, axis=0) for part in (key, value)]
-        return jnp.asarray(np.concatenate([query, *(h.reshape(8, *rows.shape[1:]) for h in heads)]))
-
-    same = {**params, **{k: repeated(params[k]) for k in ("in_proj_weight", "in_proj_bias")}}
-    options = {"attn_mask": hidden(5, 7), "average_attn_weights": False}
-    ours = grouped.apply(params, {}, X, MEMORY, MEMORY, **options)[0]
-    for a, b in zip(ours, full.apply(same, {}, X, MEMORY, MEMORY, **options)[0], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
-def test_a_query_that_sees_nothing_gets_zeros_and_gradients_are_finite():
-    model = nn.MultiheadAttention(8, 2, bias=False)
-    params, _ = prepared(model)
-    mask = np.zeros((5, 7), bool)
-    mask[2] = True
-
-    def total(params, x):
-        return (model.apply(params, {}, x, MEMORY, MEMORY, attn_mask=mask)[0][0] ** 2).sum()
-
-    output, weights = model.apply(params, {}, X, MEMORY, MEMORY, attn_mask=mask)[0]
-    assert not np.asarray(output)[2].any() and not np.asarray(weights)[:, 2].any()
-    np.testing.assert_allclose(np.asarray(weights)[:, [0, 1, 3, 4]].sum(-1), 1, rtol=1e-5)
-    grads = fg.grad(total, argnums=(0, 1))(params, jnp.asarray(X))
-    assert all(np.isfinite(leaf).all() for leaf in fg.tree.leaves(grads))
-
-
-@pytest.mark.parametrize("options", [{}, {"num_kv_heads": 1}, {"rotary": nn.RotaryPositions(4)}])
-@pytest.mark.parametrize("pieces", [(1,) * 5, (3, 2), (5,)])
-def test_decoding_with_a_cache_is_the_causal_whole(options, pieces):
-    model = nn.MultiheadAttention(8, 2, batch_first=True, **options)
-    params, _ = prepared(model)
-    expected, _ = model.apply(params, {}, BATCHES, BATCHES, BATCHES, is_causal=True)[0]
-    cache, outputs = model.new_cache(2, 6), []
-    run = fg.jit(lambda x, c: model.apply(params, {}, x, x, x, is_causal=True, cache=c)[0])
-    for end, size in zip(itertools.accumulate(pieces), pieces, strict=True):
-        output, weights, cache = run(BATCHES[:, end - size : end], cache)
-        assert weights.shape == (2, size, 6)
-        outputs.append(output)
-    np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
-    assert cache["length"] == 5
-    beyond = run(BATCHES[:, :2], cache)[0]
-    assert np.isnan(beyond).all(), "seven vectors do not fit into six places"
-
-
-def test_a_cache_without_causal_order_shows_what_has_been_written():
-    model = nn.MultiheadAttention(8, 2, batch_first=True)
-    params, _ = prepared(model)
-    _, _, cache = model.apply(params, {}, *[BATCHES[:, :3]] * 3, cache=model.new_cache(2, 9))[0]
-    query = BATCHES[:, 3:]
-    output, _, _ = model.apply(params, {}, query, query, query, cache=cache)[0]
-    expected, _ = model.apply(params, {}, query, BATCHES, BATCHES)[0]
-    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_stacks_decode_with_caches(kind):
-    make = encoder if kind == "encoder" else decoder
-    model = make(2, batch_first=True, norm_first=True)(nn)
-    params, state = prepared(model)
-    more = () if kind == "encoder" else (SECOND,)
-    causal = {"is_causal" if kind == "encoder" else "tgt_is_causal": True}
-    expected = model.apply(params, state, BATCHES, *more, **causal)[0]
-
-    @fg.jit
-    def decode(params, tokens):
-        """All positions, one by one, inside one compiled scan."""
-
-        def one(cache, x):
-            output, cache = model.apply(params, state, x[:, None], *more, **causal, cache=cache)[0]
-            return cache, output[:, 0]
-
-        return fg.lax.scan(one, model.new_cache(2, 5), jnp.swapaxes(tokens, 0, 1))[1]
-
-    outputs = np.asarray(decode(params, BATCHES)).swapaxes(0, 1)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_layers_of_a_stack_have_their_own_parameters():
-    params, _ = encoder(2)(nn).init(KEY)
-    first, second = (params["layers"][i]["linear1"]["weight"] for i in "01")
-    assert not (first == second).all()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_dropout_acts_while_training_only(share):
-    models = (
-        nn.MultiheadAttention(8, 2, dropout=share),
-        nn.TransformerEncoderLayer(**{**ENCODER, "dropout": share}),
-        nn.LSTM(8, 4, 2, dropout=share),
-    )
-    for model in models:
-        params, state = model.init(KEY)
-        inputs = (X, X, X) if isinstance(model, nn.MultiheadAttention) else (X,)
-        used, *drawn = (
-            fg.tree.leaves(model.apply(params, state, *inputs, train=train, key=key)[0])[0]
-            for train, key in ((False, None), (True, KEY), (True, KEY), (True, fg.random.key(1)))
-        )
-        assert (drawn[0] == drawn[1]).all(), "the same key drops the same entries"
-        assert bool((used == drawn[0]).all()) == (share == 0)
-        assert bool((drawn[0] == drawn[2]).all()) == (share == 0)
-
-
-# -- positions -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("features", [6, 5])
-def test_sinusoidal_positions_are_the_papers_formula(features):
-    out = nn.SinusoidalPositions(features, base=100.0).apply({}, {}, jnp.zeros((2, 4, features)))[0]
-    for p, i in itertools.product(range(4), range(features)):
-        angle = p / 100.0 ** ((i - i % 2) / features)
-        expected = np.cos(angle) if i % 2 else np.sin(angle)
-        np.testing.assert_allclose(np.asarray(out)[:, p, i], expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "layer", [nn.SinusoidalPositions(8), nn.LearnedPositions(9, 8), nn.RotaryPositions(8)]
-)
-def test_positions_go_on_where_a_piece_begins(layer):
-    params, _ = layer.init(KEY)
-    whole = layer.apply(params, {}, BATCHES)[0]
-    rest = fg.jit(lambda start: layer.apply(params, {}, BATCHES[:, 2:], start)[0])(2)
-    np.testing.assert_allclose(np.asarray(whole)[:, 2:], rest, rtol=1e-5, atol=1e-6)
-
-
-POSITIONS = (nn.SinusoidalPositions, lambda n, **options: nn.LearnedPositions(9, n, **options))
-
-
-@pytest.mark.parametrize("layer", POSITIONS)
-def test_positions_along_another_axis(layer):
-    first, last = layer(8, axis=0), layer(8)
-    params, _ = last.init(KEY)
-    np.testing.assert_array_equal(
-        first.apply(params, {}, X)[0].swapaxes(0, 1), last.apply(params, {}, X.swapaxes(0, 1))[0]
-    )
-
-
-def test_learned_positions_end():
-    layer = nn.LearnedPositions(4, 8)
-    params, _ = layer.init(KEY)
-    with pytest.raises(ValueError, match="there are 4 positions, but the sequence needs 5"):
-        layer.apply(params, {}, X.swapaxes(0, 1))
-    beyond = layer.apply(params, {}, jnp.zeros((2, 8)), jnp.asarray(3))[0]
-    assert np.isfinite(beyond[0]).all() and np.isnan(beyond[1]).all()
-
-
-@pytest.mark.parametrize("interleaved", [False, True])
-def test_rotary_is_a_rotation_of_pairs(interleaved):
-    """A complex number per pair, times e^(i angle)."""
-    layer = nn.RotaryPositions(8, base=100.0, interleaved=interleaved)
-    out = np.asarray(layer.apply({}, {}, BATCHES, 3)[0])
-
-    def pairs(x):
-        return x[..., 0::2] + 1j * x[..., 1::2] if interleaved else x[..., :4] + 1j * x[..., 4:]
-
-    angles = np.arange(3, 8)[:, None] * 100.0 ** (-np.arange(4) / 4)
-    np.testing.assert_allclose(
-        pairs(out), pairs(BATCHES) * np.exp(1j * angles), rtol=1e-5, atol=1e-5
-    )
 
 
 # -- recurrent layers ------------------------------------------------------------------------------
