@@ -9,10 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from funcgrad.backends.llvm.builder import Builder, Value
-from funcgrad.backends.llvm.narrow import read_narrow, round_narrow, rounded_to_odd, write_narrow
+from funcgrad.backends.llvm.narrow import (
+    NARROW,
+    read_narrow,
+    round_narrow,
+    rounded_to_odd,
+    write_narrow,
+)
 from funcgrad.core import dtypes
-
-NARROW = (dtypes.bfloat16, dtypes.float16)
 
 
 def register_kind(dtype: np.dtype) -> str:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from funcgrad.backends.llvm import vector_math
 from funcgrad.backends.llvm.builder import Builder, Value
+from funcgrad.backends.llvm.narrow import NARROW, read_narrow, write_narrow
+from funcgrad.backends.llvm.remainder import rem
 
 Operation = Callable[..., Value]
 
@@ -29,8 +33,31 @@ def maximum(b: Builder, x: Value, y: Value) -> Value:
 def sign(b: Builder, x: Value) -> Value:
     """-1, 0 or 1; NaN for NaN."""
     zero = b.like(0.0, x)
-    size = b.select(b.fcmp("one", x, zero), b.copysign(b.like(1.0, x), x), b.fadd(x, zero))
-    return size
+    return b.select(b.fcmp("one", x, zero), b.copysign(b.like(1.0, x), x), b.fadd(x, zero))
+
+
+def nextafter(b: Builder, x: Value, y: Value, dtype: np.dtype) -> Value:
+    """The neighbour of x towards y among the numbers of the dtype: one more or one less as a bit
+    pattern.
+    """
+    bits, aim = to_bits(b, x, dtype), to_bits(b, y, dtype)
+    zero, one = b.like(0.0, x), b.like(1, bits)
+    outward = b.xor(b.fcmp("ogt", y, x), b.fcmp("olt", x, zero))
+    moved = b.select(outward, b.add(bits, one), b.sub(bits, one))
+    sign = b.and_(aim, b.like(1 << (bits.type.bits - 1), bits))
+    moved = b.select(b.fcmp("oeq", x, zero), b.or_(sign, one), moved)
+    moved = b.select(b.fcmp("oeq", x, y), aim, moved)
+    return b.select(b.fcmp("uno", x, y), b.fadd(x, y), from_bits(b, moved, dtype))
+
+
+def to_bits(b: Builder, x: Value, dtype: np.dtype) -> Value:
+    """The bit patterns of numbers of the dtype."""
+    return write_narrow(b, x, dtype) if dtype in NARROW else b.bits(x)
+
+
+def from_bits(b: Builder, bits: Value, dtype: np.dtype) -> Value:
+    """Numbers of the dtype by their bit patterns."""
+    return read_narrow(b, bits, dtype) if dtype in NARROW else b.from_bits(bits)
 
 
 def is_finite(b: Builder, x: Value) -> Value:
@@ -47,5 +74,6 @@ FLOAT: dict[str, Operation] = {
     "div": binary("fdiv"),
     "neg": Builder.fneg, "abs": Builder.fabs, "sqrt": Builder.sqrt, "floor": Builder.floor,
     "ceil": Builder.ceil, "round": Builder.roundeven, "min": minimum, "max": maximum, "sign": sign,
+    "rem": rem,
     **vector_math.FUNCTIONS,
 }  # fmt: skip

@@ -15,6 +15,7 @@ from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.target import Target
 from funcgrad.core import dtypes
 
+NARROW = (dtypes.bfloat16, dtypes.float16)
 ARM = ("aarch64", "arm64")
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from funcgrad.backends.llvm.builder import Builder, Type, Value, constant
 from funcgrad.backends.llvm.conversions import (
-    NARROW,
     bitcast,
     convert,
     from_memory,
@@ -22,9 +21,9 @@ from funcgrad.backends.llvm.conversions import (
     register_kind,
     to_memory,
 )
-from funcgrad.backends.llvm.floats import FLOAT, is_finite
+from funcgrad.backends.llvm.floats import FLOAT, is_finite, nextafter
 from funcgrad.backends.llvm.integers import BOOL, INTEGER
-from funcgrad.backends.llvm.narrow import read_narrow, round_narrow, write_narrow
+from funcgrad.backends.llvm.narrow import NARROW, read_narrow, round_narrow, write_narrow
 from funcgrad.compiler.scalar import COMPARISONS
 from funcgrad.core import dtypes
 
@@ -80,6 +79,8 @@ def _real(
         return _compare(b, name, args, of)
     if name == "is_finite":
         return is_finite(b, args[0])
+    if name == "nextafter":
+        return nextafter(b, *args, of)
     if of == dtypes.bool_:
         return BOOL[name](b, *args)
     if dtypes.is_integer(of):

@@ -118,6 +118,8 @@ def erf_inv(b: Builder, x: Value) -> Value:
     everyone who draws normal numbers in this way.
     """
     w = b.fneg(log1p(b, b.fneg(b.fmul(x, x))))
+    pieces: list[tuple[float, float, Sequence[float]]]
+    coefficients: Sequence[float]
     if x.type.kind == "f32":
         pieces = [(5.0, 3.0, tables.ERF_INV_FLOAT32_TAIL)]
         middle, coefficients = 2.5, tables.ERF_INV_FLOAT32
