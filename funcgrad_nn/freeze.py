@@ -84,13 +84,21 @@ def freeze(params: Mapping, *patterns: Pattern) -> tuple[dict, dict]:
 
 
 def partition(params: Mapping, *patterns: Pattern) -> tuple[dict, dict]:
-    """(matching, rest): two trees that together hold what `params` holds; see `merge`."""
+    """(matching, rest): two trees that together hold what `params` holds; see `merge`.
+
+    >>> partition({"a": {"weight": 1, "bias": 2}, "b": {"bias": 3}}, "**/bias")
+    ({'a': {'bias': 2}, 'b': {'bias': 3}}, {'a': {'weight': 1}})
+    """
     chosen = mask(params, *patterns)
     return _kept(params, chosen, True), _kept(params, chosen, False)
 
 
 def merge(*trees: Mapping) -> dict:
-    """The trees joined into one. Raises `ValueError` for a path that two of them have."""
+    """The trees joined into one. Raises `ValueError` for a path that two of them have.
+
+    >>> merge({"a": {"weight": 1}}, {"a": {"bias": 2}})
+    {'a': {'weight': 1, 'bias': 2}}
+    """
     joined: dict = {}
     for tree in trees:
         _join(joined, tree, "")

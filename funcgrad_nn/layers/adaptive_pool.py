@@ -75,7 +75,11 @@ class AdaptiveMaxPool(AdaptivePool):
 
 
 class AdaptiveAvgPool1d(AdaptiveAvgPool):
-    """Means of as many windows as asked for: (N, C, L) -> (N, C, output_size)."""
+    """Means of as many windows as asked for: (N, C, L) -> (N, C, output_size).
+
+    >>> print(nn.AdaptiveAvgPool1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0, 6.0]]]))[0])
+    [[[1.5 4.5]]]
+    """
 
     rank = 1
 
@@ -94,13 +98,21 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool3d(AdaptiveAvgPool):
-    """Means of as many windows as asked for: (N, C, D, H, W) -> (N, C, *output_size)."""
+    """Means of as many windows as asked for: (N, C, D, H, W) -> (N, C, *output_size).
+
+    >>> nn.AdaptiveAvgPool3d((1, 2, 2)).apply({}, {}, jnp.ones((1, 3, 4, 5, 6)))[0].shape
+    (1, 3, 1, 2, 2)
+    """
 
     rank = 3
 
 
 class AdaptiveMaxPool1d(AdaptiveMaxPool):
-    """Maxima of as many windows as asked for: (N, C, L) -> (N, C, output_size)."""
+    """Maxima of as many windows as asked for: (N, C, L) -> (N, C, output_size).
+
+    >>> print(nn.AdaptiveMaxPool1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0, 6.0]]]))[0])
+    [[[2. 6.]]]
+    """
 
     rank = 1
 
@@ -109,13 +121,20 @@ class AdaptiveMaxPool2d(AdaptiveMaxPool):
     """Maxima of as many windows as asked for: (N, C, H, W) -> (N, C, *output_size).
 
     Equal largest values share the gradient.
+
+    >>> nn.AdaptiveMaxPool2d((2, 1)).apply({}, {}, jnp.ones((1, 3, 5, 7)))[0].shape
+    (1, 3, 2, 1)
     """
 
     rank = 2
 
 
 class AdaptiveMaxPool3d(AdaptiveMaxPool):
-    """Maxima of as many windows as asked for: (N, C, D, H, W) -> (N, C, *output_size)."""
+    """Maxima of as many windows as asked for: (N, C, D, H, W) -> (N, C, *output_size).
+
+    >>> nn.AdaptiveMaxPool3d((1, 2, 2)).apply({}, {}, jnp.ones((1, 3, 4, 5, 6)))[0].shape
+    (1, 3, 1, 2, 2)
+    """
 
     rank = 3
 

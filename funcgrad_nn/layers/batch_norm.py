@@ -114,19 +114,40 @@ class BatchNorm(Module):
 
 
 class BatchNorm1d(BatchNorm):
-    """Batch normalisation of (batch, channels) or (batch, channels, length)."""
+    """Batch normalisation of (batch, channels) or (batch, channels, length).
+
+    >>> layer = nn.BatchNorm1d(3)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> y, state = layer.apply(params, state, jnp.ones((8, 3)), train=True)
+    >>> print(state["mean"], state["count"])
+    [0.1 0.1 0.1] 1
+    """
 
     ranks = (2, 3)
 
 
 class BatchNorm2d(BatchNorm):
-    """Batch normalisation of (batch, channels, height, width)."""
+    """Batch normalisation of (batch, channels, height, width).
+
+    >>> layer = nn.BatchNorm2d(3)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> y, state = layer.apply(params, state, jnp.ones((8, 3, 5, 5)), train=True)
+    >>> print(state["mean"], state["count"])
+    [0.1 0.1 0.1] 1
+    """
 
     ranks = (4,)
 
 
 class BatchNorm3d(BatchNorm):
-    """Batch normalisation of (batch, channels, depth, height, width)."""
+    """Batch normalisation of (batch, channels, depth, height, width).
+
+    >>> layer = nn.BatchNorm3d(3)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> y, state = layer.apply(params, state, jnp.ones((8, 3, 5, 5, 5)), train=True)
+    >>> print(state["mean"], state["count"])
+    [0.1 0.1 0.1] 1
+    """
 
     ranks = (5,)
 
@@ -213,19 +234,31 @@ class InstanceNorm(Module):
 
 
 class InstanceNorm1d(InstanceNorm):
-    """Instance normalisation of (batch, channels, length) or (channels, length)."""
+    """Instance normalisation of (batch, channels, length) or (channels, length).
+
+    >>> nn.InstanceNorm1d(3).apply({}, {}, jnp.ones((8, 3, 5)))[0].shape
+    (8, 3, 5)
+    """
 
     rank = 1
 
 
 class InstanceNorm2d(InstanceNorm):
-    """Instance normalisation of (batch, channels, height, width) or (channels, height, width)."""
+    """Instance normalisation of (batch, channels, height, width) or (channels, height, width).
+
+    >>> nn.InstanceNorm2d(3).apply({}, {}, jnp.ones((8, 3, 5, 5)))[0].shape
+    (8, 3, 5, 5)
+    """
 
     rank = 2
 
 
 class InstanceNorm3d(InstanceNorm):
-    """Instance normalisation of (batch, channels, depth, height, width), or without the batch."""
+    """Instance normalisation of (batch, channels, depth, height, width), or without the batch.
+
+    >>> nn.InstanceNorm3d(3).apply({}, {}, jnp.ones((8, 3, 5, 5, 5)))[0].shape
+    (8, 3, 5, 5, 5)
+    """
 
     rank = 3
 

@@ -144,6 +144,11 @@ class Conv1d(Convolution):
     (L' = ceil(L / stride)) or "valid" (0). `padding_mode`: "zeros", "reflect", "replicate" or
     "circular". `channels_last=True` takes and returns (N, L, C). Weights have shape
     (kernel, in_channels // groups, out_channels) in both layouts. N may be left out of the input.
+
+    >>> layer = nn.Conv1d(2, 4, 3, stride=2)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((1, 2, 9)))[0].shape
+    (1, 4, 4)
     """
 
     rank = 1
@@ -172,6 +177,11 @@ class Conv3d(Convolution):
     """Cross-correlation of volumes with kernels: (N, C, D, H, W) -> (N, out_channels, D', H', W').
 
     Options, sizes and weights as in `Conv2d`, with three numbers (depth, height, width).
+
+    >>> layer = nn.Conv3d(1, 4, 3, padding="same")
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((1, 1, 4, 5, 6)))[0].shape
+    (1, 4, 4, 5, 6)
     """
 
     rank = 3
@@ -254,6 +264,11 @@ class ConvTranspose1d(TransposedConvolution):
     """Transposed convolution of signals: (N, C, L) -> (N, out_channels, L').
 
     Options, sizes and weights as in `ConvTranspose2d`, with one number.
+
+    >>> layer = nn.ConvTranspose1d(4, 2, 4, stride=2, padding=1)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((1, 4, 5)))[0].shape
+    (1, 2, 10)
     """
 
     rank = 1
@@ -267,13 +282,24 @@ class ConvTranspose2d(TransposedConvolution):
     H' = (H - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1, and likewise W'.
     `output_padding` chooses among the sizes that a strided convolution maps to H. Weights have
     shape (height, width, in_channels, out_channels // groups); `channels_last` as in `Conv2d`.
+
+    >>> layer = nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((1, 16, 7, 7)))[0].shape
+    (1, 3, 14, 14)
     """
 
     rank = 2
 
 
 class ConvTranspose3d(TransposedConvolution):
-    """Transposed convolution of volumes (N, C, D, H, W); see ConvTranspose2d."""
+    """Transposed convolution of volumes (N, C, D, H, W); see ConvTranspose2d.
+
+    >>> layer = nn.ConvTranspose3d(4, 2, 2, stride=2)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((1, 4, 2, 3, 4)))[0].shape
+    (1, 2, 4, 6, 8)
+    """
 
     rank = 3
 

@@ -20,6 +20,11 @@ class Dropout(Module):
 
     The mean is kept, so nothing is scaled afterwards (Srivastava et al., 2014). `p` is the share
     that is dropped: 0 is the identity, 1 gives zeros. Draws from the key given to `apply`.
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.Dropout(0.5).apply({}, {}, jnp.ones(6), train=True, key=key)
+    >>> print(y)
+    [2. 0. 2. 0. 2. 2.]
     """
 
     def __init__(self, p: float = 0.5):
@@ -52,19 +57,40 @@ class ChannelDropout(Dropout):
 
 
 class Dropout1d(ChannelDropout):
-    """`Dropout` of whole channels of signals: (N, C, L) or (C, L) (Tompson et al., 2015)."""
+    """`Dropout` of whole channels of signals: (N, C, L) or (C, L) (Tompson et al., 2015).
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.Dropout1d(0.5).apply({}, {}, jnp.ones((1, 4, 3)), train=True, key=key)
+    >>> print(y[0])
+    [[2. 2. 2.]
+     [0. 0. 0.]
+     [2. 2. 2.]
+     [0. 0. 0.]]
+    """
 
     rank = 1
 
 
 class Dropout2d(ChannelDropout):
-    """`Dropout` of whole channels of images: (N, C, H, W) or (C, H, W) (Tompson et al., 2015)."""
+    """`Dropout` of whole channels of images: (N, C, H, W) or (C, H, W) (Tompson et al., 2015).
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.Dropout2d(0.5).apply({}, {}, jnp.ones((1, 4, 2, 2)), train=True, key=key)
+    >>> print(y[0, :, 0, 0])
+    [2. 0. 2. 0.]
+    """
 
     rank = 2
 
 
 class Dropout3d(ChannelDropout):
-    """`Dropout` of whole channels of volumes: (N, C, D, H, W) or (C, D, H, W)."""
+    """`Dropout` of whole channels of volumes: (N, C, D, H, W) or (C, D, H, W).
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.Dropout3d(0.5).apply({}, {}, jnp.ones((1, 4, 2, 2, 2)), train=True, key=key)
+    >>> print(y[0, :, 0, 0, 0])
+    [2. 0. 2. 0.]
+    """
 
     rank = 3
 
@@ -74,6 +100,11 @@ class AlphaDropout(Dropout):
 
     Mean 0 and variance 1 are kept, as `SELU` networks need (Klambauer et al., 2017). `p=1` gives
     zeros.
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.AlphaDropout(0.5).apply({}, {}, jnp.ones(6), train=True, key=key)
+    >>> print(jnp.round(y, 3))
+    [ 1.666 -0.779  1.666 -0.779  1.666  1.666]
     """
 
     def forward(self, x):
@@ -88,14 +119,26 @@ class AlphaDropout(Dropout):
 
 
 class FeatureAlphaDropout(AlphaDropout):
-    """`AlphaDropout` of whole channels: each (n, c) of (N, C, ...) is kept or not as one."""
+    """`AlphaDropout` of whole channels: each (n, c) of (N, C, ...) is kept or not as one.
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.FeatureAlphaDropout(0.5).apply({}, {}, jnp.ones((1, 4, 2)), train=True, key=key)
+    >>> print(jnp.round(y[0, :, 0], 3))
+    [ 1.666 -0.779  1.666 -0.779]
+    """
 
     def _mask_shape(self, x) -> tuple[int, ...]:
         return (*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
 class GaussianNoise(Module):
-    """While training, adds normal noise of standard deviation `std` to each entry."""
+    """While training, adds normal noise of standard deviation `std` to each entry.
+
+    >>> key = fg.random.key(0)
+    >>> y, _ = nn.GaussianNoise(0.1).apply({}, {}, jnp.ones(10000), train=True, key=key)
+    >>> print(jnp.round(y.mean(), 2), jnp.round(y.std(), 2))
+    1.0 0.1
+    """
 
     def __init__(self, std: float):
         if std < 0:

@@ -41,7 +41,12 @@ def _closing(closed, rank: int | None = None):
 
 
 class LazyConv1d(conv.Conv1d):
-    """A `Conv1d` whose number of input channels is that of its first input."""
+    """A `Conv1d` whose number of input channels is that of its first input.
+
+    >>> params, state = nn.LazyConv1d(4, 3).init(fg.random.key(0), (8, 3, 5))
+    >>> params["weight"].shape
+    (3, 3, 4)
+    """
 
     open = True
     __init__ = _without_first(conv.Conv1d)
@@ -49,7 +54,12 @@ class LazyConv1d(conv.Conv1d):
 
 
 class LazyConv2d(conv.Conv2d):
-    """A `Conv2d` whose number of input channels is that of its first input."""
+    """A `Conv2d` whose number of input channels is that of its first input.
+
+    >>> params, state = nn.LazyConv2d(4, 3).init(fg.random.key(0), (8, 3, 5, 5))
+    >>> params["weight"].shape
+    (3, 3, 3, 4)
+    """
 
     open = True
     __init__ = _without_first(conv.Conv2d)
@@ -57,7 +67,12 @@ class LazyConv2d(conv.Conv2d):
 
 
 class LazyConv3d(conv.Conv3d):
-    """A `Conv3d` whose number of input channels is that of its first input."""
+    """A `Conv3d` whose number of input channels is that of its first input.
+
+    >>> params, state = nn.LazyConv3d(4, 3).init(fg.random.key(0), (8, 3, 5, 5, 5))
+    >>> params["weight"].shape
+    (3, 3, 3, 3, 4)
+    """
 
     open = True
     __init__ = _without_first(conv.Conv3d)
@@ -65,7 +80,12 @@ class LazyConv3d(conv.Conv3d):
 
 
 class LazyConvTranspose1d(conv.ConvTranspose1d):
-    """A `ConvTranspose1d` whose number of input channels is that of its first input."""
+    """A `ConvTranspose1d` whose number of input channels is that of its first input.
+
+    >>> params, state = nn.LazyConvTranspose1d(4, 3).init(fg.random.key(0), (8, 3, 5))
+    >>> params["weight"].shape
+    (3, 3, 4)
+    """
 
     open = True
     __init__ = _without_first(conv.ConvTranspose1d)
@@ -73,7 +93,12 @@ class LazyConvTranspose1d(conv.ConvTranspose1d):
 
 
 class LazyConvTranspose2d(conv.ConvTranspose2d):
-    """A `ConvTranspose2d` whose number of input channels is that of its first input."""
+    """A `ConvTranspose2d` whose number of input channels is that of its first input.
+
+    >>> params, state = nn.LazyConvTranspose2d(4, 3).init(fg.random.key(0), (8, 3, 5, 5))
+    >>> params["weight"].shape
+    (3, 3, 3, 4)
+    """
 
     open = True
     __init__ = _without_first(conv.ConvTranspose2d)
@@ -81,7 +106,12 @@ class LazyConvTranspose2d(conv.ConvTranspose2d):
 
 
 class LazyConvTranspose3d(conv.ConvTranspose3d):
-    """A `ConvTranspose3d` whose number of input channels is that of its first input."""
+    """A `ConvTranspose3d` whose number of input channels is that of its first input.
+
+    >>> params, state = nn.LazyConvTranspose3d(4, 3).init(fg.random.key(0), (8, 3, 5, 5, 5))
+    >>> params["weight"].shape
+    (3, 3, 3, 3, 4)
+    """
 
     open = True
     __init__ = _without_first(conv.ConvTranspose3d)
@@ -89,7 +119,12 @@ class LazyConvTranspose3d(conv.ConvTranspose3d):
 
 
 class LazyBatchNorm1d(batch_norm.BatchNorm1d):
-    """A `BatchNorm1d` whose number of channels is that of its first input."""
+    """A `BatchNorm1d` whose number of channels is that of its first input.
+
+    >>> params, state = nn.LazyBatchNorm1d().init(fg.random.key(0), (8, 3, 5))
+    >>> params["weight"].shape
+    (3,)
+    """
 
     open = True
     __init__ = _without_first(batch_norm.BatchNorm1d)
@@ -97,7 +132,12 @@ class LazyBatchNorm1d(batch_norm.BatchNorm1d):
 
 
 class LazyBatchNorm2d(batch_norm.BatchNorm2d):
-    """A `BatchNorm2d` whose number of channels is that of its first input."""
+    """A `BatchNorm2d` whose number of channels is that of its first input.
+
+    >>> params, state = nn.LazyBatchNorm2d().init(fg.random.key(0), (8, 3, 5, 5))
+    >>> params["weight"].shape
+    (3,)
+    """
 
     open = True
     __init__ = _without_first(batch_norm.BatchNorm2d)
@@ -105,7 +145,12 @@ class LazyBatchNorm2d(batch_norm.BatchNorm2d):
 
 
 class LazyBatchNorm3d(batch_norm.BatchNorm3d):
-    """A `BatchNorm3d` whose number of channels is that of its first input."""
+    """A `BatchNorm3d` whose number of channels is that of its first input.
+
+    >>> params, state = nn.LazyBatchNorm3d().init(fg.random.key(0), (8, 3, 5, 5, 5))
+    >>> params["weight"].shape
+    (3,)
+    """
 
     open = True
     __init__ = _without_first(batch_norm.BatchNorm3d)
@@ -113,7 +158,12 @@ class LazyBatchNorm3d(batch_norm.BatchNorm3d):
 
 
 class LazyInstanceNorm1d(batch_norm.InstanceNorm1d):
-    """An `InstanceNorm1d` whose number of channels is that of its first input."""
+    """An `InstanceNorm1d` whose number of channels is that of its first input.
+
+    >>> params, state = nn.LazyInstanceNorm1d(affine=True).init(fg.random.key(0), (8, 3, 5))
+    >>> params["weight"].shape
+    (3,)
+    """
 
     open = True
     __init__ = _without_first(batch_norm.InstanceNorm1d)
@@ -121,7 +171,12 @@ class LazyInstanceNorm1d(batch_norm.InstanceNorm1d):
 
 
 class LazyInstanceNorm2d(batch_norm.InstanceNorm2d):
-    """An `InstanceNorm2d` whose number of channels is that of its first input."""
+    """An `InstanceNorm2d` whose number of channels is that of its first input.
+
+    >>> params, state = nn.LazyInstanceNorm2d(affine=True).init(fg.random.key(0), (8, 3, 5, 5))
+    >>> params["weight"].shape
+    (3,)
+    """
 
     open = True
     __init__ = _without_first(batch_norm.InstanceNorm2d)
@@ -129,7 +184,12 @@ class LazyInstanceNorm2d(batch_norm.InstanceNorm2d):
 
 
 class LazyInstanceNorm3d(batch_norm.InstanceNorm3d):
-    """An `InstanceNorm3d` whose number of channels is that of its first input."""
+    """An `InstanceNorm3d` whose number of channels is that of its first input.
+
+    >>> params, state = nn.LazyInstanceNorm3d(affine=True).init(fg.random.key(0), (8, 3, 5, 5, 5))
+    >>> params["weight"].shape
+    (3,)
+    """
 
     open = True
     __init__ = _without_first(batch_norm.InstanceNorm3d)

@@ -55,6 +55,10 @@ class LazyLinear(Module):
     """A `Linear` whose number of inputs is the last size of its first input.
 
     `init` needs an example input, or its shape: `model.init(key, (32, 784))`.
+
+    >>> params, state = nn.LazyLinear(10).init(fg.random.key(0), (32, 784))
+    >>> params["weight"].shape
+    (784, 10)
     """
 
     open = True
@@ -103,6 +107,11 @@ class Bilinear(Module):
 
     The leading sizes of both inputs are the same. W has shape (in1, in2, out) and is drawn by
     `weight_init` (Glorot uniform, with in1 * in2 as its fan in).
+
+    >>> layer = nn.Bilinear(3, 4, 2)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((5, 3)), jnp.ones((5, 4)))[0].shape
+    (5, 2)
     """
 
     def __init__(
@@ -143,7 +152,11 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """Returns its input."""
+    """Returns its input.
+
+    >>> print(nn.Identity().apply({}, {}, jnp.array([1.0, 2.0]))[0])
+    [1. 2.]
+    """
 
     def forward(self, x):
         return x

@@ -18,6 +18,11 @@ class LayerNorm(Module):
     `normalized_shape`: the sizes of the axes that are normalised together, or one size; the
     variance is the biased one. `elementwise_affine=False` leaves out weight and bias, `bias=False`
     only the bias.
+
+    >>> layer = nn.LayerNorm(4)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> print(jnp.round(layer.apply(params, state, jnp.array([1.0, 2.0, 3.0, 4.0]))[0], 3))
+    [-1.342 -0.447  0.447  1.342]
     """
 
     full_precision = True
@@ -51,6 +56,11 @@ class RMSNorm(Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last axes (Zhang and Sennrich, 2019).
 
     `eps=None` takes the input dtype's machine epsilon, as PyTorch.
+
+    >>> layer = nn.RMSNorm(2)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> print(jnp.round(layer.apply(params, state, jnp.array([3.0, 4.0]))[0], 3))
+    [0.849 1.131]
     """
 
     full_precision = True
@@ -80,6 +90,11 @@ class GroupNorm(Module):
     The C = `num_channels` channels, on axis 1 (or last with `channels_last=True`), are split into
     `num_groups`; mean and biased variance run over a group's channels and all positions.
     `affine=False` leaves out weight and bias, `bias=False` only the bias.
+
+    >>> layer = nn.GroupNorm(2, 6)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.ones((1, 6, 4, 4)))[0].shape
+    (1, 6, 4, 4)
     """
 
     full_precision = True
@@ -118,6 +133,9 @@ class LocalResponseNorm(Module):
     """x / (k + alpha * m)^beta, m the mean of x^2 over `size` neighbouring channels of (N, C, ...).
 
     Channels beyond the ends count as zeros (Krizhevsky et al., 2012).
+
+    >>> nn.LocalResponseNorm(3).apply({}, {}, jnp.ones((1, 6, 4, 4)))[0].shape
+    (1, 6, 4, 4)
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):

@@ -74,91 +74,151 @@ class CircularPadding(Padding):
 
 
 class ConstantPad1d(ConstantPadding):
-    """Pads the last axis with the number `value`."""
+    """Pads the last axis with the number `value`.
+
+    >>> print(nn.ConstantPad1d((1, 2), 9.0).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0]]]))[0])
+    [[[9. 1. 2. 3. 9. 9.]]]
+    """
 
     rank = 1
 
 
 class ConstantPad2d(ConstantPadding):
-    """Pads the last two axes with the number `value`."""
+    """Pads the last two axes with the number `value`.
+
+    >>> nn.ConstantPad2d((1, 0, 2, 1), 9.0).apply({}, {}, jnp.ones((1, 1, 4, 5)))[0].shape
+    (1, 1, 7, 6)
+    """
 
     rank = 2
 
 
 class ConstantPad3d(ConstantPadding):
-    """Pads the last three axes with the number `value`."""
+    """Pads the last three axes with the number `value`.
+
+    >>> nn.ConstantPad3d(1, 9.0).apply({}, {}, jnp.ones((1, 1, 2, 3, 4)))[0].shape
+    (1, 1, 4, 5, 6)
+    """
 
     rank = 3
 
 
 class ZeroPad1d(ZeroPadding):
-    """Pads the last axis with zeros."""
+    """Pads the last axis with zeros.
+
+    >>> print(nn.ZeroPad1d((1, -1)).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0]]]))[0])
+    [[[0. 1. 2.]]]
+    """
 
     rank = 1
 
 
 class ZeroPad2d(ZeroPadding):
-    """Pads the last two axes with zeros."""
+    """Pads the last two axes with zeros.
+
+    >>> nn.ZeroPad2d((1, 0, 2, 1)).apply({}, {}, jnp.ones((1, 1, 4, 5)))[0].shape
+    (1, 1, 7, 6)
+    """
 
     rank = 2
 
 
 class ZeroPad3d(ZeroPadding):
-    """Pads the last three axes with zeros."""
+    """Pads the last three axes with zeros.
+
+    >>> nn.ZeroPad3d(1).apply({}, {}, jnp.ones((1, 1, 2, 3, 4)))[0].shape
+    (1, 1, 4, 5, 6)
+    """
 
     rank = 3
 
 
 class ReflectionPad1d(ReflectionPadding):
-    """Pads the last axis by reflection at the edges, which are not repeated."""
+    """Pads the last axis by reflection at the edges, which are not repeated.
+
+    >>> print(nn.ReflectionPad1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0]]]))[0])
+    [[[3. 2. 1. 2. 3. 2. 1.]]]
+    """
 
     rank = 1
 
 
 class ReflectionPad2d(ReflectionPadding):
-    """Pads the last two axes by reflection at the edges, which are not repeated."""
+    """Pads the last two axes by reflection at the edges, which are not repeated.
+
+    >>> nn.ReflectionPad2d((1, 0, 2, 1)).apply({}, {}, jnp.ones((1, 1, 4, 5)))[0].shape
+    (1, 1, 7, 6)
+    """
 
     rank = 2
 
 
 class ReflectionPad3d(ReflectionPadding):
-    """Pads the last three axes by reflection at the edges, which are not repeated."""
+    """Pads the last three axes by reflection at the edges, which are not repeated.
+
+    >>> nn.ReflectionPad3d(1).apply({}, {}, jnp.ones((1, 1, 2, 3, 4)))[0].shape
+    (1, 1, 4, 5, 6)
+    """
 
     rank = 3
 
 
 class ReplicationPad1d(ReplicationPadding):
-    """Pads the last axis with the values at the edges."""
+    """Pads the last axis with the values at the edges.
+
+    >>> print(nn.ReplicationPad1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0]]]))[0])
+    [[[1. 1. 1. 2. 3. 3. 3.]]]
+    """
 
     rank = 1
 
 
 class ReplicationPad2d(ReplicationPadding):
-    """Pads the last two axes with the values at the edges."""
+    """Pads the last two axes with the values at the edges.
+
+    >>> nn.ReplicationPad2d((1, 0, 2, 1)).apply({}, {}, jnp.ones((1, 1, 4, 5)))[0].shape
+    (1, 1, 7, 6)
+    """
 
     rank = 2
 
 
 class ReplicationPad3d(ReplicationPadding):
-    """Pads the last three axes with the values at the edges."""
+    """Pads the last three axes with the values at the edges.
+
+    >>> nn.ReplicationPad3d(1).apply({}, {}, jnp.ones((1, 1, 2, 3, 4)))[0].shape
+    (1, 1, 4, 5, 6)
+    """
 
     rank = 3
 
 
 class CircularPad1d(CircularPadding):
-    """Pads the last axis with the values of the other side."""
+    """Pads the last axis with the values of the other side.
+
+    >>> print(nn.CircularPad1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0]]]))[0])
+    [[[2. 3. 1. 2. 3. 1. 2.]]]
+    """
 
     rank = 1
 
 
 class CircularPad2d(CircularPadding):
-    """Pads the last two axes with the values of the other side."""
+    """Pads the last two axes with the values of the other side.
+
+    >>> nn.CircularPad2d((1, 0, 2, 1)).apply({}, {}, jnp.ones((1, 1, 4, 5)))[0].shape
+    (1, 1, 7, 6)
+    """
 
     rank = 2
 
 
 class CircularPad3d(CircularPadding):
-    """Pads the last three axes with the values of the other side."""
+    """Pads the last three axes with the values of the other side.
+
+    >>> nn.CircularPad3d(1).apply({}, {}, jnp.ones((1, 1, 2, 3, 4)))[0].shape
+    (1, 1, 4, 5, 6)
+    """
 
     rank = 3
 

@@ -96,7 +96,11 @@ class MaxPool(Pool):
 
 
 class MaxPool1d(MaxPool):
-    """The largest value of each window: (N, C, L) -> (N, C, L'); see MaxPool2d."""
+    """The largest value of each window: (N, C, L) -> (N, C, L'); see MaxPool2d.
+
+    >>> print(nn.MaxPool1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0, 6.0]]]))[0])
+    [[[2. 6.]]]
+    """
 
     rank = 1
 
@@ -107,13 +111,20 @@ class MaxPool2d(MaxPool):
     Padding is -infinity, so that it is never chosen; the gradient goes to the first of equal
     values. H' = (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1, rounded up with
     `ceil_mode=True`.
+
+    >>> nn.MaxPool2d(3, stride=2, padding=1).apply({}, {}, jnp.ones((1, 8, 28, 28)))[0].shape
+    (1, 8, 14, 14)
     """
 
     rank = 2
 
 
 class MaxPool3d(MaxPool):
-    """The largest value of each window: (N, C, D, H, W) -> (N, C, D', H', W'); see MaxPool2d."""
+    """The largest value of each window: (N, C, D, H, W) -> (N, C, D', H', W'); see MaxPool2d.
+
+    >>> nn.MaxPool3d(2).apply({}, {}, jnp.ones((1, 2, 4, 4, 6)))[0].shape
+    (1, 2, 2, 2, 3)
+    """
 
     rank = 3
 
@@ -162,7 +173,11 @@ class AvgPool(Pool):
 
 
 class AvgPool1d(AvgPool):
-    """The mean of each window: (N, C, L) -> (N, C, L'); see AvgPool2d."""
+    """The mean of each window: (N, C, L) -> (N, C, L'); see AvgPool2d.
+
+    >>> print(nn.AvgPool1d(2).apply({}, {}, jnp.array([[[1.0, 2.0, 3.0, 6.0]]]))[0])
+    [[[1.5 4.5]]]
+    """
 
     rank = 1
 
@@ -172,13 +187,20 @@ class AvgPool2d(AvgPool):
 
     Zeros that were padded on count unless `count_include_pad=False`; `divisor_override` is used
     instead of the count. Sizes as in `MaxPool2d`, without dilation.
+
+    >>> nn.AvgPool2d(2).apply({}, {}, jnp.ones((1, 8, 7, 6)))[0].shape
+    (1, 8, 3, 3)
     """
 
     rank = 2
 
 
 class AvgPool3d(AvgPool):
-    """The mean of each window: (N, C, D, H, W) -> (N, C, D', H', W'); see AvgPool2d."""
+    """The mean of each window: (N, C, D, H, W) -> (N, C, D', H', W'); see AvgPool2d.
+
+    >>> nn.AvgPool3d(2).apply({}, {}, jnp.ones((1, 2, 4, 4, 6)))[0].shape
+    (1, 2, 2, 2, 3)
+    """
 
     rank = 3
 
@@ -206,7 +228,11 @@ class LPPool(AvgPool):
 
 
 class LPPool1d(LPPool):
-    """(sum of x^p)^(1/p) over each window: (N, C, L) -> (N, C, L'); see LPPool2d."""
+    """(sum of x^p)^(1/p) over each window: (N, C, L) -> (N, C, L'); see LPPool2d.
+
+    >>> print(nn.LPPool1d(2, 2).apply({}, {}, jnp.array([[[3.0, 4.0, 0.0, 2.0]]]))[0])
+    [[[5. 2.]]]
+    """
 
     rank = 1
 
@@ -216,13 +242,20 @@ class LPPool2d(LPPool):
 
     A negative sum (odd p) gives NaN; the gradient at a sum of 0 is 0. With `ceil_mode=True` a
     window that reaches over the end counts as if its mean filled all of it, as in PyTorch.
+
+    >>> nn.LPPool2d(2, 2).apply({}, {}, jnp.ones((1, 8, 6, 6)))[0].shape
+    (1, 8, 3, 3)
     """
 
     rank = 2
 
 
 class LPPool3d(LPPool):
-    """(sum of x^p)^(1/p) over each window: (N, C, D, H, W) -> (N, C, D', H', W'); see LPPool2d."""
+    """(sum of x^p)^(1/p) over each window: (N, C, D, H, W) -> (N, C, D', H', W'); see LPPool2d.
+
+    >>> nn.LPPool3d(2, 2).apply({}, {}, jnp.ones((1, 2, 4, 4, 6)))[0].shape
+    (1, 2, 2, 2, 3)
+    """
 
     rank = 3
 

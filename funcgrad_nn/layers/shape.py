@@ -32,7 +32,11 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Splits the axis `dim` into axes of the sizes `unflattened_size`; one of them may be -1."""
+    """Splits the axis `dim` into axes of the sizes `unflattened_size`; one of them may be -1.
+
+    >>> nn.Unflatten(1, (2, -1)).apply({}, {}, jnp.ones((5, 6)))[0].shape
+    (5, 2, 3)
+    """
 
     def __init__(self, dim: int, unflattened_size: Sizes):
         self.dim, self.unflattened_size = dim, sizes_of(unflattened_size)
@@ -50,7 +54,11 @@ class Unflatten(Module):
 
 
 class Reshape(Module):
-    """Reshapes each row: (batch, ...) -> (batch, *shape); one size may be -1."""
+    """Reshapes each row: (batch, ...) -> (batch, *shape); one size may be -1.
+
+    >>> nn.Reshape(1, 28, 28).apply({}, {}, jnp.ones((5, 784)))[0].shape
+    (5, 1, 28, 28)
+    """
 
     def __init__(self, *shape: int):
         self.shape = shape
@@ -60,7 +68,11 @@ class Reshape(Module):
 
 
 class PixelShuffle(Module):
-    """(..., C r^2, H, W) -> (..., C, H r, W r): channels become finer pixels (Shi et al., 2016)."""
+    """(..., C r^2, H, W) -> (..., C, H r, W r): channels become finer pixels (Shi et al., 2016).
+
+    >>> nn.PixelShuffle(2).apply({}, {}, jnp.ones((1, 12, 4, 5)))[0].shape
+    (1, 3, 8, 10)
+    """
 
     def __init__(self, upscale_factor: int):
         self.upscale_factor = positive("PixelShuffle", "upscale_factor", upscale_factor)
@@ -80,7 +92,11 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """(..., C, H r, W r) -> (..., C r^2, H, W): the inverse of `PixelShuffle`."""
+    """(..., C, H r, W r) -> (..., C r^2, H, W): the inverse of `PixelShuffle`.
+
+    >>> nn.PixelUnshuffle(2).apply({}, {}, jnp.ones((1, 3, 8, 10)))[0].shape
+    (1, 12, 4, 5)
+    """
 
     def __init__(self, downscale_factor: int):
         self.downscale_factor = positive("PixelUnshuffle", "downscale_factor", downscale_factor)
@@ -100,7 +116,12 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """Interleaves `groups` groups of channels of (N, C, ...) (Zhang et al., 2018)."""
+    """Interleaves `groups` groups of channels of (N, C, ...) (Zhang et al., 2018).
+
+    >>> x = jnp.arange(4).reshape(1, 4, 1)
+    >>> print(nn.ChannelShuffle(2).apply({}, {}, x)[0].ravel())
+    [0 2 1 3]
+    """
 
     def __init__(self, groups: int):
         self.groups = positive("ChannelShuffle", "groups", groups)
