@@ -56,8 +56,8 @@ def to_state_dict(model, params: Mapping, state: Mapping | None = None) -> dict[
     """The model's weights and running values as PyTorch's `state_dict()` has them.
 
     Names are paths with dots, matrices are (out, in), kernels (out, in, ...). A shared module
-    appears under each of its paths, as in PyTorch. `safetensors.numpy.save_file` writes the result;
-    `model.load_state_dict(safetensors.torch.load_file(...))` reads it there.
+    appears under each of its paths, as in PyTorch. `saving.write_safetensors(path, ...)` writes the
+    result to a file; there, `model.load_state_dict(safetensors.torch.load_file(path))` reads it.
 
     >>> import funcgrad as fg, funcgrad_nn as nn
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
@@ -77,6 +77,7 @@ def to_state_dict(model, params: Mapping, state: Mapping | None = None) -> dict[
 def from_state_dict(model, params: Mapping, state: Mapping, tensors: Mapping, strict: bool = True):
     """(params, state) with the values of `tensors`, which has PyTorch's names and layout.
 
+    `saving.read_safetensors(path)` gives such a dictionary from a file that PyTorch's users saved.
     `params` and `state`: as `init` makes them, or their shapes from `eval_shape(model.init, ...)`.
     Raises `ValueError`, naming the entry, for what is missing, unexpected, or of another shape or
     dtype. With `strict=False` missing entries stay as they are, unexpected ones are left out, and
