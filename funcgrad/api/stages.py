@@ -88,7 +88,7 @@ class Lowered(_Stage):
         """
         if dialect == "jaxpr":
             return str(self.jaxpr)
-        return backend.load("numpy").as_text(self.jaxpr, dialect)
+        return backend.load(backend.engine_name()).as_text(self.jaxpr, dialect)
 
     def cost_analysis(self) -> dict[str, float]:
         """Estimates for the program as traced, nothing fused: "flops" (arithmetic operations) and

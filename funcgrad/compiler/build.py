@@ -155,6 +155,7 @@ class _Build:
         for root in sorted(self.roots, key=self.levels.__getitem__):
             self._write(root)
         stages = [self.stages[key] for key in sorted(self.stages, key=lambda key: key[0])]
+        stages = without_dead(stages)
         if self.tiled is not None:
             self._check_lanes(self.tiled.definition.form)
         buffers, written = list(self.buffers), list(self.written)
@@ -459,6 +460,29 @@ class _Build:
 
     def _made_in(self, key: Any, other: Root) -> bool:
         return key[0] == self.levels[other] and math.prod(key[1]) == self._own(other)
+
+
+def without_dead(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages with nothing in them that no store or reduction needs."""
+    needed: set[Ref] = set()
+    for stage in reversed(stages):
+        live = []
+        for r in stage.reductions:
+            needed.update(v for v in (r.value, r.position) if isinstance(v, Ref))
+        for s in reversed(stage.statements):
+            if isinstance(s, (Store, Accumulate)) or s.ref in needed:
+                needed.update(_read_by(s))
+                live.append(s)
+        stage.statements = live[::-1]
+    return [s for s in stages if s.reductions or s.statements]
+
+
+def _read_by(s: Any) -> list[Ref]:
+    """The values that a statement reads."""
+    index = getattr(s, "index", None)
+    terms = [v for v, _ in index.terms if isinstance(v, Ref)] if index is not None else []
+    args = getattr(s, "args", None) or (getattr(s, "value", None), getattr(s, "guard", None))
+    return [*terms, *(a for a in args if isinstance(a, Ref))]
 
 
 # ---- what reductions combine

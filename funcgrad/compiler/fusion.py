@@ -97,9 +97,11 @@ class Fusion:
             for out in e.outs:
                 if out in stored or self.graph.is_reduced(out):
                     continue
+                size = size_of(out)
                 args = [a for a in variables(e.args) if a in depth]
                 far = 1 + max((depth[a] for a in args), default=0)
-                dear = self.graph.cost(e) + sum(cost[a] for a in args)
+                # What has far fewer elements is computed far less often.
+                dear = self.graph.cost(e) + sum(cost[a] for a in args if 8 * size_of(a) > size)
                 shared = len(self.graph.readers.get(out, ())) > 1
                 if far >= DEEPEST or (shared and dear >= DEAR):
                     stored.add(out)
@@ -246,10 +248,7 @@ class Fusion:
         return chosen
 
     def _fitted(self, root: Root, rows: int, made: set[Var], sums: set[Var]) -> Root | None:
-        options = [root] if root.accumulates else [root, *_accumulating(root)]
-        if root.accumulates:
-            options.append(Root(root.var, root.definition))
-        for option in options:
+        for option in _forms(root):
             found = self.footprint(option, rows)
             if found is None:
                 continue
@@ -340,6 +339,20 @@ def _cuts(root: Root) -> list[int]:
     if _accumulating(root) or root.accumulates:
         found = found + _prefixes(root.definition.eqn.args[0].aval.shape)
     return found
+
+
+def _forms(root: Root) -> list[Root]:
+    """The ways to make a root. Sums over leading dimensions, which lie far apart, are best taken
+    row by row.
+    """
+    plain = Root(root.var, root.definition) if root.accumulates else root
+    summed = [root] if root.accumulates else _accumulating(root)
+    if not summed:
+        return [plain]
+    axes = root.definition.form.axes
+    rank = root.definition.eqn.args[0].aval.ndim
+    trailing = set(axes) == set(range(rank - len(axes), rank))
+    return [plain, *summed] if trailing else summed
 
 
 def _accumulating(root: Root) -> list[Root]:
