@@ -70,7 +70,7 @@ class R2Score(Metric):
 
     >>> import funcgrad.numpy as jnp
     >>> round(float(R2Score()(jnp.array([2.5, 0.0, 2.0]), jnp.array([3.0, -0.5, 2.0]))), 4)
-    0.9241
+    0.9231
     """
 
     outputs: int | None = None

@@ -13,6 +13,13 @@ from funcgrad_nn.optim.adam import (
     scale_by_radam,
 )
 from funcgrad_nn.optim.clip import clip, clip_by_block_rms, clip_by_global_norm, global_norm
+from funcgrad_nn.optim.cycles import (
+    cosine_onecycle_schedule,
+    cosine_restarts_schedule,
+    linear_onecycle_schedule,
+    piecewise_interpolate_schedule,
+    sgdr_schedule,
+)
 from funcgrad_nn.optim.factored import scale_by_factored_rms
 from funcgrad_nn.optim.inject import inject_hyperparams
 from funcgrad_nn.optim.lookahead import LookaheadParams, lookahead, sam
@@ -61,16 +68,11 @@ from funcgrad_nn.optim.scale import (
 from funcgrad_nn.optim.schedules import (
     constant_schedule,
     cosine_decay_schedule,
-    cosine_onecycle_schedule,
-    cosine_restarts_schedule,
     exponential_decay,
     join_schedules,
-    linear_onecycle_schedule,
     linear_schedule,
     piecewise_constant_schedule,
-    piecewise_interpolate_schedule,
     polynomial_schedule,
-    sgdr_schedule,
     warmup_constant_schedule,
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,

@@ -18,7 +18,7 @@ from funcgrad_nn.optim.moments import (
     unbiased,
     zeros,
 )
-from funcgrad_nn.optim.transform import GradientTransformation, cast
+from funcgrad_nn.optim.transform import GradientTransformation, cast, is_on
 
 
 class ScaleByAdamState(NamedTuple):
@@ -75,6 +75,12 @@ def scale_by_adam(
     mu / (1 - b1^t) / (sqrt(nu / (1 - b2^t) + eps_root) + eps). With `nesterov`, b1 mu /
     (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t) stands for mu / (1 - b1^t) (Dozat, 2016). `mu_dtype`
     is the dtype of mu; without it mu has the parameter's.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_adam(b1=0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [1.0, -1.0]
     """
 
     def update(updates, state, params=None):
@@ -102,7 +108,7 @@ def divided(means, squares, square_share, mean_share, eps, eps_root):
 
     def direction(m, v):
         # adding 0.0 would cost a pass
-        if not (isinstance(eps_root, int | float) and eps_root == 0):
+        if is_on(eps_root):
             v = v + cast(eps_root * square_share, v.dtype)
         return m / (jnp.sqrt(v) * cast(a, v.dtype) + cast(b, v.dtype))
 
@@ -123,6 +129,12 @@ def scale_by_amsgrad(
 
     nu_max <- max(nu_max, nu / (1 - b2^t)) takes the place of nu / (1 - b2^t). PyTorch's form,
     `correct_after_max`, keeps the largest nu and divides that by 1 - b2^t.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_amsgrad(b1=0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [1.0, -1.0]
     """
 
     def init(params):
@@ -149,6 +161,12 @@ def scale_by_adamax(
     """Adamax's direction (Kingma and Ba, 2014, algorithm 2): the largest |g| in place of a mean.
 
     mu <- b1 mu + (1 - b1) g, nu <- max(b2 nu, |g| + eps); the update is mu / (1 - b1^t) / nu.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_adamax(b1=0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [1.0, -1.0]
     """
 
     def update(updates, state, params=None):
@@ -171,6 +189,12 @@ def scale_by_nadam(
     m_t = b1 (1 - 0.96^(t momentum_decay) / 2) is the momentum of step t, M_t the product of the
     momenta so far; the update is ((1 - m_t) g / (1 - M_t) + m_(t+1) mu / (1 - M_(t+1))) /
     (sqrt(nu / (1 - b2^t)) + eps).
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_nadam(b1=0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [1.1334, -1.1334]
     """
 
     def init(params):
@@ -210,6 +234,12 @@ def scale_by_radam(
     rho_inf = 2 / (1 - b2) - 1, rho = rho_inf - 2 t b2^t / (1 - b2^t). From rho >= `threshold` on,
     Adam's direction times sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho));
     before, the mean of gradients alone.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_radam(b1=0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.3, -0.1]
     """
     rho_inf = 2.0 / (1.0 - b2) - 1.0
 
@@ -244,7 +274,14 @@ def _rectification(rho_inf, b2, t, threshold):
 def scale_by_lion(
     b1: float = 0.9, b2: float = 0.99, mu_dtype: Any = None
 ) -> GradientTransformation:
-    """Lion's direction (Chen et al., 2023): sign(b1 mu + (1 - b1) g); mu <- b2 mu + (1 - b2) g."""
+    """Lion's direction (Chen et al., 2023): sign(b1 mu + (1 - b1) g); mu <- b2 mu + (1 - b2) g.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_lion(b1=0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [1.0, -1.0]
+    """
 
     def init(params):
         return ScaleByLionState(no_steps(), zeros(params, mu_dtype))

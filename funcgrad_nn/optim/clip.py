@@ -21,7 +21,14 @@ def global_norm(tree):
 
 @validated
 def clip(max_delta: float) -> GradientTransformation:
-    """Clip each entry to [-max_delta, max_delta]."""
+    """Clip each entry to [-max_delta, max_delta].
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = clip(0.2), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.2, -0.1]
+    """
     return stateless(
         lambda updates, params: fg.tree.map(lambda g: jnp.clip(g, -max_delta, max_delta), updates)
     )
@@ -52,6 +59,12 @@ def clip_by_block_rms(threshold: float) -> GradientTransformation:
     """Scale each leaf down so that its root mean square is at most `threshold`.
 
     (Shazeer and Stern, 2018, section 6.)
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = clip_by_block_rms(0.1), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.1342, -0.0447]
     """
 
     def clipped(g):

@@ -44,6 +44,12 @@ def scale_by_factored_rms(
     In step t = 1, 2, ... the means move by 1 - t^(-decay_rate). Leaves whose two largest sizes are
     both at least `min_dim_size_to_factor` keep one row and one column for these two axes, others
     keep all of their squares.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_factored_rms(min_dim_size_to_factor=2), jnp.ones((2, 3))
+    >>> updates, state = part.update(5 * w, part.init(w), w)
+    >>> state.v_row.shape, state.v_col.shape, round(float(updates[0, 0]), 4)
+    ((2,), (3,), 1.0)
     """
 
     def init(params):

@@ -58,6 +58,17 @@ def lookahead(
     The parameters are `LookaheadParams.init_synced(params)`, the gradients those of `.fast`. At
     every `sync_period`-th step slow <- slow + slow_step_size (fast - slow) and fast <- slow;
     `reset_state` then starts the fast optimizer anew. Evaluate with `.slow`.
+
+    >>> import funcgrad.numpy as jnp
+    >>> from funcgrad_nn import optim
+    >>> optimizer = lookahead(optim.sgd(1.0), sync_period=2, slow_step_size=0.5)
+    >>> params = LookaheadParams.init_synced(jnp.array(0.0))
+    >>> state = optimizer.init(params)
+    >>> for _ in range(2):
+    ...     updates, state = optimizer.update(jnp.array(1.0), state, params)
+    ...     params = optim.apply_updates(params, updates)
+    >>> float(params.fast), float(params.slow)
+    (-1.0, -1.0)
     """
     run = updater("lookahead", fast_optimizer)
 
@@ -102,6 +113,16 @@ def sam(
 
     With `opaque_mode` one call does all of it: `update(..., grad_fn=)` then needs
     `grad_fn(params, i)`, the gradient at other parameters for i = 0, 1, ...
+
+    >>> import funcgrad as fg, funcgrad.numpy as jnp
+    >>> from funcgrad_nn import optim
+    >>> climb = optim.chain(optim.normalize_by_update_norm(), optim.sgd(0.1))
+    >>> optimizer, w = sam(optim.sgd(0.5), climb, opaque_mode=True), jnp.array([1.0])
+    >>> gradient = fg.grad(lambda w: (w**2).sum())
+    >>> at = dict(grad_fn=lambda params, i: gradient(params))
+    >>> updates, _ = optimizer.update(gradient(w), optimizer.init(w), w, **at)
+    >>> round(float(updates[0]), 4)
+    -1.1
     """
     run, climb = updater("sam", optimizer), updater("sam", adv_optimizer)
 

@@ -68,6 +68,12 @@ def scale_by_muon(
 
     mu <- beta mu + (1 - beta) g; with `nesterov` the mean is the one of `scale_by_adam`. With
     `adaptive` the direction o is multiplied by the sum of mean * o (Bernstein and Newhouse, 2024).
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_muon(), jnp.array([[3.0, 0.0], [0.0, 0.5]])
+    >>> updates, state = part.update(w, part.init(w))
+    >>> bool((jnp.abs(jnp.diagonal(updates) - 1) < 0.35).all())
+    True
     """
 
     def init(params):
@@ -96,6 +102,10 @@ def scale_by_shape(consistent_rms: float | None = None) -> GradientTransformatio
 
     With `consistent_rms` r, by r sqrt(max(fan in, fan out)), so that the root mean square of an
     orthogonal step is about r (Liu et al., 2025).
+
+    >>> import funcgrad.numpy as jnp
+    >>> float(scale_by_shape().update(jnp.ones((1, 4)), ())[0][0, 0])
+    2.0
     """
 
     def factor(shape) -> float:

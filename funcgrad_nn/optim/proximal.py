@@ -29,6 +29,12 @@ def proximal_l1(
 
     Place it last, after the scaling by the same learning rate (Parikh and Boyd, 2014, section 4.2).
     Entries that end at zero are zero exactly. `mask` as in `add_decayed_weights`.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = proximal_l1(0.5, l1=4.0), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [-1.0, 1.9]
     """
 
     def init(params):

@@ -45,6 +45,12 @@ def scale_by_rms(
 
     nu <- decay nu + (1 - decay) g^2, from `initial_scale`; the update is g / sqrt(nu + eps), or
     with `eps_in_sqrt=False`, as in PyTorch, g / (sqrt(nu) + eps).
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_rms(decay=0.75), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [2.0, -2.0]
     """
 
     def init(params):
@@ -62,7 +68,14 @@ def scale_by_rms(
 def scale_by_stddev(
     decay: float = 0.9, eps: float = 1e-8, initial_scale: float = 0.0, eps_in_sqrt: bool = True
 ) -> GradientTransformation:
-    """As `scale_by_rms`, by the standard deviation: nu - mu^2 in place of nu (Graves, 2013)."""
+    """As `scale_by_rms`, by the standard deviation: nu - mu^2 in place of nu (Graves, 2013).
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_stddev(decay=0.75), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [2.3094, -2.3094]
+    """
 
     def init(params):
         return ScaleByStdDevState(zeros(params), full(params, initial_scale))
@@ -88,6 +101,12 @@ def scale_by_rss(
 
     s <- s + g^2; the update is g / sqrt(s + eps), 0 where s is 0, or with `eps_in_sqrt=False`, as
     in PyTorch, g / (sqrt(s) + eps).
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_rss(initial_accumulator_value=0.0), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [1.0, -1.0]
     """
 
     def init(params):
@@ -110,6 +129,12 @@ def scale_by_adadelta(rho: float = 0.9, eps: float = 1e-6) -> GradientTransforma
 
     e_g <- rho e_g + (1 - rho) g^2; u = g sqrt(e_x + eps) / sqrt(e_g + eps);
     e_x <- rho e_x + (1 - rho) u^2.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_adadelta(), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.0032, -0.0032]
     """
 
     def init(params):

@@ -16,6 +16,7 @@ from funcgrad_nn.optim.moments import cast_tree, next_count, no_steps, zeros
 from funcgrad_nn.optim.transform import (
     GradientTransformation,
     cast,
+    is_on,
     require_params,
     stateless,
 )
@@ -53,7 +54,17 @@ def scale(factor: float) -> GradientTransformation:
 
 
 def scale_by_schedule(schedule: Schedule) -> GradientTransformation:
-    """Multiply updates by schedule(t), t the number of updates made before: 0, 1, 2, ..."""
+    """Multiply updates by schedule(t), t the number of updates made before: 0, 1, 2, ...
+
+    >>> import funcgrad.numpy as jnp
+    >>> part = scale_by_schedule(lambda t: 1 / (1 + t))
+    >>> state, seen = part.init(None), []
+    >>> for _ in range(3):
+    ...     updates, state = part.update(jnp.array(6.0), state)
+    ...     seen.append(float(updates))
+    >>> seen
+    [6.0, 3.0, 2.0]
+    """
     if not callable(schedule):
         raise TypeError(
             f"scale_by_schedule: needs a function of the step, but got {schedule!r}. "
@@ -78,6 +89,12 @@ def scale_by_learning_rate(
     """Multiply updates by minus the learning rate: a number, or a schedule of the step.
 
     `flip_sign=False` keeps the sign, for maximising.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_learning_rate(0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [-0.15, 0.05]
     """
     sign = -1 if flip_sign else 1
     if callable(learning_rate):
@@ -93,6 +110,12 @@ def trace(
     """Momentum: m <- g + decay m; the update is m, with `nesterov` g + decay m (the new m).
 
     `accumulator_dtype` is the dtype of m; without it m has the parameter's.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = trace(0.9, nesterov=True), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.57, -0.19]
     """
 
     def init(params):
@@ -108,7 +131,14 @@ def trace(
 
 @validated
 def dampened_trace(decay: float, dampening: float) -> GradientTransformation:
-    """Momentum as PyTorch's SGD dampens it: m <- decay m + (1 - dampening) g, at first m <- g."""
+    """Momentum as PyTorch's SGD dampens it: m <- decay m + (1 - dampening) g, at first m <- g.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = dampened_trace(0.9, 0.5), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.3, -0.1]
+    """
 
     def init(params):
         return DampenedTraceState(zeros(params), no_steps())
@@ -131,6 +161,12 @@ def add_decayed_weights(
     parameters, a function of them that returns one, or a path pattern such as "**/weight"; only
     parameters marked True decay. Before a scaling by moments this is coupled (L2) decay, behind it
     decoupled decay (Loshchilov and Hutter, 2017).
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = add_decayed_weights(0.1), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.4, -0.3]
     """
 
     def added(updates, params, factor):
@@ -155,6 +191,12 @@ def scale_by_param_block_rms(min_scale: float = 1e-3) -> GradientTransformation:
     """Multiply each leaf's update by the root mean square of its parameter, at least `min_scale`.
 
     (Shazeer and Stern, 2018, section 8.)
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_param_block_rms(), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.4743, -0.1581]
     """
 
     def scaled(updates, params):
@@ -176,13 +218,18 @@ def scale_by_trust_ratio(
 
     (You et al., 2017, for LARS and LAMB.) Norms count as at least `min_norm`; where one of them is
     zero the update stays as it is.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = scale_by_trust_ratio(), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [2.1213, -0.7071]
     """
 
     def scaled(u, p):
-        size, step = (jnp.maximum(_norm(x), min_norm) for x in (p, u))
-        unusable = (size == 0) | (step == 0)
-        ratio = trust_coefficient * size / jnp.where(unusable, 1.0, step + eps)
-        return u * cast(jnp.where(unusable, 1.0, ratio), u.dtype)
+        size, step = _norm(p, min_norm), _norm(u, min_norm)
+        ratio = trust_coefficient * size / (step + eps)
+        return u * cast(jnp.where((size == 0) | (step == 0), 1.0, ratio), u.dtype)
 
     def update(updates, params):
         require_params("scale_by_trust_ratio", params)
@@ -192,7 +239,14 @@ def scale_by_trust_ratio(
 
 
 def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
-    """Divide all updates by their common norm plus `eps`: a step of length one."""
+    """Divide all updates by their common norm plus `eps`: a step of length one.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = normalize_by_update_norm(eps=0.0), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.9487, -0.3162]
+    """
 
     def scaled(updates, params):
         squares = [jnp.sum(jnp.square(leaf)) for leaf in fg.tree.leaves(updates)]
@@ -202,5 +256,6 @@ def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
     return stateless(scaled)
 
 
-def _norm(x):
-    return jnp.sqrt(jnp.sum(jnp.square(x)))
+def _norm(x, least):
+    norm = jnp.sqrt(jnp.sum(jnp.square(x)))
+    return jnp.maximum(norm, least) if is_on(least) else norm

@@ -6,15 +6,13 @@ or an array.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import funcgrad.numpy as jnp
 
 Schedule = Callable[[Any], Any]
-LARGEST = 2**31 - 1
 
 
 def constant_schedule(value: float) -> Schedule:
@@ -40,7 +38,7 @@ def polynomial_schedule(
     >>> [round(float(polynomial_schedule(1.0, 0.0, 2.0, 4)(t)), 4) for t in (0, 2, 4, 9)]
     [1.0, 0.25, 0.0, 0.0]
     """
-    _require_positive("polynomial_schedule", "transition_steps", transition_steps)
+    require_positive("polynomial_schedule", "transition_steps", transition_steps)
 
     def schedule(t):
         passed = jnp.clip(t - transition_begin, 0, transition_steps) / transition_steps
@@ -78,8 +76,8 @@ def exponential_decay(
     >>> [float(schedule(t)) for t in (0, 9, 10, 25)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    _require_positive("exponential_decay", "transition_steps", transition_steps)
-    _require_positive("exponential_decay", "decay_rate", decay_rate)
+    require_positive("exponential_decay", "transition_steps", transition_steps)
+    require_positive("exponential_decay", "decay_rate", decay_rate)
 
     def schedule(t):
         power = jnp.maximum(t - transition_begin, 0) / transition_steps
@@ -101,7 +99,7 @@ def cosine_decay_schedule(
     >>> [round(float(cosine_decay_schedule(1.0, 10)(t)), 3) for t in (0, 5, 10, 15)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    _require_positive("cosine_decay_schedule", "decay_steps", decay_steps)
+    require_positive("cosine_decay_schedule", "decay_steps", decay_steps)
 
     def schedule(t):
         passed = jnp.minimum(t, decay_steps) / decay_steps
@@ -174,7 +172,7 @@ def warmup_cosine_decay_schedule(
     >>> [round(float(schedule(t)), 3) for t in (0, 1, 2, 4, 6)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    _require_positive("warmup_cosine_decay_schedule", "warmup_steps", warmup_steps)
+    require_positive("warmup_cosine_decay_schedule", "warmup_steps", warmup_steps)
     alpha = end_value / peak_value if peak_value else 0.0
     cosine = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, alpha, exponent)
     return join_schedules(
@@ -183,7 +181,11 @@ def warmup_cosine_decay_schedule(
 
 
 def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
-    """A line from `init_value` to `peak_value` over `warmup_steps` > 0 steps, which then holds."""
+    """A line from `init_value` to `peak_value` over `warmup_steps` > 0 steps, which then holds.
+
+    >>> [float(warmup_constant_schedule(0.0, 1.0, 2)(t)) for t in range(4)]
+    [0.0, 0.5, 1.0, 1.0]
+    """
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
@@ -197,7 +199,12 @@ def warmup_exponential_decay_schedule(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """A line up to `peak_value`, then `exponential_decay` from there, counted from its own 0."""
+    """A line up to `peak_value`, then `exponential_decay` from there, counted from its own 0.
+
+    >>> schedule = warmup_exponential_decay_schedule(0.0, 1.0, 2, 1, 0.5)
+    >>> [float(schedule(t)) for t in range(5)]
+    [0.0, 0.5, 1.0, 0.5, 0.25]
+    """
     decay = exponential_decay(
         peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value
     )
@@ -206,143 +213,6 @@ def warmup_exponential_decay_schedule(
     )
 
 
-def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
-    """Cosine with warm restarts (Loshchilov and Hutter, 2016): several cycles after each other.
-
-    Each cycle is a dictionary of arguments of `warmup_cosine_decay_schedule` and takes its
-    `decay_steps` steps. See `cosine_restarts_schedule` for cycles without warm-up.
-    """
-    cycles = [dict(cycle) for cycle in cosine_kwargs]
-    if not cycles:
-        raise ValueError("sgdr_schedule: needs at least one cycle.")
-    ends = list(itertools.accumulate(cycle["decay_steps"] for cycle in cycles))
-    return join_schedules([warmup_cosine_decay_schedule(**cycle) for cycle in cycles], ends[:-1])
-
-
-def cosine_restarts_schedule(
-    init_value: float, first_steps: int, factor: int = 1, alpha: float = 0.0
-) -> Schedule:
-    """Cosines from `init_value` down to alpha * init_value, restarted for ever.
-
-    The first takes `first_steps` > 0 steps, each next one `factor` >= 1 times as many: PyTorch's
-    CosineAnnealingWarmRestarts (Loshchilov and Hutter, 2016).
-
-    >>> schedule = cosine_restarts_schedule(1.0, 2, factor=2)
-    >>> [round(float(schedule(t)), 3) for t in range(7)]
-    [1.0, 0.5, 1.0, 0.854, 0.5, 0.146, 1.0]
-    """
-    _require_positive("cosine_restarts_schedule", "first_steps", first_steps)
-    if not factor >= 1 or factor != int(factor):
-        raise ValueError(
-            f"cosine_restarts_schedule: factor must be an integer >= 1, but got {factor}."
-        )
-
-    def schedule(t):
-        t = jnp.asarray(t)
-        begin, length = jnp.zeros_like(t), jnp.full_like(t, first_steps)
-        # 31 lengths at most fit in int32; a count of cycles by logarithm would round wrongly
-        for _ in range(31 if factor > 1 else 0):
-            over = t >= begin + length
-            begin, length = (
-                jnp.where(over, begin + length, begin),
-                jnp.where(over & (length <= LARGEST // factor), length * factor, length),
-            )
-        passed = jnp.remainder(t - begin, length) / length
-        return init_value * ((1 - alpha) * 0.5 * (1 + jnp.cos(math.pi * passed)) + alpha)
-
-    return schedule
-
-
-def piecewise_interpolate_schedule(
-    interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float]
-) -> Schedule:
-    """Between boundaries a line ("linear") or half a cosine ("cosine"), after them constant.
-
-    At boundary b the value is `init_value` times the product of the scales up to b.
-    """
-    if interpolate_type not in BLENDS:
-        raise ValueError(
-            "piecewise_interpolate_schedule: interpolate_type must be 'linear' or 'cosine', but "
-            f"got {interpolate_type!r}."
-        )
-    points = sorted(boundaries_and_scales.items())
-    if any(scale < 0 for _, scale in points):
-        raise ValueError(
-            f"piecewise_interpolate_schedule: scales must not be negative, but got {dict(points)}."
-        )
-    blend = BLENDS[interpolate_type]
-
-    def schedule(t):
-        begin, low = 0, init_value
-        value = init_value
-        for end, scale in points:
-            high = low * scale
-            passed = jnp.clip((t - begin) / max(end - begin, 1), 0, 1)
-            value = jnp.where(t >= begin, low + (high - low) * blend(passed), value)
-            begin, low = end, high
-        return jnp.where(t >= begin, low, value)
-
-    return schedule
-
-
-BLENDS: dict[str, Callable] = {
-    "linear": lambda s: s,
-    "cosine": lambda s: 0.5 - 0.5 * jnp.cos(math.pi * s),
-}
-
-
-def cosine_onecycle_schedule(
-    transition_steps: int,
-    peak_value: float,
-    pct_start: float = 0.3,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
-) -> Schedule:
-    """Half a cosine up from peak / div_factor, then one down (Smith and Topin, 2017).
-
-    The peak stands at pct_start * transition_steps, the end is peak / (div_factor
-    final_div_factor): PyTorch's OneCycleLR.
-
-    >>> schedule = cosine_onecycle_schedule(10, 1.0)
-    >>> [round(float(schedule(t)), 3) for t in (0, 3, 10)]
-    [0.04, 1.0, 0.0]
-    """
-    _require_positive("cosine_onecycle_schedule", "transition_steps", transition_steps)
-    return piecewise_interpolate_schedule(
-        "cosine",
-        peak_value / div_factor,
-        {
-            int(pct_start * transition_steps): div_factor,
-            int(transition_steps): 1.0 / (div_factor * final_div_factor),
-        },
-    )
-
-
-def linear_onecycle_schedule(
-    transition_steps: int,
-    peak_value: float,
-    pct_start: float = 0.3,
-    pct_final: float = 0.85,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
-) -> Schedule:
-    """Lines from peak / div_factor up to the peak, back, and down to the end at the last step.
-
-    They meet at pct_start and pct_final of `transition_steps`; the end is peak / (div_factor
-    final_div_factor) (Smith and Topin, 2017).
-    """
-    _require_positive("linear_onecycle_schedule", "transition_steps", transition_steps)
-    return piecewise_interpolate_schedule(
-        "linear",
-        peak_value / div_factor,
-        {
-            int(pct_start * transition_steps): div_factor,
-            int(pct_final * transition_steps): 1.0 / div_factor,
-            int(transition_steps): 1.0 / final_div_factor,
-        },
-    )
-
-
-def _require_positive(name: str, what: str, value: float) -> None:
+def require_positive(name: str, what: str, value: float) -> None:
     if not value > 0:
         raise ValueError(f"{name}: {what} must be positive, but got {value}.")

@@ -30,6 +30,13 @@ class GradientTransformationExtraArgs(GradientTransformation):
     """A transformation whose `update` takes more by keyword, such as `value=` (the loss).
 
     `chain` and the other wrappers pass keywords on to parts of this kind only.
+
+    >>> import funcgrad.numpy as jnp
+    >>> def by_loss(updates, state, params=None, *, value, **extra):
+    ...     return updates * value, state
+    >>> part = chain(GradientTransformationExtraArgs(lambda params: (), by_loss))
+    >>> float(part.update(jnp.float32(2.0), part.init(None), value=3.0)[0])
+    6.0
     """
 
 
@@ -56,12 +63,26 @@ def stateless(function: Callable[[Any, Any], Any]) -> GradientTransformation:
 
 
 def identity() -> GradientTransformation:
-    """Passes updates on as they are."""
+    """Passes updates on as they are.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = identity(), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.3, -0.1]
+    """
     return stateless(lambda updates, params: updates)
 
 
 def set_to_zero() -> GradientTransformation:
-    """Zeros in place of the updates: parameters that get these stay as they are."""
+    """Zeros in place of the updates: parameters that get these stay as they are.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part, w = set_to_zero(), jnp.array([1.0, -2.0])
+    >>> updates, state = part.update(jnp.array([0.3, -0.1]), part.init(w), w)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.0, 0.0]
+    """
     return stateless(lambda updates, params: fg.tree.map(jnp.zeros_like, updates))
 
 
@@ -126,6 +147,11 @@ def cast(leaf, dtype):
 def cast_like(tree, other):
     """The leaves of one tree in the dtypes of another's."""
     return fg.tree.map(lambda a, b: cast(a, jnp.asarray(b).dtype), tree, other)
+
+
+def is_on(value) -> bool:
+    """Not the number 0; an array may become something else later."""
+    return not (isinstance(value, int | float) and value == 0)
 
 
 def require_params(name: str, params) -> None:

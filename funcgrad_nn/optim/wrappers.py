@@ -88,6 +88,15 @@ def apply_every(k: int = 1) -> GradientTransformation:
 
     Place it last. For gradients of parts of a batch `MultiSteps` is right: it lets the optimizer
     see one mean gradient, where here its moments see every part.
+
+    >>> import funcgrad.numpy as jnp
+    >>> part = apply_every(2)
+    >>> state, seen = part.init(jnp.array(0.0)), []
+    >>> for _ in range(4):
+    ...     updates, state = part.update(jnp.array(1.0), state)
+    ...     seen.append(float(updates))
+    >>> seen
+    [0.0, 2.0, 0.0, 2.0]
     """
 
     def init(params):
@@ -188,6 +197,13 @@ def apply_if_finite(
 
     After more than `max_consecutive_errors` of them in a row they are let through, so that a run
     that is lost is seen to be. The state counts the rejected ones.
+
+    >>> import funcgrad.numpy as jnp
+    >>> from funcgrad_nn import optim
+    >>> optimizer = apply_if_finite(optim.sgd(1.0), max_consecutive_errors=5)
+    >>> updates, state = optimizer.update(jnp.array(jnp.nan), optimizer.init(jnp.array(0.0)))
+    >>> float(updates), int(state.total_notfinite)
+    (0.0, 1)
     """
     run = updater("apply_if_finite", inner)
 

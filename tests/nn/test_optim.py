@@ -1,5 +1,6 @@
 """Optimizers by name against optax and PyTorch over 20 steps: one row a configuration."""
 
+import importlib
 import inspect
 
 import numpy as np
@@ -374,3 +375,15 @@ def equations_a_leaf(optimizer) -> float:
         return len(fg.make_jaxpr(optimizer.update)(params, state, params).eqns)
 
     return (count(9) - count(1)) / 8
+
+
+PLAIN_TUPLES = {"EmptyState", "LookaheadParams", "MinimizeResult"}
+
+
+@pytest.mark.parametrize("module", ["optim", "losses", "metrics"])
+def test_D56_public_names_resolve_and_have_an_example(module):
+    module = importlib.import_module(f"funcgrad_nn.{module}")
+    assert len(set(module.__all__)) == len(module.__all__)
+    documented = set(module.__all__) - PLAIN_TUPLES - {"Metric"}
+    missing = [n for n in documented if ">>>" not in (getattr(module, n).__doc__ or "")]
+    assert missing == []
