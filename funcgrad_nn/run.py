@@ -147,21 +147,20 @@ class Run:
     def new_state(self):
         """The state given to `apply` with this run's updates; the same object if there are none."""
         state = self.trees["state"]
+        if self.updates:
+            self._require_alive()
         for path, entries in self.updates.items():
-            self._require_alive(path, entries)
             state = updated(state, path, entries)
         return state
 
-    def _require_alive(self, path: Path, entries: Mapping) -> None:
+    def _require_alive(self) -> None:
         """Raise if state was set inside a traced function that has ended, which left no value."""
-        traced = [leaf for leaf in fg.tree.leaves(entries) if type(leaf) is not _ARRAY]
         try:
-            if traced:
-                fg.eval_shape(lambda: [fg.numpy.copy(leaf) for leaf in traced])
+            _used([leaf for leaf in fg.tree.leaves(self.updates) if type(leaf) is not _ARRAY])
         except fg.errors.UnexpectedTracerError:
-            where = "/".join(path) or "the model itself"
+            places = ", ".join("/".join(path) or "the model itself" for path in self.updates)
             raise RuntimeError(
-                f"apply: the state of '{where}' was set inside scan, cond, checkpoint or another "
+                f"apply: state (of {places}) was set inside scan, cond, checkpoint or another "
                 "function that is traced by itself, so that its value is lost. Use nn.scan, "
                 "nn.cond or nn.remat there, which carry the state."
             ) from None
@@ -204,6 +203,12 @@ class Sizing(Run):
 
     def at(self, path: Path) -> Described:
         return next(part for place, part in layout_of(self.module) if place == path)
+
+
+def _used(leaves: list) -> None:
+    """Use traced values, in a program that is thrown away: one that is lost raises."""
+    if leaves:
+        fg.eval_shape(lambda: leaves)
 
 
 def cast_floating(value, dtype):

@@ -82,13 +82,24 @@ class BatchNorm(Module):
         axes = tuple(axis for axis in range(x.ndim) if axis != channel)
         wide = widened(x)
         if self.train or not self.track_running_stats:
-            mean, var = self._batch_statistics(wide, axes)
-        else:
-            mean, var = self.state.mean, self.state.var
-        scale = fg.lax.rsqrt(var + self.eps)
+            return narrowed(self._by_batch(wide, axes), x)
+        scale = fg.lax.rsqrt(self.state.var + self.eps)
         scale = scale * self.p.weight if self.affine else scale
-        shift = self.p.bias - mean * scale if self.bias else -mean * scale
+        shift = self.p.bias - self.state.mean * scale if self.bias else -self.state.mean * scale
         return narrowed(wide * jnp.expand_dims(scale, axes) + jnp.expand_dims(shift, axes), x)
+
+    def _by_batch(self, x, axes: tuple[int, ...]):
+        """Normalised by the statistics of this batch, which the running ones follow."""
+        count = values_per_channel(self, x, axes)
+        mean = x.mean(axes, keepdims=True)
+        centred = x - mean
+        var = jnp.square(centred).mean(axes, keepdims=True)
+        if self.track_running_stats:
+            unbiased = var * (count / (count - 1))
+            self._move(*(fg.lax.stop_gradient(v).squeeze(axes) for v in (mean, unbiased)))
+        scale = fg.lax.rsqrt(var + self.eps)
+        y = centred * (scale * jnp.expand_dims(self.p.weight, axes) if self.affine else scale)
+        return y + jnp.expand_dims(self.p.bias, axes) if self.bias else y
 
     def _channels(self, x) -> int:
         """The number of channels; an open layer learned it from its first input."""
@@ -97,13 +108,6 @@ class BatchNorm(Module):
         if self.affine:
             return self.p.weight.shape[0]
         return x.shape[-1 if self.channels_last else 1]
-
-    def _batch_statistics(self, x, axes: tuple[int, ...]):
-        count = values_per_channel(self, x, axes)
-        mean, var = x.mean(axes), x.var(axes)
-        if self.track_running_stats:
-            self._move(*fg.lax.stop_gradient((mean, var * (count / (count - 1)))))
-        return mean, var
 
     def _move(self, mean, var) -> None:
         """Let the running statistics follow those of this batch."""
