@@ -24,7 +24,7 @@ def text_plot(curves: Mapping[str, Sequence[float]], *, width: int = 72, height:
     `width` and `height` are the numbers of characters of the whole; each curve is stretched over
     the width. Raises `ValueError` if there is no finite value.
 
-    >>> print(text_plot({"loss": [4.0, 2.0, 1.0, 0.0]}, width=18, height=5))
+    >>> print(text_plot({"loss": [4.0, 2.0, 1.0, 0.0]}, width=19, height=5))
         4 |*
           |
         2 |  *
@@ -40,7 +40,7 @@ def text_plot(curves: Mapping[str, Sequence[float]], *, width: int = 72, height:
         float(min(v.min() for v in finite if len(v))),
         float(max(v.max() for v in finite if len(v))),
     )
-    columns, rows = max(width - 10, 8), max(height, 2)
+    columns, rows = max(width - 11, 8), max(height, 2)
     cells = [[" "] * columns for _ in range(rows)]
     for values, mark in zip(arrays.values(), _marks(len(arrays)), strict=True):
         for column, value in enumerate(_resampled(values, columns)):

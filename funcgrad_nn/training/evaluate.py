@@ -6,10 +6,19 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad_nn.module import Module
-from funcgrad_nn.training.objective import Loss, Metrics, flat_metrics, losses_of, positional
+from funcgrad_nn.training.objective import (
+    Loss,
+    Measures,
+    Metrics,
+    losses_of,
+    measures_of,
+    positional,
+)
 from funcgrad_nn.training.step import row_count
 
 
@@ -21,16 +30,20 @@ def evaluate(
     *,
     loss: Loss | None = None,
     metrics: Metrics | None = None,
-) -> dict[str, float]:
-    """The means of loss and metrics over the batches (inputs, targets) of `data`, by rows.
+) -> dict[str, Any]:
+    """Loss and metrics over the batches (inputs, targets) of `data`, as floats.
 
-    The model runs with `train=False`, and its state does not change. A short batch counts by its
-    rows. Raises `ValueError` if there is no batch.
+    The model runs with `train=False`, and its state does not change. The loss and metrics that are
+    functions are averaged over rows, so that a short batch counts by its rows; `nn.metrics`'
+    classes accumulate, and those with several values give NumPy arrays. Raises `ValueError` if
+    there is no batch.
     """
-    measure = _compiled_measure(model, _hashable(loss), tuple(flat_metrics(metrics).items()))
-    means = Means()
+    measures = measures_of(metrics)
+    measure = _compiled_measure(model, _hashable(loss), measures)
+    means = Means(measures)
     for inputs, targets in data:
-        means.add(measure(params, state, inputs, targets), row_count(inputs))
+        values, states = measure(params, state, means.states, inputs, targets)
+        means.add(values, states, row_count(inputs))
     if not means.rows:
         raise ValueError(
             "evaluate: the data has no batch. A generator is empty the second time; "
@@ -44,14 +57,15 @@ def _hashable(loss: Loss | None):
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_measure(model: Module, loss, metrics: tuple):
+def _compiled_measure(model: Module, loss, measures: Measures):
     """One compiled function for each model and choice of metrics, also over many calls."""
 
-    def measure(params, state, inputs, targets):
+    def measure(params, state, states, inputs, targets):
         outputs, _ = model.apply(params, state, *positional(model, inputs))
         whole = dict(loss) if isinstance(loss, tuple) else loss
         losses = {} if whole is None else losses_of(whole, outputs, targets)
-        return {**losses, **{name: metric(outputs, targets) for name, metric in metrics}}
+        values = {**losses, **measures.values(outputs, targets)}
+        return values, measures.update(states, outputs, targets)
 
     return fg.jit(measure)
 
@@ -84,21 +98,24 @@ def _compiled_forward(model: Module):
 
 
 class Means:
-    """Means over rows of values that come batch by batch.
+    """Values over the batches so far: means over rows of plain ones, and metrics with a state.
 
-    Values stay where they were computed until some hundreds have come, so that no step waits for
-    the one before; sums are of Python floats in the order of the batches, hence reproducible.
+    Plain values stay where they were computed until some hundreds have come, so that no step waits
+    for the one before; sums are of Python floats in the order of the batches, hence reproducible.
     """
 
     AT_ONCE = 256
 
-    def __init__(self) -> None:
+    def __init__(self, measures: Measures) -> None:
+        self.measures = measures
+        self.states = measures.init()
         self.sums: dict[str, float] = {}
         self.rows = 0
         self._waiting: list[tuple[dict, int]] = []
 
-    def add(self, values: Mapping[str, Any], rows: int) -> None:
-        """The values of one batch of `rows` rows."""
+    def add(self, values: Mapping[str, Any], states: Mapping[str, Any], rows: int) -> None:
+        """The values of one batch of `rows` rows, and the states after it."""
+        self.states = dict(states)
         self._waiting.append((dict(values), rows))
         self.rows += rows
         if len(self._waiting) >= self.AT_ONCE:
@@ -110,22 +127,36 @@ class Means:
                 self.sums[name] = self.sums.get(name, 0.0) + rows * float(value)
         self._waiting.clear()
 
-    def result(self) -> dict[str, float]:
-        """The means so far, the loss first."""
+    def result(self) -> dict[str, Any]:
+        """The values so far, the loss first: floats, and arrays of metrics with several."""
         self._settle()
-        return {name: self.sums[name] / self.rows for name in loss_first(self.sums)}
+        means = {name: total / self.rows for name, total in self.sums.items()}
+        values = {**means, **self.accumulated()}
+        return {name: values[name] for name in loss_first(values)}
+
+    def accumulated(self) -> dict[str, Any]:
+        """The values of the metrics with a state; reading them waits for the last step."""
+        return self.measures.compute(self.states)
 
     def saved(self) -> dict[str, Any]:
-        """What `restored` needs to go on exactly."""
+        """What `restore` needs to go on exactly."""
         self._settle()
-        return {"sums": dict(self.sums), "rows": self.rows}
+        return {"sums": dict(self.sums), "rows": self.rows, "states": self.states}
 
-    @classmethod
-    def restored(cls, saved: Mapping[str, Any]) -> Means:
-        """The means as they were when saved."""
-        means = cls()
-        means.sums, means.rows = dict(saved["sums"]), int(saved["rows"])
-        return means
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become what was saved; states of other metrics are an error."""
+        if set(saved["states"]) != set(self.states):
+            raise ValueError(
+                f"fit: the checkpoint has the metrics {sorted(saved['states'])}, not "
+                f"{sorted(self.states)}."
+            )
+        self.sums, self.rows = dict(saved["sums"]), int(saved["rows"])
+        self.states = saved["states"]
+
+
+def only_scalars(values: Mapping[str, Any]) -> dict[str, float]:
+    """Those values that are one number, for places where an array has no room."""
+    return {name: value for name, value in values.items() if np.ndim(value) == 0}
 
 
 def loss_first(names: Iterable[str]) -> list[str]:

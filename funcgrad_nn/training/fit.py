@@ -18,18 +18,19 @@ from funcgrad_nn.optim import GradientTransformation
 from funcgrad_nn.saving import CheckpointManager
 from funcgrad_nn.saving.pytree import require_like
 from funcgrad_nn.training.callbacks import Callback, Callbacks, Epoch, Step
-from funcgrad_nn.training.evaluate import Means, evaluate
+from funcgrad_nn.training.evaluate import Means, evaluate, only_scalars
 from funcgrad_nn.training.interrupt import Interrupts
-from funcgrad_nn.training.objective import Loss, Metrics, positional
+from funcgrad_nn.training.objective import Loss, Metrics, measures_of, positional
 from funcgrad_nn.training.progress import Display, shown
 from funcgrad_nn.training.rates import Rate, rate_of
-from funcgrad_nn.training.step import TrainState, make_train_step, row_count, start
+from funcgrad_nn.training.step import TrainState, make_counted_step, row_count, start
 
 
 class Fitted(NamedTuple):
     """What `fit` returns: the parameters to use and the state, the history, and all of the state.
 
-    The history has for each name a NumPy array of float64 with one value an epoch. `params` are the
+    The history has for each name a NumPy array of float64 with one value an epoch; a metric with
+    several values, such as a confusion matrix, has further axes. `params` are the
     averaged ones if `ema` was given; `train_state.params` are those that were trained.
     """
 
@@ -90,10 +91,12 @@ def fit(
         raise ValueError(f"fit: every must be at least 1, but got {every}.")
     manager = _manager(checkpoints, every, resume)
     data, first = _peeked(model, data)
+    measures = measures_of(metrics)
     options: dict[str, Any] = dict(accumulate=accumulate, ema=ema, frozen=frozen)
     loop = Loop(
         now=_first_state(model, optimizer, key, initial, first, **options),
-        step=make_train_step(model, loss, optimizer, metrics, penalty=penalty, **options),
+        step=make_counted_step(model, loss, optimizer, measures, penalty=penalty, **options),
+        measures=measures,
         data=data,
         validate=_validator(model, validation, loss, metrics),
         callbacks=Callbacks(callbacks),
@@ -157,14 +160,19 @@ class Loop:
     `epoch` is the current one, from 1; `batch` counts the batches done in it, `steps` all.
     """
 
-    def __init__(self, *, now, step, data, validate, callbacks, display, manager, every, rate):
-        self.now, self.step, self.data, self.validate = now, step, data, validate
+    def __init__(
+        self, *, now, step, measures, data, validate, callbacks, display, manager, every, rate
+    ):
+        self.now, self.data, self.validate = now, data, validate
+        self.step, self.measures = fg.jit(step, donate_argnums=(0, 1)), measures
         self.callbacks, self.display, self.rate = callbacks, display, rate
         self.manager, self.every = manager, every
         self.epoch, self.batch, self.steps = 1, 0, int(now.step)
-        self.means, self.history = Means(), {}
+        self.means, self.history = Means(measures), {}
         self.stopped = False
         self.between_steps = True
+        # Of the last batch that a step was made of: the data may have handed out one more.
+        self.position = getattr(data, "position", None)
 
     def run(self, epochs: int) -> Fitted:
         """Train until the end of the last epoch, or until a callback stops it."""
@@ -199,11 +207,12 @@ class Loop:
             values["rate"] = rate
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
-        self.display.epoch(self.epoch, values, steps, seconds)
+        self.display.epoch(self.epoch, only_scalars(values), steps, seconds)
         told = Epoch(self.epoch, self.history, self.now)
         self.stopped = self.callbacks.on_epoch(told) or self.stopped
-        self.epoch, self.batch, self.means = self.epoch + 1, 0, Means()
-        self._save(values)
+        self.epoch, self.batch, self.means = self.epoch + 1, 0, Means(self.measures)
+        self.position = getattr(self.data, "position", None)
+        self._save(only_scalars(values))
 
     def _run_batches(self, interrupts: Interrupts) -> None:
         """The rest of the epoch, batch by batch."""
@@ -220,14 +229,21 @@ class Loop:
 
     def _take_step(self, inputs, targets) -> None:
         self.between_steps = False
-        self.now, logs = self.step(self.now, inputs, targets)
-        self.between_steps = True
+        self.now, logs, states = self.step(self.now, self.means.states, inputs, targets)
         self.batch, self.steps = self.batch + 1, self.steps + 1
-        self.means.add(logs, row_count(inputs))
-        self.display.step(logs, lambda: rate_of(self.now.optimizer, self.now.step, self.rate))
+        self.means.add(logs, states, row_count(inputs))
+        self.position = getattr(self.data, "position", None)
+        self.between_steps = True
+        self.display.step(lambda: self._shown(logs))
         self.stopped = self.callbacks.on_step(Step(self.steps, self.epoch, logs, self.now))
         if self.every is not None and self.steps % self.every == 0:
             self._save({})
+
+    def _shown(self, logs) -> dict[str, float]:
+        """What the bar says of a step; reading it waits for the step."""
+        values = {name: float(value) for name, value in logs.items()} | self.means.accumulated()
+        rate = rate_of(self.now.optimizer, self.now.step, self.rate)
+        return only_scalars(values) | ({} if rate is None else {"rate": rate})
 
     # -- checkpoints
 
@@ -237,7 +253,7 @@ class Loop:
             "train_state": self.now,
             "epoch": self.epoch,
             "batch": self.batch,
-            "position": getattr(self.data, "position", None),
+            "position": self.position,
             "means": self.means.saved(),
             "history": {name: np.array(values) for name, values in self.history.items()},
             "callbacks": self.callbacks.saved(),
@@ -268,9 +284,10 @@ class Loop:
         require_like(self.now, saved["train_state"], f"fit: {where} is of another training.")
         self.now, self.steps = saved["train_state"], steps
         self.epoch, self.batch = saved["epoch"], saved["batch"]
-        self.means = Means.restored(saved["means"])
-        self.history = {name: values.tolist() for name, values in saved["history"].items()}
+        self.means.restore(saved["means"])
+        self.history = {name: list(values) for name, values in saved["history"].items()}
         self.callbacks.restore(saved["callbacks"])
         self.stopped = saved["stopped"]
-        if saved["position"] is not None and hasattr(self.data, "restore"):
-            self.data.restore(saved["position"])
+        self.position = saved["position"]
+        if self.position is not None and hasattr(self.data, "restore"):
+            self.data.restore(self.position)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from funcgrad_nn.training.callbacks import Callback, Epoch, Step
+from funcgrad_nn.training.evaluate import only_scalars
 from funcgrad_nn.training.event_file import EventFile
 
 
@@ -32,7 +33,7 @@ class CSVLogger(Callback):
         self.size = 0
 
     def on_epoch(self, epoch: Epoch) -> None:
-        values = {name: values[-1] for name, values in epoch.history.items()}
+        values = only_scalars({name: values[-1] for name, values in epoch.history.items()})
         with self._opened() as stream:
             writer = csv.writer(stream, lineterminator="\n")
             if stream.tell() == 0:
@@ -71,7 +72,8 @@ class TensorBoardLogger(Callback):
             self._write(step.number, {"step/loss": step.logs["loss"]})
 
     def on_epoch(self, epoch: Epoch) -> None:
-        values = {f"epoch/{name}": values[-1] for name, values in epoch.history.items()}
+        latest = only_scalars({name: values[-1] for name, values in epoch.history.items()})
+        values = {f"epoch/{name}": value for name, value in latest.items()}
         self._write(int(epoch.train_state.step), values)
 
     def on_end(self, train_state) -> None:

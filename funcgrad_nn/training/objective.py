@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from funcgrad_nn.module import Module
 from funcgrad_nn.precision import MixedPrecision
@@ -72,7 +75,7 @@ def _require_names(what: str, values, loss: Mapping) -> None:
     if not isinstance(values, Mapping):
         raise ValueError(
             f"loss: one loss an output, for {list(loss)}, needs {what} as a dictionary, but got "
-            f"{type(values).__name__}."
+            f"{'one array' if hasattr(values, 'shape') else type(values).__name__}."
         )
     wrong = set(loss) ^ set(values) if what == "outputs" else set(loss) - set(values)
     if wrong:
@@ -85,33 +88,69 @@ def _require_names(what: str, values, loss: Mapping) -> None:
 # -- metrics ---------------------------------------------------------------------------------------
 
 
-def flat_metrics(metrics: Metrics | None) -> dict[str, Callable[[Any, Any], Any]]:
-    """Metrics by name; those of one output, {"left": {"mae": f}}, become "left_mae"."""
-    flat: dict[str, Callable[[Any, Any], Any]] = {}
+class Measures(NamedTuple):
+    """Metrics by name: functions of a batch, and those with `init`, `update` and `compute`.
+
+    The first are averaged over rows; the second accumulate over batches by themselves. Hashable.
+    """
+
+    functions: tuple[tuple[str, Callable[[Any, Any], Any]], ...]
+    accumulating: tuple[tuple[str, Any], ...]
+
+    def values(self, outputs, targets) -> dict[str, Any]:
+        """What the functions say of one batch."""
+        return {name: function(outputs, targets) for name, function in self.functions}
+
+    def init(self) -> dict[str, Any]:
+        """States before the first batch."""
+        return {name: metric.init() for name, metric in self.accumulating}
+
+    def update(self, states: Mapping[str, Any], outputs, targets) -> dict[str, Any]:
+        """States with one more batch."""
+        return {
+            name: metric.update(states[name], outputs, targets)
+            for name, metric in self.accumulating
+        }
+
+    def compute(self, states: Mapping[str, Any]) -> dict[str, Any]:
+        """Values over all batches so far: floats, or NumPy arrays where there are several."""
+        return {name: _value(m.compute(states[name])) for name, m in self.accumulating}
+
+
+def _value(value) -> float | np.ndarray:
+    array = np.asarray(value)
+    return float(array) if array.ndim == 0 else array
+
+
+def measures_of(metrics: Metrics | None) -> Measures:
+    """Metrics as given by a user; those of one output, {"left": {"mae": f}}, become "left_mae"."""
+    flat: dict[str, Any] = {}
     for name, metric in (metrics or {}).items():
         if isinstance(metric, Mapping):
-            flat |= {f"{name}_{own}": _OfOutput(name, part) for own, part in metric.items()}
+            flat |= {f"{name}_{own}": OfOutput(name, part) for own, part in metric.items()}
         else:
             flat[name] = metric
     if "loss" in flat:
         raise ValueError('metrics: "loss" is the name of the loss; choose another.')
-    return flat
+    accumulating = tuple((n, m) for n, m in flat.items() if hasattr(m, "update"))
+    functions = tuple((n, m) for n, m in flat.items() if not hasattr(m, "update"))
+    return Measures(functions, accumulating)
 
 
-class _OfOutput:
-    """A metric of one output of several; equal ones are one, so that nothing compiles twice."""
+@dataclass(frozen=True)
+class OfOutput:
+    """A metric of one output of several; it has `update` if that metric has it."""
 
-    def __init__(self, name: str, metric):
-        self.name, self.metric = name, metric
+    output: str
+    metric: Any
 
     def __call__(self, outputs, targets):
-        return self.metric(outputs[self.name], targets[self.name])
+        return self.metric(outputs[self.output], targets[self.output])
 
-    def __eq__(self, other) -> bool:
-        return isinstance(other, _OfOutput) and (self.name, self.metric) == (
-            other.name,
-            other.metric,
+    def __getattr__(self, name: str):
+        inner = getattr(object.__getattribute__(self, "metric"), name)
+        if name != "update":
+            return inner
+        return lambda state, outputs, targets: inner(
+            state, outputs[self.output], targets[self.output]
         )
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.metric))

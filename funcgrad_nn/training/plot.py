@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from funcgrad.util import optional
 
 LABELS = {"train": "training", "val": "validation"}
@@ -19,7 +21,7 @@ def plot(history: Mapping[str, Sequence[float]], path: str | os.PathLike | None 
     if not history:
         raise ValueError("plot: the history is empty.")
     figures = optional("matplotlib.figure")
-    panels = _panels(history)
+    panels = _panels({name: values for name, values in history.items() if np.ndim(values) == 1})
     figure = figures.Figure(figsize=(5 * len(panels), 3.5), layout="constrained")
     for axes, (quantity, curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True

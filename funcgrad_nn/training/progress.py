@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from funcgrad.util import optional
 from funcgrad_nn.training.evaluate import loss_first
@@ -56,16 +56,14 @@ class Display:
             if self.bar is not None:
                 self.bar.update()
 
-    def step(self, logs: Mapping, rate: Callable[[], float | None] = lambda: None) -> None:
-        """Show a step's values, at most every tenth of a second: reading one waits for it."""
+    def step(self, values: Callable[[], dict[str, float]]) -> None:
+        """Show a step's values, at most every tenth of a second: reading them waits for it."""
         if self.bar is None or time.monotonic() - self.refreshed < REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
-        values = {name: float(logs[name]) for name in loss_first(logs)}
-        current = rate()
-        if current is not None:
-            values["rate"] = current
-        self.bar.set_postfix_str(summary(values, decimals=3), refresh=False)
+        read = values()
+        shown = {name: read[name] for name in loss_first(read)}
+        self.bar.set_postfix_str(summary(shown, decimals=3), refresh=False)
 
     def epoch(self, epoch: int, values: dict[str, float], steps: int, seconds: float) -> None:
         """Show the values of a whole epoch."""

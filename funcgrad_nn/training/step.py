@@ -14,7 +14,14 @@ from funcgrad_nn.module import Module
 from funcgrad_nn.optim import GradientTransformation, MultiSteps, apply_updates
 from funcgrad_nn.optim.transform import updater
 from funcgrad_nn.precision import loss_scale_of
-from funcgrad_nn.training.objective import Loss, Metrics, flat_metrics, losses_of, positional
+from funcgrad_nn.training.objective import (
+    Loss,
+    Measures,
+    Metrics,
+    losses_of,
+    measures_of,
+    positional,
+)
 
 
 class TrainState(NamedTuple):
@@ -86,13 +93,14 @@ def make_train_step(
     """A compiled `step(train_state, inputs, targets) -> (train_state, logs)`.
 
     `loss(outputs, targets)` is a scalar; `logs` holds it as "loss", beside each of `metrics`, as
-    measured before the update. Inputs may be a tuple or a dictionary (see `objective.positional`);
-    for outputs in a dictionary, `loss` and `metrics` may be dictionaries by output, and the losses
-    are added. `penalty(params)` is added to the loss. `accumulate=k` moves the parameters once for
-    the mean gradient of every k batches. `ema=d` keeps averaged parameters: a <- d a + (1 - d) p
-    after each move, starting at the first (as torch.optim.swa_utils does). Parameters that fit a
-    path pattern of `frozen` (see `freeze`) stay as they are and cost no gradient work. Make the
-    state with `start(..., accumulate=, ema=, frozen=)` of the same values.
+    measured before the update. A metric is a function of (outputs, targets), or one of `metrics`'
+    classes. Inputs may be a tuple or a dictionary (see `objective.positional`); for outputs in a
+    dictionary, `loss` and `metrics` may be dictionaries by output, and the losses are added.
+    `penalty(params)` is added to the loss. `accumulate=k` moves the parameters once for the mean
+    gradient of every k batches. `ema=d` keeps averaged parameters: a <- d a + (1 - d) p after each
+    move, starting at the first (as torch.optim.swa_utils does). Parameters that fit a path pattern
+    of `frozen` (see `freeze`) stay as they are and cost no gradient work. Make the state with
+    `start(..., accumulate=, ema=, frozen=)` of the same values.
 
     The training state given in is donated: its buffers become those of the new one, so it cannot
     be used again.
@@ -107,7 +115,34 @@ def make_train_step(
     >>> bool(second["loss"] < first["loss"])
     True
     """
-    measures = flat_metrics(metrics)
+    measures = measures_of(metrics)
+    counted_step = make_counted_step(
+        model, loss, optimizer, measures,
+        penalty=penalty, accumulate=accumulate, ema=ema, frozen=frozen,
+    )  # fmt: skip
+
+    def step(now: TrainState, inputs, targets):
+        now, logs, states = counted_step(now, measures.init(), inputs, targets)
+        return now, logs | {n: metric.compute(states[n]) for n, metric in measures.accumulating}
+
+    return fg.jit(step, donate_argnums=0)
+
+
+def make_counted_step(
+    model: Module,
+    loss: Loss,
+    optimizer: GradientTransformation,
+    measures: Measures,
+    *,
+    penalty: Callable[[Any], Any] | None,
+    accumulate: int,
+    ema: float | None,
+    frozen: Sequence[Pattern],
+) -> Callable:
+    """The step not yet compiled, with metrics that accumulate.
+
+    `step(train_state, states, inputs, targets) -> (train_state, logs, states)`.
+    """
     update = updater("make_train_step", accumulated(optimizer, accumulate))
     _require_decay(ema)
 
@@ -122,17 +157,18 @@ def make_train_step(
             losses["loss"] = losses["loss"] + penalty(params)
         return losses["loss"] * loss_scale_of(now.optimizer), (outputs, state, losses)
 
-    def step(now: TrainState, inputs, targets):
+    def step(now: TrainState, states, inputs, targets):
         value_and_grad = fg.value_and_grad(total, has_aux=True)
         trainable, held = freeze(now.params, *frozen)
         (_, (outputs, state, logs)), grads = value_and_grad(trainable, held, now, inputs, targets)
         updates, optimizer_state = update(grads, now.optimizer, trainable, value=logs["loss"])
         params = merge(apply_updates(trainable, updates), held)
         average = _averaged(now, params, ema, accumulate)
-        logs |= {name: measure(outputs, targets) for name, measure in measures.items()}
-        return TrainState(params, state, optimizer_state, now.step + 1, now.key, average), logs
+        after = TrainState(params, state, optimizer_state, now.step + 1, now.key, average)
+        logs |= measures.values(outputs, targets)
+        return after, logs, measures.update(states, outputs, targets)
 
-    return fg.jit(step, donate_argnums=0)
+    return step
 
 
 def accumulated(optimizer: GradientTransformation, count: int) -> GradientTransformation:

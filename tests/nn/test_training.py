@@ -115,8 +115,7 @@ def test_X11_history_has_one_entry_an_epoch():
     result = fitted(validation=DataLoader(ROWS, 20))
     assert list(result.history) == ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
     assert all(
-        values.shape == (3,) and values.dtype == np.float64
-        for values in result.history.values()
+        values.shape == (3,) and values.dtype == np.float64 for values in result.history.values()
     )
     assert result.history["train_loss"][-1] < result.history["train_loss"][0]
     assert result.train_state.params is result.params and int(result.train_state.step) == 12
