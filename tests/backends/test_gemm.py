@@ -1,6 +1,5 @@
 """Matrix products as native code: every form of them, on every level of this machine's vectors."""
 
-import ctypes
 import functools
 import itertools
 
@@ -9,23 +8,11 @@ import pytest
 
 pytest.importorskip("llvmlite.binding")
 
-from funcgrad.backends.llvm.builder import I64, PTR, Module, constant
-from funcgrad.backends.llvm.engine import compiled
+from funcgrad.backends.llvm.builder import I64, Module, constant
 from funcgrad.backends.llvm.gemm import Matrix, plan_of, product, scratch_bytes
 from funcgrad.backends.llvm.gemm_any import any_scratch_bytes, product_any
-from funcgrad.backends.llvm.target import LEVELS, host
-
-WIDTHS = {"avx512": 64, "avx2": 32, "sse": 16}
-DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
-MARGIN = 64  # elements around each array that nothing may read into results or write
-
-
-def levels():
-    """This machine's level and those below it."""
-    best = host()
-    if "x86_64" not in best.triple:
-        return [None]
-    return [level for level in LEVELS if WIDTHS.get(level, 128) <= best.vector_bytes]
+from funcgrad.backends.llvm.target import host
+from tests.backends.native import DTYPES, MARGIN, entry_point, levels
 
 
 def strided(kind, shape, layout, rng):
@@ -56,16 +43,6 @@ def stored_and_counted(b, kind, n, out, counts):
         b.store(b.add(b.load(count, type, mask), constant(1, type)), count, mask)
 
     return epilogue
-
-
-def entry_point(module, arguments, write):
-    """A function of pointers, compiled."""
-    module.function("entry_point", [PTR] * arguments, None, write)
-    text = module.text().replace("define internal void @entry_point", "define void @entry_point")
-    code = compiled(text, ("entry_point",), module.target)
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(code.addresses["entry_point"])
-    function.code = code
-    return function
 
 
 def run(level, kind, m, n, k, left, right):

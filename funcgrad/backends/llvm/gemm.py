@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from funcgrad.backends.llvm.builder import PTR, Builder, Type, Value
+from funcgrad.backends.llvm.packing import fill, pack_function
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import (
     Tile,
@@ -22,7 +23,6 @@ from funcgrad.backends.llvm.tiles import (
     lanes_of,
     load_whole,
     multiply_add,
-    pack_function,
     plus,
     tile_function,
     tile_sums,
@@ -78,17 +78,27 @@ def plan_of(
     blocks = -(-k // LARGEST_BLOCK) or 1
     lanes = lanes_of(kind, target)
     block = k if blocks == 1 else -(-k // (blocks * lanes)) * lanes
-    aliased = lhs[0] * itemsize(kind) % 4096 == 0 and lhs[0] != 0
-    candidates = [
+    _, rows, vectors = best_tile(kind, m, n, k, block, lhs[0], target)
+    packed = rhs[1] != 1 or m > 4 * rows
+    deep = blocks > 1 and m * (n + vectors * lanes) * itemsize(kind) <= DEEPEST_SUMS
+    return Plan(rows, vectors, block, packed, deep=deep)
+
+
+def best_tile(
+    kind: str, m: int, n: int, k: int, block: int, lhs_row: int, target: Target
+) -> tuple[float, int, int]:
+    """Cycles, rows and vectors of the cheapest tile.
+
+    Rows that lie multiples of a page apart share one set of the first cache: few at once then.
+    """
+    lanes = lanes_of(kind, target)
+    aliased = lhs_row * itemsize(kind) % 4096 == 0 and lhs_row != 0
+    return min(
         (_cost(rows, vectors, m, n, k, block * itemsize(kind), lanes), rows, vectors)
         for vectors in (1, 2, 3, 4, 8, 16)
         for rows in range(1, most_rows(vectors, target) + 1)
         if rows <= m and vectors <= max(-(-n // lanes), 1) and (rows <= 8 or not aliased)
-    ]
-    _, rows, vectors = min(candidates)
-    packed = rhs[1] != 1 or m > 4 * rows
-    deep = blocks > 1 and m * (n + vectors * lanes) * itemsize(kind) <= DEEPEST_SUMS
-    return Plan(rows, vectors, block, packed, deep=deep)
+    )
 
 
 def most_rows(vectors: int, target: Target) -> int:
@@ -261,10 +271,7 @@ def _panels(job: _Job, body: Callable[[_Panel], None]) -> None:
 
 
 def _clear(job: _Job, panel: _Panel) -> None:
-    b = job.b
-    zero = b.const(0, vector_type(b, job.kind))
-    count = job.m * panel.vectors * job.lanes
-    each(b, 0, count, job.lanes, lambda i: b.store(zero, address(b, panel.sums, job.kind, (i, 1))))
+    fill(job.b, job.kind, job.m * panel.vectors * job.lanes, panel.sums)
 
 
 def _block(job: _Job, panel: _Panel, p: Value | int, depth: int, finish: bool) -> None:

@@ -1,4 +1,4 @@
-"""The inner kernels of matrix products: register tiles, and panels of the right operand.
+"""The inner kernels of matrix products and convolutions: register tiles.
 
 A tile is a few rows by a few vectors of sums that stay in registers while the contracted dimension
 runs. Kernels are functions of the module, shared by all products that need the same one.
@@ -26,11 +26,12 @@ class Tile(NamedTuple):
     rhs_row: int
     tail: int = 0
     accumulate: bool = False
+    lanewise: bool = False  # the left operand has its own number for each lane
 
     @property
     def name(self) -> str:
         """The function's name: it says everything, so equal tiles are one function."""
-        strides = "_".join(f"{s}".replace("-", "n") for s in self[3:])
+        strides = "_".join(f"{int(s)}".replace("-", "n") for s in self[3:])
         return f"tile_{self.kind}_{self.rows}x{self.vectors}_{strides}"
 
 
@@ -130,29 +131,36 @@ def tile_sums(
     """The sums of a tile, row by row, in the order of the contracted dimension."""
 
     def step(i: Value, sums: list[Value]) -> list[Value]:
-        row = _row_of_rhs(b, tile, address(b, rhs, tile.kind, (i, tile.rhs_row)))
+        row = address(b, rhs, tile.kind, (i, tile.rhs_row))
         column = address(b, lhs, tile.kind, (i, tile.lhs_column))
-        found = []
-        for r in range(tile.rows):
-            at = address(b, column, tile.kind, (r, tile.lhs_row))
-            x = b.splat(b.load(at, Type(tile.kind)), row[0].type.lanes)
-            held = sums[r * tile.vectors : (r + 1) * tile.vectors]
-            found += [multiply_add(b, x, y, z) for y, z in zip(row, held)]
-        return found
+        return tile_step(b, tile, column, row, sums)
 
     return b.loop(0, k, 1, start, step)
 
 
-def _row_of_rhs(b: Builder, tile: Tile, pointer: Value) -> list[Value]:
+def tile_step(b: Builder, tile: Tile, column: Value, row: Value, sums: list[Value]) -> list[Value]:
+    """One term of each sum: a column of the left operand times a row of the right one."""
+    vectors = _row_of_vectors(b, tile, row)
+    found = []
+    for r in range(tile.rows):
+        at = address(b, column, tile.kind, (r, tile.lhs_row))
+        if tile.lanewise:
+            factors = _row_of_vectors(b, tile, at)
+        else:
+            x = b.splat(b.load(at, Type(tile.kind)), vectors[0].type.lanes)
+            factors = [x] * tile.vectors
+        held = sums[r * tile.vectors : (r + 1) * tile.vectors]
+        found += [multiply_add(b, x, y, z) for x, y, z in zip(factors, vectors, held)]
+    return found
+
+
+def _row_of_vectors(b: Builder, tile: Tile, pointer: Value) -> list[Value]:
     type = vector_type(b, tile.kind)
     found = []
     for v in range(tile.vectors):
         mask = lanes_mask(tile.tail, type.lanes) if v == tile.vectors - 1 else None
         found.append(b.load(b.element(pointer, v * type.lanes, tile.kind), type, mask))
     return found
-
-
-# ---------------------------------------------------------------- panels of the right operand
 
 
 def transposed(b: Builder, rows: list[Value]) -> list[Value]:
@@ -168,89 +176,3 @@ def transposed(b: Builder, rows: list[Value]) -> list[Value]:
                 after[i], after[i + distance] = b.shuffle(x, y, low), b.shuffle(x, y, high)
         rows, distance = after, 2 * distance
     return rows
-
-
-def pack_function(
-    b: Builder, kind: str, row: int, column: int, columns: int, vectors: int, short: int
-) -> str:
-    """A function of (source, rows, target) that copies `rows` x `columns` numbers of any strides
-    to rows of `vectors` whole vectors, zeros in the lanes that do not exist.
-
-    `short` is the number of rows where it is less than a vector's lanes, else 0.
-    """
-    name = f"pack_{kind}_{row}_{column}_{columns}_{vectors}_{short}".replace("-", "n")
-    packed_by = _pack_rows
-    if column != 1:
-        packed_by = _pack_squares if row == 1 else _pack_gathered
-
-    def write(inner: Builder, source: Value, rows: Value, to: Value) -> None:
-        packed_by(inner, kind, (row, column), columns, vectors, short, source, rows, to)
-
-    return b.module.function(name, [PTR, I64, PTR], None, write)
-
-
-def _pack_rows(
-    b: Builder, kind: str, strides: tuple[int, int], columns: int, vectors: int, short: int,
-    source: Value, rows: Value, to: Value,
-) -> None:  # fmt: skip
-    type = vector_type(b, kind)
-
-    def copy(i: Value, _: list[Value]) -> None:
-        at = address(b, source, kind, (i, strides[0]))
-        out = address(b, to, kind, (i, vectors * type.lanes))
-        for v in range(vectors):
-            mask = lanes_mask(min(columns - v * type.lanes, type.lanes), type.lanes)
-            x = b.load(b.element(at, v * type.lanes, kind), type, mask)
-            store_whole(b, x, out, v)
-
-    b.loop(0, rows, 1, [], copy)
-
-
-def _pack_squares(
-    b: Builder, kind: str, strides: tuple[int, int], columns: int, vectors: int, short: int,
-    source: Value, rows: Value, to: Value,
-) -> None:  # fmt: skip
-    """Columns are contiguous: squares are transposed in registers. The last square overlaps the
-    one before it, so that nothing needs a mask.
-    """
-    type = vector_type(b, kind)
-    n, (_, stride) = type.lanes, strides
-    height = short or n
-    mask = lanes_mask(short, n) if short else None
-    full = columns // n
-
-    def square(at: Value, out: Value, v: Value | int, present: int) -> None:
-        first = address(b, at, kind, (v, n * stride))
-        held = [b.load(address(b, first, kind, (c, stride)), type, mask) for c in range(present)]
-        across = transposed(b, held + [b.const(0, type)] * (n - present))
-        to_first = address(b, out, kind, (v, n))
-        for r in range(height):
-            store_whole(b, across[r], to_first, r * vectors)
-
-    def squares(i: Value, _: list[Value]) -> None:
-        last = b.sub(rows, whole(height))
-        i = b.select(b.icmp("slt", i, last), i, last)
-        at, out = address(b, source, kind, (i, 1)), address(b, to, kind, (i, vectors * n))
-        each(b, 0, full, 1, lambda v: square(at, out, v, n))
-        if columns % n:
-            square(at, out, full, columns % n)
-
-    b.loop(0, rows, height, [], squares)
-
-
-def _pack_gathered(
-    b: Builder, kind: str, strides: tuple[int, int], columns: int, vectors: int, short: int,
-    source: Value, rows: Value, to: Value,
-) -> None:  # fmt: skip
-    type = vector_type(b, kind)
-    across = b.mul(b.iota(Type("i64", type.lanes)), b.const(strides[1], Type("i64", type.lanes)))
-
-    def gather(i: Value, _: list[Value]) -> None:
-        at = address(b, source, kind, (i, strides[0]))
-        out = address(b, to, kind, (i, vectors * type.lanes))
-        for v in range(vectors):
-            mask = lanes_mask(min(columns - v * type.lanes, type.lanes), type.lanes)
-            first = address(b, at, kind, (v * type.lanes, strides[1]))
-            store_whole(b, b.gather(b.element(first, across, kind), kind, mask), out, v)
-
-    b.loop(0, rows, 1, [], gather)
