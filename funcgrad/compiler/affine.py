@@ -31,7 +31,9 @@ class NeedsSplit(Exception):
 
 
 class Misaligned(Exception):
-    """A position that is no sum of loops."""
+    """A position that is no sum of loops; `value` is the one whose elements it names, if known."""
+
+    value: Any = None
 
 
 class Sum(NamedTuple):

@@ -103,9 +103,10 @@ def build(
 
 def footprint(
     graph: Graph, rows: int, root: Root, stored: Callable[[Any], bool]
-) -> dict[Any, bool] | None:
-    """What a root reads, and whether each row reads nothing but its own part; None if the root has
-    no such rows.
+) -> dict[Any, bool] | Misaligned | None:
+    """What a root reads, and whether each row reads nothing but its own part.
+
+    None if the root has no such rows; an error if some value could be read only from memory.
     """
     splits: dict[Any, list[int]] = {}
     for _ in range(64):
@@ -115,8 +116,8 @@ def footprint(
             factors = splits[needed.loop.group]
             at = needed.loop.place
             factors[at : at + 1] = [needed.loop.extent // needed.inner, needed.inner]
-        except Misaligned:
-            return None
+        except Misaligned as error:
+            return None if error.value is None else error
     return None
 
 

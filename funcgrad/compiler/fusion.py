@@ -55,9 +55,13 @@ class Fusion:
         self.needed = _needed(graph)
         self.stored = self._stored()
         self._sources: dict[Var, frozenset[Var]] = {}
-        self.units = self._single_units()
-        self.maker = {v: u for u in self.units for v in u.results()}
         self._footprints: dict[Any, Any] = {}
+        self.units = self._single_units()
+        while self._keep_misaligned():
+            self._sources.clear()
+            self._footprints.clear()
+            self.units = self._single_units()
+        self.maker = {v: u for u in self.units for v in u.results()}
 
     def run(self) -> list[Unit]:
         """All merges."""
@@ -107,6 +111,17 @@ class Fusion:
                     stored.add(out)
                 else:
                     depth[out], cost[out] = far, dear
+
+    def _keep_misaligned(self) -> bool:
+        """Values that some kernel could read only from memory are kept; were there any?"""
+        found = False
+        for unit in self.units:
+            for root in unit.roots:
+                error = self._reads(root, unit.rows)
+                if isinstance(error, Misaligned) and error.value is not root.var:
+                    self.stored.add(error.value)
+                    found = True
+        return found
 
     def is_root(self, v: Var) -> bool:
         """Does a kernel make this value for others?"""
@@ -261,6 +276,10 @@ class Fusion:
         """What computing a root reads, and whether each row reads its own part only; None if the
         root has no such rows.
         """
+        found = self._reads(root, rows)
+        return found if isinstance(found, dict) else None
+
+    def _reads(self, root: Root, rows: int) -> dict[Var, bool] | Misaligned | None:
         key = (root.var, root.accumulates, rows)
         if key not in self._footprints:
             self._footprints[key] = building.footprint(

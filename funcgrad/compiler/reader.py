@@ -87,7 +87,13 @@ class Reader:
         """One element of a variable or a literal."""
         if not hasattr(v, "value"):
             found = self.leaf(self, v, at, guard)
-            return self._pulled(v, at, guard) if found is None else found
+            if found is not None:
+                return found
+            try:
+                return self._pulled(v, at, guard)
+            except Misaligned as error:
+                error.value = error.value or v
+                raise
         return Constant(v.aval.dtype.type(np.asarray(_plain(v.value))))
 
     def _pulled(self, v: Any, at: At, guard: Ref | None) -> Operand:

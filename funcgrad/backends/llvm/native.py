@@ -89,6 +89,7 @@ class NativeProgram:
         self.allocated = [v for v in outputs if v not in made_outside]
         self.layout = self.block.layout([*jaxpr.inputs, *outputs, *made_outside])
         self.actions = self._assemble()
+        self._idle: list[Any] = []  # arenas that no call is using
         self.held = [np.ascontiguousarray(c._buffer) for c in jaxpr.consts]
         self.shapes = {v: (v.aval.shape, v.aval.dtype) for v in self.layout.slots}
 
@@ -152,7 +153,7 @@ class NativeProgram:
         arrays: list[Any] = [None] * layout.entries
         constants = self.shop.constants
         table = (ctypes.c_void_p * (layout.entries + len(constants)))()
-        arrays[0] = aligned(layout.bytes)
+        arrays[0] = arena = self._idle.pop() if self._idle else aligned(layout.bytes)
         for v, x in zip(self.jaxpr.inputs, (*self.held, *map(_plain, buffers))):
             arrays[layout.slots[v].entry] = x
         for v in self.allocated:
@@ -166,7 +167,9 @@ class NativeProgram:
                 action(self, arrays, table)
             else:
                 action(address)
-        return self._results(arrays)
+        results = self._results(arrays)
+        self._idle.append(arena)  # a call that raised keeps its arena to itself
+        return results
 
     def array(self, v: Any, arrays: Sequence[Any]) -> Any:
         """A value as an array, for steps outside."""
