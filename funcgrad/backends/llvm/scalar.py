@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcgrad.backends.llvm.builder import Builder, Type, Value, constant
+from funcgrad.backends.llvm.complex_functions import Complex, absolute
+from funcgrad.backends.llvm.complexes import COMPARE, COMPLEX
 from funcgrad.backends.llvm.conversions import (
     bitcast,
     convert,
@@ -36,7 +38,7 @@ FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "o
 def render(
     b: Builder,
     name: str,
-    args: Sequence[Number],
+    args: Sequence[Any],
     arg_dtypes: Sequence[np.dtype],
     dtype: np.dtype,
     lanes: int,
@@ -48,6 +50,11 @@ def render(
         return _select(b, *args)
     if name == "convert":
         return _convert(b, args[0], arg_dtypes[0], dtype)
+    if name == "complex":
+        re, im = args
+        return re, im
+    if dtypes.is_complex(arg_dtypes[0]):
+        return _complex(b, name, [Complex(*x) for x in args])
     return _real(b, name, args, arg_dtypes, dtype)
 
 
@@ -66,7 +73,28 @@ def _select(b: Builder, condition: Any, yes: Any, no: Any) -> Number:
 
 
 def _convert(b: Builder, x: Any, old: np.dtype, new: np.dtype) -> Number:
-    return convert(b, x, old, new)
+    """Complex numbers become real ones by dropping the imaginary part, and true if not 0."""
+    if not dtypes.is_complex(new):
+        if not dtypes.is_complex(old):
+            return convert(b, x, old, new)
+        parts = [convert(b, p, dtypes.real_part(old), new) for p in x]
+        return b.or_(*parts) if new == dtypes.bool_ else parts[0]
+    part = dtypes.real_part(new)
+    if dtypes.is_complex(old):
+        re, im = (convert(b, p, dtypes.real_part(old), part) for p in x)
+        return re, im
+    re = convert(b, x, old, part)
+    return re, b.like(0.0, re)
+
+
+def _complex(b: Builder, name: str, args: Sequence[Complex]) -> Number:
+    if name == "real":
+        return args[0].re
+    if name == "imag":
+        return args[0].im
+    if name == "abs":
+        return absolute(b, args[0])
+    return COMPARE[name](b, *args) if name in COMPARE else COMPLEX[name](b, *args)
 
 
 def _real(
@@ -80,7 +108,8 @@ def _real(
     if name == "is_finite":
         return is_finite(b, args[0])
     if name == "nextafter":
-        return nextafter(b, *args, of)
+        x, y = args
+        return nextafter(b, x, y, of)
     if of == dtypes.bool_:
         return BOOL[name](b, *args)
     if dtypes.is_integer(of):

@@ -200,14 +200,20 @@ def outlined(b: Builder, name: str, write: Function, *args: Value, result: Type)
     return b.call(full, result, args)
 
 
+_DEAR: set[Function] = set()
+
+
 def dear(write: Function) -> Function:
     """A function whose code is long: every call of it calls one copy."""
+    if write in _DEAR:
+        return write
     name = f"math_{write.__name__.strip('_')}"
 
     def called(b: Builder, *args: Value) -> Value:
         return outlined(b, name, write, *args, result=args[0].type)
 
     called.__name__, called.__doc__ = write.__name__, write.__doc__
+    _DEAR.add(called)
     return called
 
 
