@@ -40,6 +40,7 @@ from funcgrad.compiler.kernel import (
 from funcgrad.compiler.products import Product
 from funcgrad.compiler.reader import Reader
 from funcgrad.compiler.scalar import Constant
+from funcgrad.compiler.scattering import update, updates_of
 from funcgrad.core import loops
 from funcgrad.core.dtypes import bool_
 
@@ -64,6 +65,11 @@ class Root:
     def is_tiled(self) -> bool:
         """Is it a product, whose elements come from tiles?"""
         return isinstance(self.definition.form, Product)
+
+    @property
+    def scatters(self) -> bool:
+        """Is it a copy with updates?"""
+        return isinstance(self.definition.form, loops.Scatter)
 
     @property
     def reduces(self) -> bool:
@@ -151,6 +157,8 @@ class _Build:
         self.tile: Tile | None = None
 
     def run(self) -> Kernel:
+        if self.roots[0].scatters:
+            return self._scatter_kernel(self.roots[0])
         for root in self.roots:
             self.levels[root] = self._level(root)
         for root in sorted(self.roots, key=self.levels.__getitem__):
@@ -161,6 +169,29 @@ class _Build:
             self._check_lanes(self.tiled.definition.form)
         buffers, written = list(self.buffers), list(self.written)
         return Kernel(self.rows, stages, buffers, written, self.tile)
+
+    def _scatter_kernel(self, root: Root) -> Kernel:
+        """A copy of the operand, then a loop over the updates."""
+        out, definition = self.out(root), root.definition
+        stages = []
+        for group, extent in (("copy", root.size), ("u", size_of(updates_of(definition)))):
+            found = self.loops(group, extent)
+            self.readers[group] = Reader(self.graph, self._leaf, self.numbers)
+            self.current = (group, root)
+            stages.append(Stage(found, 0, self.readers[group].statements))
+        copied, updated = counted(stages[0].loops), counted(stages[1].loops)
+        operand = definition.eqn.args[0]
+        value = self.readers["copy"].read(operand, At(operand.aval.shape, flat=copied))
+        stages[0].statements.append(Store(out, copied, value))
+        found_update = update(self.readers["u"], definition, updated)
+        if found_update.dropped:
+            return Kernel([], stages[:1], list(self.buffers), list(self.written))
+        index, value, guard, _ = found_update
+        if definition.form.op == "set":
+            stages[1].statements.append(Store(out, index, value, guard))
+        else:
+            stages[1].statements.append(Accumulate(definition.form.op, out, index, value, guard))
+        return Kernel([], stages, list(self.buffers), list(self.written))
 
     def _check_lanes(self, form: Product) -> None:
         """Vectors of results must not be cut by the digits of the dimension that they run along."""
@@ -241,6 +272,8 @@ class _Build:
             raise Misaligned(f"{root} has no {self.count} rows")
         if root.is_tiled:
             return dict.fromkeys(root.definition.form.operands, False)
+        if root.scatters:
+            return self._scatter_footprint(root)
         found: dict[Any, bool] = {}
 
         def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
@@ -252,6 +285,23 @@ class _Build:
         self._element(Reader(self.graph, leaf, self.numbers), root)
         if root.accumulates:
             self._sum_place(root)
+        return found
+
+    def _scatter_footprint(self, root: Root) -> dict[Any, bool]:
+        found: dict[Any, bool] = {}
+
+        def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
+            if not self.stored(v):
+                return None
+            found[v] = False
+            return reader.new(v.aval.dtype, [at.flat])
+
+        reader = Reader(self.graph, leaf, self.numbers)
+        operand = root.definition.eqn.args[0]
+        copied = counted(self.loops("copy", root.size))
+        reader.read(operand, At(operand.aval.shape, flat=copied))
+        updates = self.loops("u", size_of(updates_of(root.definition)))
+        update(reader, root.definition, counted(updates))
         return found
 
     def _in_row(self, v: Any, at: At) -> bool:

@@ -164,7 +164,7 @@ class Fusion:
 
     def _kernel_unit(self, out: Var) -> Unit:
         root = Root(out, self.graph.definitions[out])
-        unit = Unit([root], root.size or 1, None)
+        unit = Unit([root], 1 if root.scatters else root.size, None)
         unit.sources = set(self.sources(out))
         unit.weight = 1 + len(unit.sources)
         return unit
@@ -239,6 +239,8 @@ class Fusion:
     def _common_rows(self, a: Unit, b: Unit) -> list[int]:
         """Numbers of rows to try, the largest first."""
         roots = (*a.roots, *b.roots)
+        if any(r.scatters for r in roots):
+            return []
         tiled = [r for r in roots if r.is_tiled]
         if len(tiled) > 1:
             return []

@@ -27,7 +27,7 @@ class Same(loops.Form):
 
 # What is computed element by element, where it is read.
 PULLED = (loops.Map, loops.View, loops.Reshape, loops.Guarded, loops.Index, loops.Gather, Same)
-REDUCED = (loops.Reduce, loops.ArgReduce, loops.Contract, loops.Window)
+REDUCED = (loops.Reduce, loops.ArgReduce, loops.Contract, loops.Window, loops.Scatter)
 SMALL_PRODUCT = 1 << 10  # multiplications; larger products are made in tiles
 
 COSTS = {

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from funcgrad.compiler.affine import Loop, Sum
-from funcgrad.compiler.kernel import Accumulate, Kernel, Load, Stage, Store
+from funcgrad.compiler.kernel import Accumulate, Kernel, Load, Ref, Stage, Store
 
 
 def vector_loops(kernel: Kernel) -> dict[int, Loop | None]:
@@ -41,14 +41,23 @@ def _accumulates_by_row(kernel: Kernel) -> bool:
 
 
 def _best(stage: Stage) -> Loop | None:
-    sums = [s.index for s in stage.statements if isinstance(s, Accumulate)]
-    candidates = [
-        v for v in stage.loops if v.extent > 1 and all(index.coefficient(v) for index in sums)
-    ]
+    candidates = [v for v in stage.loops if v.extent > 1 and _is_free(stage, v)]
     if not candidates:
         return None
     found = min(candidates, key=lambda v: _penalty(stage, v))
     return found if _penalty(stage, found) <= _penalty(stage, None) else None
+
+
+def _is_free(stage: Stage, loop: Loop) -> bool:
+    """Do all turns of the loop write to different elements?"""
+    for s in stage.statements:
+        computed = isinstance(s, Store) and any(isinstance(v, Ref) for v, _ in s.index.terms)
+        if not (isinstance(s, Accumulate) or computed):
+            continue
+        places = [v for v, _ in s.index.terms if isinstance(v, Ref)]  # type: ignore[union-attr]
+        if not s.index.coefficient(loop) or any(loop in v.loops for v in places):  # type: ignore[union-attr]
+            return False
+    return True
 
 
 def _penalty(stage: Stage, loop: Loop | None) -> float:

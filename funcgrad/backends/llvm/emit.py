@@ -90,6 +90,7 @@ class Emitter:
         """Sums over rows begin with what changes nothing."""
         started: set[Buffer] = set()
         for stage in self.kernel.stages:
+            started |= {s.buffer for s in stage.statements if isinstance(s, Store)}
             for s in stage.statements:
                 if isinstance(s, Accumulate) and s.buffer not in started:
                     started.add(s.buffer)

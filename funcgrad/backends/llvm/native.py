@@ -18,6 +18,7 @@ from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import compiled
 from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.target import host
+from funcgrad.compiler import scattering
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import size_of, variables
 from funcgrad.compiler.pipeline import optimise
@@ -55,6 +56,9 @@ def is_native(e: Eqn, form: Any) -> bool:
         return False
     if isinstance(form, (loops.Reduce, loops.ArgReduce)):
         return 0 not in e.args[0].aval.shape and form.op in REDUCTIONS
+    if isinstance(form, loops.Scatter):
+        filled = all(0 not in a.aval.shape for a in e.args)
+        return filled and scattering.is_native(form, e.outs[0].aval.dtype)
     if isinstance(form, loops.Contract):
         tiled = is_plain(e) and size_of(e.outs[0]) > 1
         return 0 not in e.args[0].aval.shape and (tiled or _is_small(e, form))
