@@ -13,58 +13,61 @@ import time
 import numpy as np
 
 import funcgrad as fg
-import funcgrad.numpy as jnp
 import funcgrad_nn as nn
-from funcgrad_nn.data import ArrayDataset, DataLoader, load_digits, load_mnist, random_split
+from funcgrad_nn import data
 from funcgrad_nn.util import at_a_terminal
 
 
 def read(directory):
-    """Training and test rows (image as a vector, label), from files or from scikit-learn."""
+    """Training and test rows (image with one channel, label), from files or scikit-learn."""
     if directory is None:
-        return held_out(*load_digits(), share=0.2)
-    splits = load_mnist(directory)
+        return held_out(*data.load_digits(), share=0.2)
+    splits = data.load_mnist(directory)
     if "train" in splits and "test" in splits:
-        return tuple(rows_of(images, labels) for images, labels in splits.values())
+        return tuple(rows_of(*split) for split in splits.values())
     return held_out(*next(iter(splits.values())), share=0.1)
 
 
 def rows_of(images, labels):
-    return ArrayDataset(images.reshape(len(images), -1), labels)
+    return data.ArrayDataset(images[:, None], labels)
 
 
 def held_out(images, labels, share):
     """Split by a permutation that is the same in every run."""
     test = round(share * len(images))
-    return random_split(rows_of(images, labels), [len(images) - test, test], fg.random.key(0))
+    return data.random_split(rows_of(images, labels), [len(images) - test, test], fg.random.key(0))
 
 
-def classifier(pixels, small):
-    """Pixels to ten logits through one hidden layer."""
-    hidden = 128 if small else 256
-    layers = nn.Linear(pixels, hidden, weight_init="he_normal"), nn.ReLU(), nn.Linear(hidden, 10)
+def classifier(size):
+    """Images to ten logits: through one hidden layer if they are small, else convolutions."""
+    dense = functools.partial(nn.LazyLinear, weight_init="he_normal")
+    if size < 16:
+        return nn.Sequential(nn.Flatten(), dense(128), nn.ReLU(), nn.Linear(128, 10))
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Dropout(0.25), dense(128), nn.ReLU(), nn.Linear(128, 10)]
     return nn.Sequential(*layers)
 
 
 def train(model, rows, test, epochs, key):
-    """The loop is `fit`; the step inside is one compiled value_and_grad with AdamW behind it.
+    """The loop is `fit`; smoothed labels keep the network from growing too sure.
 
-    Smoothed labels keep a network that soon knows every training image from growing too sure.
+    Large images are turned and shifted a little, another way each time.
     """
-    loss = functools.partial(nn.cross_entropy, label_smoothing=0.1)
+    move = data.RandomAffine(10, translate=(0.07, 0.07), scale=(0.9, 1.1))
+    size, transform = (64, move) if rows[0][0].shape[-1] >= 16 else (32, None)
     shuffle_key, fit_key = fg.random.split(key)
-    size = 32 if len(rows) < 5000 else 64
-    batches = DataLoader(rows, size, shuffle=True, key=shuffle_key)
-    rate = nn.optim.cosine_decay_schedule(4e-3, epochs * len(batches))
+    batches = data.DataLoader(rows, size, shuffle=True, key=shuffle_key, transform=transform)
+    rate = nn.optim.cosine_decay_schedule(3e-3, epochs * len(batches))
     return nn.fit(
         model,
         batches,
-        loss=loss,
+        loss=functools.partial(nn.cross_entropy, label_smoothing=0.1),
         optimizer=nn.optim.adamw(rate),
         epochs=epochs,
         key=fit_key,
         metrics={"accuracy": nn.accuracy},
-        validation=DataLoader(test, batch_size=500),
+        validation=data.DataLoader(test, batch_size=500),
         progress="bar" if at_a_terminal() else "lines",
     )
 
@@ -81,7 +84,7 @@ def print_predictions(model, trained, test):
         guess, label = guesses[row], labels[row]
         mark = "" if guess == label else "  wrong"
         print(f"{row:8d}  {label:5d}  {guess:9d}  {probabilities[row, guess]:11.3f}{mark}")
-    matrix = nn.confusion_matrix(jnp.asarray(guesses), jnp.asarray(labels), 10)
+    matrix = nn.confusion_matrix(logits, labels, 10)
     print("\nlabel      " + "".join(f"{digit:6d}" for digit in range(10)))
     print("accuracy   " + "".join(f"{a:6.2f}" for a in np.asarray(nn.per_class_accuracy(matrix))))
 
@@ -92,8 +95,7 @@ def main():
     parser.add_argument("--epochs", type=int, help="default: 20, with --data 10")
     parser.add_argument("--plot", metavar="FILE", default="digits.png", help="where to draw")
     options = parser.parse_args()
-    if options.epochs is None:
-        options.epochs = 20 if options.data is None else 10
+    options.epochs = (10 if options.data else 20) if options.epochs is None else options.epochs
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
     try:
@@ -101,8 +103,7 @@ def main():
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"digits: {error}")
     began = time.perf_counter()
-    model = classifier(pixels=rows[0][0].size, small=options.data is None)
-    epochs = options.epochs
+    model, epochs = classifier(size=rows[0][0].shape[-1]), options.epochs
     print(f"{len(rows)} images to learn from, {len(test)} to test with; the model:\n{model}\n")
     trained = train(model, rows, test, epochs, fg.random.key(1))
     print_predictions(model, trained, test)
