@@ -32,7 +32,9 @@ POSITIVE_COUNT = Domain("an integer >= 1", lambda v: v >= 1 and v == int(v))
 DOMAINS = {
     **dict.fromkeys(("learning_rate", "adam_learning_rate", "weight_decay"), NON_NEGATIVE),
     **dict.fromkeys(("weight_decay_rate", "adam_weight_decay", "l1", "l2"), NON_NEGATIVE),
-    **dict.fromkeys(("eps", "eps_root", "adam_eps_root", "min_norm", "min_scale"), NON_NEGATIVE),
+    **dict.fromkeys(
+        ("eps", "epsilon", "eps_root", "adam_eps_root", "min_norm", "min_scale"), NON_NEGATIVE
+    ),
     **dict.fromkeys(("initial_scale", "initial_accumulator_value", "threshold"), NON_NEGATIVE),
     **dict.fromkeys(("trust_coefficient", "momentum_decay", "rtol", "atol"), NON_NEGATIVE),
     **dict.fromkeys(("b1", "b2", "adam_b1", "adam_b2", "beta", "rho"), BELOW_ONE),

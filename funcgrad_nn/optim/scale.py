@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from funcgrad_nn.optim.clip import global_norm
 from funcgrad_nn.optim.hyperparameters import validated
 from funcgrad_nn.optim.masks import Mask, mask_of
 from funcgrad_nn.optim.moments import cast_tree, next_count, no_steps, zeros
@@ -238,6 +239,7 @@ def scale_by_trust_ratio(
     return stateless(update)
 
 
+@validated
 def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
     """Divide all updates by their common norm plus `eps`: a step of length one.
 
@@ -249,8 +251,7 @@ def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
     """
 
     def scaled(updates, params):
-        squares = [jnp.sum(jnp.square(leaf)) for leaf in fg.tree.leaves(updates)]
-        factor = 1 / (jnp.sqrt(sum(squares[1:], squares[0])) + eps)
+        factor = 1 / (global_norm(updates) + eps)
         return fg.tree.map(lambda u: u * cast(factor, u.dtype), updates)
 
     return stateless(scaled)

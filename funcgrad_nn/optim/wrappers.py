@@ -155,15 +155,12 @@ class MultiSteps:
 
         def step(gathered, inner):
             out, inner = self._run(cast_like(gathered, updates), inner, params, **extra)
-            return (
-                out,
-                cast_like(inner, state.inner_opt_state),
-                fg.tree.map(jnp.zeros_like, gathered),
-            )
+            inner = cast_like(inner, state.inner_opt_state)
+            return out, inner, fg.tree.map(jnp.zeros_like, state.acc_grads)
 
         def wait(gathered, inner):
             out = fg.tree.map(jnp.zeros_like, fg.eval_shape(lambda: step(gathered, inner)[0]))
-            return out, inner, gathered
+            return out, inner, cast_like(gathered, state.acc_grads)
 
         out, inner, gathered = fg.lax.cond(last, step, wait, gathered, state.inner_opt_state)
         mini_step = jnp.where(last, 0, state.mini_step + 1)
@@ -171,14 +168,16 @@ class MultiSteps:
         return out, MultiStepsState(mini_step, finished, inner, gathered)
 
     def _gathered(self, updates, state: MultiStepsState):
+        """The sum or mean with one more gradient, not yet rounded to the accumulator's dtype."""
         if not self._mean:
-            return fg.tree.map(lambda g, s: s + cast(g, s.dtype), updates, state.acc_grads)
+            return fg.tree.map(jnp.add, state.acc_grads, updates)
         share = 1 / (state.mini_step + 1)
-        return fg.tree.map(
-            lambda g, m: m + (cast(g, m.dtype) - m) * cast(share, m.dtype),
-            updates,
-            state.acc_grads,
-        )
+
+        def moved(g, m):
+            difference = g - m
+            return m + difference * cast(share, difference.dtype)
+
+        return fg.tree.map(moved, updates, state.acc_grads)
 
     def has_updated(self, state: MultiStepsState):
         """Whether the call that returned `state` moved the parameters."""

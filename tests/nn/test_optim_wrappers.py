@@ -27,6 +27,7 @@ OPTAX = {
     ),
     "ema": lambda o: o.chain(o.ema(0.8), o.sgd(0.1)),
     "ema, biased": lambda o: o.chain(o.ema(0.8, debias=False), o.sgd(0.1)),
+    "ema, float16": lambda o: o.chain(o.ema(0.8, accumulator_dtype=np.float16), o.sgd(0.01)),
     "apply_every": lambda o: o.chain(o.sgd(0.1), o.apply_every(3)),
     "MultiSteps": lambda o: o.MultiSteps(o.adam(0.01), 3).gradient_transformation(),
     "MultiSteps, sum": lambda o: o.MultiSteps(
@@ -36,6 +37,9 @@ OPTAX = {
         o.sgd(0.1), lambda step: step + 1
     ).gradient_transformation(),
     "apply_if_finite": lambda o: o.apply_if_finite(o.adam(0.01), 5),
+    "MultiSteps, float16": lambda o: o.MultiSteps(
+        o.sgd(1e-3), 3, accumulator_dtype=np.float16
+    ).gradient_transformation(),
     "injected": lambda o: o.inject_hyperparams(o.adam)(learning_rate=0.01, b1=0.8),
     "injected, scheduled": lambda o: o.inject_hyperparams(o.sgd)(
         learning_rate=lambda t: 0.1 / (1.0 + t), momentum=0.9
@@ -56,6 +60,24 @@ def test_same_as_optax(name):
 def test_eager_is_jitted(name):
     optimizer = OPTAX[name](optim)
     assert_same_paths(run_ours(optimizer, jit=False), run_ours(optimizer), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_states_keep_structure_and_dtypes_so_that_one_compilation_serves(name):
+    optimizer, traces = OPTAX[name](optim), []
+
+    @fg.jit
+    def step(params, state, grads):
+        traces.append(None)
+        updates, state = optimizer.update(grads, state, params)
+        return optim.apply_updates(params, updates), state
+
+    params = fg.tree.map(lambda p: jnp.asarray(p).astype(jnp.bfloat16), PARAMS)
+    state = optimizer.init(params)
+    for grads in GRADS[:4]:
+        params, state = step(params, state, fg.tree.map(lambda g: jnp.bfloat16(g), grads))
+    assert len(traces) == 1
+    assert {str(p.dtype) for p in fg.tree.leaves(params)} == {"bfloat16"}
 
 
 @pytest.mark.oracle
