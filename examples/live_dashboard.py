@@ -42,7 +42,11 @@ def main():
         callbacks=[curves],
         progress=False,
     )
-    print(nn.training.text_plot({"loss of the epochs": fitted.history["train_loss"]}, width=60, height=6))
+    print(
+        nn.training.text_plot(
+            {"loss of the epochs": fitted.history["train_loss"]}, width=60, height=6
+        )
+    )
     cost = 1e3 * curves.seconds / curves.steps
     print(f"{curves.steps} steps, drawn {curves.steps // 50} times: {cost:.3f} ms a step")
     assert curves.steps == 400 and cost < 1.0

@@ -1,22 +1,14 @@
-"""A model with named inputs and outputs, and a loss for each output."""
+"""A model with named inputs and outputs, and a loss for each output.
+
+`Graph` joins layers by name; `compile` puts losses and an optimizer to it. A class of one's own
+with a `forward(self, left, right)` that returns a dictionary is trained in the same way.
+"""
 
 import numpy as np
 
 import funcgrad as fg
+import funcgrad.numpy as jnp
 import funcgrad_nn as nn
-
-
-class TwoInTwoOut(nn.Module):
-    """`left` and `right` (batch, 2) -> {"total": (batch, 2), "class_": (batch, 3)}."""
-
-    def __init__(self):
-        self.left, self.right = nn.Linear(2, 8), nn.Linear(2, 8)
-        self.total, self.class_ = nn.Linear(8, 2), nn.Linear(8, 3)
-
-    def forward(self, left, right):
-        hidden = fg.nn.sigmoid(self.left(left) + self.right(right))
-        return {"total": self.total(hidden), "class_": self.class_(hidden)}
-
 
 INPUTS = {
     "left": np.array([[1.0, 2.0], [3.0, 4.0]], np.float32),
@@ -24,13 +16,28 @@ INPUTS = {
 }
 TARGETS = {
     "total": INPUTS["left"] + INPUTS["right"],
-    "class_": np.array([0, 2], np.int32),
+    "kind": np.array([0, 2], np.int32),
 }
-LOSSES = {"total": nn.mse, "class_": nn.cross_entropy}
+LOSSES = {"total": nn.mse, "kind": nn.cross_entropy}
+
+
+def two_in_two_out():
+    return nn.Graph(
+        inputs=["left", "right"],
+        nodes={
+            "from_left": (nn.Linear(2, 8), "left"),
+            "from_right": (nn.Linear(2, 8), "right"),
+            "sum": (nn.Lambda(jnp.add), "from_left", "from_right"),
+            "hidden": (nn.Sigmoid(), "sum"),
+            "total": (nn.Linear(8, 2), "hidden"),
+            "kind": (nn.Linear(8, 3), "hidden"),
+        },
+        outputs=["total", "kind"],
+    )
 
 
 def message_of(function, *arguments):
-    """The error that a call raises, in its first line."""
+    """The error that a call raises."""
     try:
         function(*arguments)
     except (ValueError, TypeError) as error:
@@ -39,9 +46,9 @@ def message_of(function, *arguments):
 
 
 def main():
-    model, optimizer = TwoInTwoOut(), nn.optim.sgd(0.1)
-    start = lambda: nn.training.start(model, optimizer, fg.random.key(0))
+    model, optimizer = two_in_two_out(), nn.optim.sgd(0.1)
     step = nn.make_train_step(model, LOSSES, optimizer)
+    start = lambda: nn.training.start(model, optimizer, fg.random.key(0))
     now, totals = start(), []
     for number in range(1, 6):
         now, logs = step(now, INPUTS, TARGETS)
@@ -52,8 +59,11 @@ def main():
         assert abs(sum(parts.values()) - totals[-1]) < 1e-5, "the total loss is the sum"
     assert all(np.diff(totals) < 0), "five steps lower the loss five times"
 
-    outputs, _ = model.apply(now.params, now.state, **INPUTS)
-    print("predict:", {name: tuple(value.shape) for name, value in outputs.items()})
+    trainer = nn.compile(model, loss=LOSSES, optimizer=nn.optim.adam(0.05))
+    trainer.fit(INPUTS, TARGETS, epochs=200, batch_size=2, progress=False)
+    outputs = trainer.predict(INPUTS)
+    print("totals", np.round(outputs["total"], 1).tolist(), "wanted", TARGETS["total"].tolist())
+    assert (outputs["kind"].argmax(axis=1) == TARGETS["kind"]).all()
 
     without_right = {"left": INPUTS["left"]}
     print("a missing input: ", message_of(step, start(), without_right, TARGETS))
