@@ -18,6 +18,7 @@ from funcgrad.backends import loop_source, reference
 from funcgrad.backends.python_source import write
 from funcgrad.backends.ufuncs import calls_of
 from funcgrad.compiler.buffers import plan_buffers
+from funcgrad.compiler.lanes import at_once
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.compiler.program import Program, Step, build
 from funcgrad.core import backend
@@ -158,7 +159,10 @@ def compile_loop(
 
 
 def _loop(e: Eqn, kind: str) -> Executable:
-    """A loop or a branch, with its inner programs' statements inside."""
+    """A loop or a branch, with its inner programs' statements inside; lanes all at once."""
+    together = at_once(e.params)
+    if together is not None:
+        return executable_of(together)
     bodies: list[Executable] = []
 
     def compiled(jaxpr: Jaxpr) -> Run:

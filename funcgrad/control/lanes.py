@@ -2,7 +2,8 @@
 
 It becomes a scan over the lanes without a carry: mapped operands are its inputs, the others
 constants. No rule of its own is needed, each lane takes exactly its own branch or number of trips,
-and derivatives are those of single lanes.
+and derivatives are those of single lanes. The parameter `lanes` tells engines that the steps have
+no order (see `compiler/lanes.py`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def over_lanes(
         unroll=1,
         num_consts=len(fixed),
         num_carry=0,
+        lanes=True,
     )
     return outs, [0] * len(outs)
 
@@ -49,7 +51,7 @@ def needs_all_lanes(jaxpr: Jaxpr, axis: Axis) -> bool:
     """Must every lane run the program at once? So it is if lanes talk to one another, or to the
     world, as with JAX's selects. A check is the lane's own: it counts only where the lane goes.
     """
-    return axis.name in jaxpr.names or not jaxpr.effects <= CHECK_EFFECT
+    return axis.together or axis.name in jaxpr.names or not jaxpr.effects <= CHECK_EFFECT
 
 
 def _row(aval: ShapedArray) -> ShapedArray:

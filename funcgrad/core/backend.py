@@ -27,6 +27,7 @@ _MODULES = {
     "profile": "funcgrad.backends.profiling",
     "analysis": "funcgrad.compiler.analysis",
     "sparsity": "funcgrad.compiler.sparsity",
+    "lanes": "funcgrad.compiler.lanes",
     "cupy": "funcgrad.backends.cupy.device",
 }
 

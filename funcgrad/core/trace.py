@@ -93,18 +93,23 @@ def escaped(tracer: Tracer, where: str) -> errors.UnexpectedTracerError:
 
 
 class Axis:
-    """A mapped axis: its size, and the name that collectives know it by (None for most)."""
+    """A mapped axis: its size, and the name that collectives know it by (None for most). With
+    `together`, branches and loops with a predicate per lane are run for all lanes and selected.
+    """
 
-    __slots__ = ("size", "name")
+    __slots__ = ("size", "name", "together")
 
-    def __init__(self, size: Any, name: Any = None) -> None:
-        self.size, self.name = size, name
+    def __init__(self, size: Any, name: Any = None, together: bool = False) -> None:
+        self.size, self.name, self.together = size, name, together
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.size, self.name, self.together
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is Axis and self.size == other.size and self.name == other.name
+        return type(other) is Axis and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.size, self.name))
+        return hash(self._key())
 
     def __repr__(self) -> str:
         return f"Axis({self.size}, {self.name!r})"

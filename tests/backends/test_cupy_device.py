@@ -11,7 +11,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from funcgrad import util
+from funcgrad import lax, util
 from funcgrad.backends.cupy import device
 from funcgrad.core import backend, dtypes
 from funcgrad.core.array import ConcreteArray
@@ -106,6 +106,15 @@ def test_transformations_and_jit(card: fg.Device) -> None:
             np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-6)
     rows = fg.vmap(fg.grad(loss), in_axes=(None, 0))(on(card, w), on(card, x))
     assert isinstance(rows._buffer, ndarray) and rows.shape == (4, 3, 2)
+
+
+def test_branches_per_lane_are_selected(card: fg.Device) -> None:
+    f = lambda v: lax.cond(v > 0, jnp.log, lambda u: u * 2.0, v)
+    x = np.asarray([0.5, -1.0, 2.0], np.float32)
+    for transform in (fg.vmap, lambda f: fg.jit(fg.vmap(f)), lambda f: fg.vmap(fg.grad(f))):
+        found = transform(f)(on(card, x))
+        assert isinstance(found._buffer, ndarray)
+        np.testing.assert_allclose(np.asarray(found), transform(f)(x), rtol=1e-6)
 
 
 def test_random_numbers_are_the_same(card: fg.Device) -> None:
