@@ -10,9 +10,16 @@ from funcgrad_nn.data.dataset import (
     as_dataset,
     random_split,
 )
+from funcgrad_nn.data.files import ImageFolder, columns, read_cifar, read_csv, read_npz
 from funcgrad_nn.data.idx import read_idx, write_idx
 from funcgrad_nn.data.loader import DataLoader
-from funcgrad_nn.data.sources import load_digits, load_mnist
+from funcgrad_nn.data.sources import (
+    load_cifar10,
+    load_cifar100,
+    load_digits,
+    load_fashion_mnist,
+    load_mnist,
+)
 from funcgrad_nn.data.synthetic import synthetic_digits
 from funcgrad_nn.data.text import CharTokenizer, windows
 from funcgrad_nn.data.transforms import (
@@ -25,6 +32,7 @@ from funcgrad_nn.data.transforms import (
     RandomFlip,
     Transform,
 )
+from funcgrad_nn.saving import read_safetensors
 
 __all__ = [
     "ArrayDataset",
@@ -33,6 +41,7 @@ __all__ = [
     "Cutout",
     "DataLoader",
     "Dataset",
+    "ImageFolder",
     "Mixup",
     "Normalize",
     "OneHot",
@@ -44,10 +53,18 @@ __all__ = [
     "Table",
     "Transform",
     "as_dataset",
+    "columns",
+    "load_cifar10",
+    "load_cifar100",
     "load_digits",
+    "load_fashion_mnist",
     "load_mnist",
     "random_split",
+    "read_cifar",
+    "read_csv",
     "read_idx",
+    "read_npz",
+    "read_safetensors",
     "synthetic_digits",
     "windows",
     "write_idx",
