@@ -17,6 +17,7 @@ from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, Builder, Module, Value
 from funcgrad.backends.llvm.product import emit, scratch_bytes
 from funcgrad.compiler.build import build
+from funcgrad.compiler.donation import shared_memory, without_copy
 from funcgrad.compiler.fusion import Fusion, Unit
 from funcgrad.compiler.graph import Graph, bytes_of, size_of
 from funcgrad.compiler.kernel import Buffer, Kernel
@@ -24,6 +25,7 @@ from funcgrad.compiler.pipeline import optimise
 from funcgrad.core.jaxpr import Jaxpr, Literal, Var
 
 Addresses = dict[Any, Value]
+Shared = dict[Any, Any]
 
 
 class Frame:
@@ -68,10 +70,14 @@ class Block:
         self.units = self.fusion.run()
         self.loops = {u: shop.loop(u.eqn, shop) for u in self.units if u.eqn is not None}
         self._buffers: dict[Var, Buffer] = {}
-        self._kernels: dict[Unit, Any] = {}
-        for unit in self.units:
-            if unit.eqn is None:
-                self._kernels[unit] = self._kernel(unit)
+        stored = self.fusion.stored.__contains__
+        self.kernels: dict[Unit, Kernel] = {
+            unit: build(self.graph, unit.rows, unit.roots, self._buffer, stored)
+            for unit in self.units
+            if unit.eqn is None
+        }
+        self.shop.kernels += self.kernels.values()
+        self._names: dict[Any, str] = {}
 
     @property
     def is_native(self) -> bool:
@@ -83,20 +89,25 @@ class Block:
             self._buffers[v] = Buffer(v, v.aval.dtype, size_of(v))
         return self._buffers[v]
 
-    def _kernel(self, unit: Unit) -> tuple[str, list[Var], int]:
-        """The kernel's name, the variables whose addresses it takes, and its scratch memory."""
-        stored = self.fusion.stored.__contains__
-        kernel = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
-        name = f"kernel_{hashlib.blake2b(str(kernel).encode(), digest_size=10).hexdigest()}"
+    def _function(self, unit: Unit, shared: Shared) -> tuple[str, list[Var], int]:
+        """The kernel's function, the variables whose addresses it takes, and its scratch memory."""
+        kernel = self.kernels[unit]
+        outer = [b for b in kernel.buffers if not b.local]
+        keys = [shared.get(b.key, b.key) for b in outer]
+        arguments = list(dict.fromkeys(keys))
+        places = tuple(map(arguments.index, keys))
         needed = scratch_bytes(kernel, self.shop.module.target)
-        emit(self.shop.module, kernel, name, scratch=needed > 0)
-        self.shop.kernels.append(kernel)
-        return name, [b.key for b in kernel.buffers if not b.local], needed
+        if (unit, places) not in self._names:
+            text = f"{kernel}{places}{needed}"
+            name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+            self._names[unit, places] = name
+            emit(self.shop.module, without_copy(kernel, shared), name, places, needed > 0)
+        return self._names[unit, places], arguments, needed
 
     def scratch_of(self, unit: Unit) -> int:
         """Memory that a unit needs while it runs."""
         if unit.eqn is None:
-            return self._kernels[unit][2]
+            return scratch_bytes(self.kernels[unit], self.shop.module.target)
         loop = self.loops[unit]
         return 0 if loop is None else loop.scratch
 
@@ -106,10 +117,12 @@ class Block:
 
     # ---- code
 
-    def emit_unit(self, frame: Frame, unit: Unit, addresses: Addresses, scratch: Value) -> None:
-        """One unit's code; `scratch` is its own memory."""
+    def emit_unit(
+        self, frame: Frame, unit: Unit, addresses: Addresses, scratch: Value, shared: Shared
+    ) -> None:
+        """One unit's code; `scratch` is its own memory, `shared` says who takes whose."""
         if unit.eqn is None:
-            name, arguments, needed = self._kernels[unit]
+            name, arguments, needed = self._function(unit, shared)
             pointers = [addresses[v] for v in arguments]
             frame.b.call(name, None, [*pointers, *[scratch] * (needed > 0)])
         else:
@@ -141,6 +154,21 @@ class InnerBlock:
         self.results = [o for o in dict.fromkeys(outputs) if o not in self.jaxpr.inputs]
         self.plan = self.block.layout([*self.jaxpr.inputs, *self.results])
         self.scratch = self.plan.bytes
+        self.shared: Shared = {}
+
+    def in_place(self, carries: Sequence[tuple[int, int]]) -> list[bool]:
+        """Decides for pairs of an argument and an output, by number, whether the output takes the
+        argument's memory.
+        """
+        return [self._takes_over(self.jaxpr.args[a], self.jaxpr.outputs[o]) for a, o in carries]
+
+    def _takes_over(self, a: Var, o: Any) -> bool:
+        if a is o:
+            return self.jaxpr.outputs.count(a) == 1
+        if a in self.jaxpr.outputs or o not in self.results or self.jaxpr.outputs.count(o) > 1:
+            return False
+        self.shared.update(shared_memory(self.block.units, self.block.kernels, [a], [o]))
+        return self.shared.get(o) is a
 
     def emit(
         self, frame: Frame, inputs: Sequence[Value], outputs: Sequence[Value], scratch: Value
@@ -154,14 +182,14 @@ class InnerBlock:
         for o, place in zip(jaxpr.outputs, outputs, strict=True):
             if type(o) is Var and o not in addresses:
                 addresses[o] = place
-            else:
+            elif o not in addresses or addresses[o].text != place.text:
                 again.append((o, place))
         for v, slot in self.plan.slots.items():
             if slot.entry == 0:
                 addresses[v] = b.element(scratch, Value(str(slot.offset), I64), "i8")
         for unit in self.block.units:
             own = b.element(scratch, Value(str(self.plan.scratch[unit]), I64), "i8")
-            self.block.emit_unit(frame, unit, addresses, own)
+            self.block.emit_unit(frame, unit, addresses, own, self.shared)
         for o, place in again:
             self._copy(frame, o, addresses, place)
 

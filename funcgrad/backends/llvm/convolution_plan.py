@@ -120,7 +120,7 @@ def plan(
     if 0 in (*lhs_shape, *rhs_shape, *counts):
         return None
     phases = tuple(
-        tuple(_phases(count, tap, *rest))
+        tuple(phases_of(count, tap, *rest))
         for count, tap, *rest in zip(counts, taps, *_spatial(params), strict=True)
     )
     found = ConvolutionPlan(
@@ -147,10 +147,13 @@ def _count(
     return max((extent - (taps - 1) * window - 1) // stride + 1, 0)
 
 
-def _phases(
+def phases_of(
     count: int, taps: int, stride: int, padding: tuple[int, int], base: int, window: int
 ) -> list[Phase]:
-    """Solves i * base = output * stride - low + tap * window for each residue of the output."""
+    """The phases of one dimension.
+
+    Solves i * base = output * stride - low + tap * window for each residue of the output.
+    """
     period, tap_step = base // math.gcd(base, stride), base // math.gcd(base, window)
     found = []
     for first in range(min(period, count)):

@@ -284,19 +284,41 @@ class BlockLoop:
         return found
 
 
-def _alternate(initial: Sequence[Value], places: Sequence[tuple[Value, Value]]) -> list[Value]:
-    """What a loop over blocks carries: where each carry is read, where it is written, and where
-    next time.
+class Carries:
+    """Where the carries of a loop over blocks lie.
+
+    One that is updated in place is copied once and stays where it is. The others alternate: the
+    loop carries where each is read, where it is written, and where it will be written next.
     """
-    return [x for a, (one, two) in zip(initial, places) for x in (a, one, two)]
 
+    def __init__(
+        self, b: Builder, initial: Sequence[Value], places: Sequence[tuple[Value, Value]],
+        kept: Sequence[bool], variables: Sequence[Any],
+    ) -> None:  # fmt: skip
+        self.kept, self.places = kept, places
+        self.first: list[Value] = []
+        for a, (one, two), stays, v in zip(initial, places, kept, variables):
+            if stays:
+                copy(b, one, a, bytes_of(v))
+            else:
+                self.first += [a, one, two]
 
-def _advanced(carried: Sequence[Value]) -> list[Value]:
-    found: list[Value] = []
-    for n in range(0, len(carried), 3):
-        _, written, spare = carried[n : n + 3]
-        found += [written, spare, written]
-    return found
+    def read(self, carried: Sequence[Value]) -> list[Value]:
+        """The addresses of the carries as they are."""
+        return self._every(carried, 0)
+
+    def written(self, carried: Sequence[Value]) -> list[Value]:
+        """The addresses of the next carries."""
+        return self._every(carried, 1)
+
+    def _every(self, carried: Sequence[Value], which: int) -> list[Value]:
+        moving = iter(carried[which::3])
+        return [one if stays else next(moving) for stays, (one, _) in zip(self.kept, self.places)]
+
+    def advanced(self, carried: Sequence[Value]) -> list[Value]:
+        """What is carried to the next turn."""
+        triples = zip(carried[1::3], carried[2::3])
+        return [x for written, spare in triples for x in (written, spare, written)]
 
 
 class ScanBlock(BlockLoop):
@@ -323,13 +345,15 @@ class ScanBlock(BlockLoop):
             at = b.sub(Value(str(p["length"] - 1), I64), i) if p["reverse"] else i
             rows = [row_address(b, x, a, at) for x, a in zip(operands[start:], e.args[start:])]
             outs = [row_address(b, x, v, at) for x, v in zip(results[ncarry:], e.outs[ncarry:])]
-            inputs = [*operands[:consts], *carried[::3], *rows]
-            block.emit(frame, inputs, [*carried[1::3], *outs], scratch)
-            return _advanced(carried)
+            inputs = [*operands[:consts], *carries.read(carried), *rows]
+            block.emit(frame, inputs, [*carries.written(carried), *outs], scratch)
+            return carries.advanced(carried)
 
-        first = _alternate(operands[consts:start], self.places(b, scratch))
-        last = b.loop(0, p["length"], 1, first, turn)
-        for place, v, found in zip(results, e.outs, last[::3]):
+        kept = block.in_place([(consts + n, n) for n in range(ncarry)])
+        places = self.places(b, scratch)
+        carries = Carries(b, operands[consts:start], places, kept, self.carried)
+        last = b.loop(0, p["length"], 1, carries.first, turn)
+        for place, v, found in zip(results, e.outs, carries.read(last)):
             copy(b, place, found, bytes_of(v))
 
 
@@ -360,18 +384,20 @@ class WhileBlock(BlockLoop):
         flag = b.element(scratch, Value(str(self.flag), I64), "i8")
 
         def going(carried: list[Value]) -> Value:
-            test.emit(frame, [*operands[:ncond], *carried[::3]], [flag], scratch)
+            test.emit(frame, [*operands[:ncond], *carries.read(carried)], [flag], scratch)
             holds = b.load(flag, Type("i8"))
             return b.icmp("ne", holds, b.like(0, holds))
 
         def body(carried: list[Value]) -> list[Value]:
-            inputs = [*operands[ncond : ncond + nbody], *carried[::3]]
-            step.emit(frame, inputs, carried[1::3], scratch)
-            return _advanced(carried)
+            inputs = [*operands[ncond : ncond + nbody], *carries.read(carried)]
+            step.emit(frame, inputs, carries.written(carried), scratch)
+            return carries.advanced(carried)
 
-        first = _alternate(operands[ncond + nbody :], self.places(b, scratch))
-        last = b.while_(first, going, body)
-        for place, v, found in zip(results, self.e.outs, last[::3]):
+        kept = step.in_place([(nbody + n, n) for n in range(len(self.carried))])
+        places = self.places(b, scratch)
+        carries = Carries(b, operands[ncond + nbody :], places, kept, self.carried)
+        last = b.while_(carries.first, going, body)
+        for place, v, found in zip(results, self.e.outs, carries.read(last)):
             copy(b, place, found, bytes_of(v))
 
 

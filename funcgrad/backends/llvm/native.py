@@ -19,6 +19,7 @@ from funcgrad.backends.llvm.engine import compiled
 from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler import scattering
+from funcgrad.compiler.donation import shared_memory
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import size_of, variables
 from funcgrad.compiler.pipeline import optimise
@@ -92,6 +93,10 @@ class NativeProgram:
         outputs = [v for v in variables(jaxpr.outputs) if v not in jaxpr.inputs]
         self.allocated = [v for v in outputs if v not in made_outside]
         self.layout = self.block.layout([*jaxpr.inputs, *outputs, *made_outside])
+        given = [v for v, d in zip(jaxpr.args, donated) if d and v not in jaxpr.outputs]
+        units, kernels = self.block.units, self.block.kernels
+        self.shared = shared_memory(units, kernels, given, self.allocated)
+        self.allocated = [v for v in self.allocated if v not in self.shared]
         self.actions = self._assemble()
         self._idle: list[Any] = []  # arenas that no call is using
         self.held = [np.ascontiguousarray(c._buffer) for c in jaxpr.consts]
@@ -146,7 +151,7 @@ class NativeProgram:
             }
             for unit in units:
                 own = b.element(bases[0], Value(str(layout.scratch[unit]), I64), "i8")
-                self.block.emit_unit(Frame(b, constant), unit, addresses, own)
+                self.block.emit_unit(Frame(b, constant), unit, addresses, own, self.shared)
 
         return self.shop.module.function(name, [PTR], None, write)
 
@@ -162,6 +167,10 @@ class NativeProgram:
             arrays[layout.slots[v].entry] = x
         for v in self.allocated:
             arrays[layout.slots[v].entry] = np.empty(*self.shapes[v])
+        for out, given in self.shared.items():
+            arrays[layout.slots[out].entry] = arrays[layout.slots[given].entry].reshape(
+                out.aval.shape
+            )
         for entry, x in enumerate((*arrays, *constants)):
             if x is not None:
                 table[entry] = x.ctypes.data

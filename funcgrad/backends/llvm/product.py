@@ -4,6 +4,8 @@ results before it is stored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from funcgrad.backends.llvm import gemm
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.conversions import register_kind
@@ -131,17 +133,18 @@ class ProductEmitter(Emitter):
         scope.loops[digits[0]] = value
 
 
-def emit(module: Module, kernel: Kernel, name: str, scratch: bool) -> str:
-    """Adds the kernel as a function of the addresses of its buffers that are not local, in order,
-    and of its scratch memory, if it needs any.
+def emit(module: Module, kernel: Kernel, name: str, places: Sequence[int], scratch: bool) -> str:
+    """Adds the kernel as a function of addresses: `places` says which argument holds each buffer
+    that is not local, in order; the last argument is its scratch memory, if it needs any.
     """
     outer = [b for b in kernel.buffers if not b.local]
 
     def write(b: Builder, *pointers: Value) -> None:
-        named = dict(zip(outer, pointers))
+        named = {buffer: pointers[i] for buffer, i in zip(outer, places)}
         if kernel.tile is None:
             Emitter(b, kernel, named).run()
         else:
             ProductEmitter(b, kernel, named).write(pointers[-1] if scratch else None)
 
-    return module.function(name, [PTR] * (len(outer) + scratch), None, write)
+    count = max(places, default=-1) + 1 + scratch
+    return module.function(name, [PTR] * count, None, write)

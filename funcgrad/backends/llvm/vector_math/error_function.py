@@ -1,6 +1,6 @@
 """erf, erfc and erf_inv.
 
-The tables are those of the primitives, lowest power first. erf in f32 is 1 - 2**(-a q(a)) with a
+The tables are those of the primitives, lowest power first. erf in f32 is 1 - 2**(a q(a)) with a
 polynomial q, accurate near 0 too; in f64, and for erfc, the two halves are a polynomial near 0 and
 exp(-x**2) P(t) / (1 + 2x) with t = (x - 3) / (x + 3) beyond.
 """
@@ -27,10 +27,10 @@ from funcgrad.backends.llvm.vector_math.parts import (
 )
 from funcgrad.compiler import special_tables as tables
 
-# -log2(erfc(a)) / a for 0 <= a <= 3.93, so that erf has the relative error 2**-24.7
+# log2(erfc(a)) / a for 0 <= a <= 3.93, so that erf has the relative error 2**-24.7
 ERF_F32 = (
-    5.9756192e-05, -5.573751e-04, 1.8282336e-03, 2.6501744e-04, -2.7852146e-02, 1.4832155e-01,
-    9.184447e-01, 1.627907e+00,
+    -5.9756192e-05, 5.573751e-04, -1.8282336e-03, -2.6501744e-04, 2.7852146e-02, -1.4832155e-01,
+    -9.184447e-01, -1.627907e+00,
 )  # fmt: skip
 ONE_FROM = 3.925  # from here on erf rounds to 1 in f32
 
@@ -50,7 +50,7 @@ def erf(b: Builder, x: Value) -> Value:
 
 def _erf_f32(b: Builder, x: Value) -> Value:
     size = at_most(b, b.fabs(x), ONE_FROM)
-    t = b.fmul(b.fneg(size), b.polynomial(size, ERF_F32))
+    t = b.fmul(size, b.polynomial(size, ERF_F32))
     n = rounded(b, t)
     r = b.fsub(t, n.number)
     inner = b.fmul(r, b.polynomial(r, EXP2_F32))  # 2**r - 1

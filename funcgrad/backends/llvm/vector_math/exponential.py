@@ -100,14 +100,22 @@ def expm1(b: Builder, x: Value) -> Value:
     return b.select(compared(b, "oeq", n.number, 0.0), inner, result)
 
 
-def expm1_moderate(b: Builder, x: Value) -> Value:
-    """e**x - 1 for -1/3 <= x <= 40, where one number is enough for log(2): what it lacks counts in
-    large results only, and those are needed relative to 1 + e**x.
+# (e**(2 r) - 1 - 2 r) / (2 r**2) for |r| <= 0.175
+EXP_TWICE = {
+    "f32": (4.442273e-02, 1.338749e-01, 3.333378e-01, 6.6666156e-01, 9.9999994e-01),  # 2**-26
+    "f64": tuple(c * 2.0 ** (10 - k + 1) for k, c in enumerate(EXP_F64)),
+}
+
+
+def expm1_twice(b: Builder, x: Value) -> Value:
+    """e**(2 x) - 1 for 0 <= x <= 20, where one number is enough for log(2): what it lacks counts in
+    large results only, and those are needed relative to 1 + e**(2 x).
     """
-    n = rounded_product(b, x, 1 / math.log(2))
-    inner = expm1_reduced(b, b.fma(n.number, b.like(-math.log(2), x), x))
-    power = power_of_two(b, n.integer, x.type.kind)
-    return b.fma(inner, power, b.fsub(power, b.like(1.0, x)))
+    n = rounded_product(b, x, 2 / math.log(2))
+    r = b.fma(n.number, b.like(-math.log(2) / 2, x), x)
+    half = b.fma(b.polynomial(r, EXP_TWICE[x.type.kind]), b.fmul(r, r), r)
+    twice = power_of_two(b, b.add(n.integer, b.like(1, n.integer)), x.type.kind)
+    return b.fma(half, twice, b.fma(twice, b.like(0.5, x), b.like(-1.0, x)))
 
 
 # All terms of 1 + e**-x are scaled by this power of two: none overflows where the result is not 0.
