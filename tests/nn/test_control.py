@@ -216,3 +216,24 @@ def test_they_belong_inside_forward():
     for use in (nn.remat, lambda m: nn.scan(m, None, None), lambda m: nn.cond(m, 1, abs, abs, 1)):
         with pytest.raises(RuntimeError, match="exists only inside forward"):
             use(nn.Linear(1, 1))
+
+
+def test_sizes_inside_a_scan_are_inferred_from_one_step():
+    class Rows(nn.Module):
+        def __init__(self):
+            self.cell = nn.LazyLinear(3)
+
+        def forward(self, h, xs):
+            def step(h, x):
+                h = jnp.tanh(self.cell(jnp.concatenate([h, x])))
+                return h, {"twice": jnp.concatenate([h, h])}
+
+            return nn.scan(self, step, h, xs)
+
+    model = Rows()
+    params, state = model.init(KEY, (3,), (7, 5))
+    assert params["cell"]["weight"].shape == (8, 3)
+    (last, path), _ = model.apply(params, state, jnp.ones(3), jnp.ones((7, 5)))
+    assert last.shape == (3,) and path["twice"].shape == (7, 6)
+    table = nn.summary(model, (3,), (7, 5))
+    assert table.rows[0].output == "float32[3], float32[7, 6]"
