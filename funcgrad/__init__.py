@@ -59,7 +59,10 @@ from funcgrad.core import pretty as _pretty  # noqa: F401 - gives programs their
 from funcgrad.core.array import Array
 from funcgrad.core.backend import Device
 from funcgrad.core.dtypes import float0
-from funcgrad.errors import install_excepthook as _install_excepthook
+from funcgrad.errors import (
+    hide_from_pytest as _hide_from_pytest,
+    install_excepthook as _install_excepthook,
+)
 
 __version__ = "0.1.0"
 if _TYPE_CHECKING:
@@ -101,11 +104,14 @@ _LAZY = frozenset(
 )
 jacobian = jacrev
 _install_excepthook()
+_hide_from_pytest()
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
-        return _importlib.import_module(f"funcgrad.{name}")
+        module = _importlib.import_module(f"funcgrad.{name}")
+        _hide_from_pytest()
+        return module
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 

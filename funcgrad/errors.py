@@ -182,10 +182,40 @@ def _filenames(tb: types.TracebackType | None) -> list[str]:
     return names
 
 
+def _shown_by_ipython(
+    shell: Any,
+    kind: type[BaseException],
+    error: BaseException,
+    tb: types.TracebackType | None,
+    tb_offset: int | None = None,
+) -> None:
+    """As `_excepthook`, for notebooks and IPython, which do their printing themselves."""
+    if config.current().traceback != "full" and any(map(is_ours, _filenames(tb))):
+        tb = _users_frames(tb) or tb
+    shell.showtraceback((kind, error, tb), tb_offset=tb_offset)
+
+
 def install_excepthook() -> None:
-    """Scripts show trimmed tracebacks, unless somebody else has already installed a hook."""
+    """Scripts and notebooks show trimmed tracebacks, unless somebody else has already installed a
+    hook.
+    """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _excepthook
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and not shell.custom_exceptions:
+        shell.set_custom_exc((Exception,), _shown_by_ipython)
+
+
+def _is_hidden(caught: Any) -> bool:
+    return config.current().traceback != "full"
+
+
+def hide_from_pytest() -> None:
+    """If this is pytest: it shows no frames of the modules loaded so far. It asks their globals."""
+    if "pytest" in sys.modules:
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] in ("funcgrad", "funcgrad_nn"):
+                module.__dict__.setdefault("__tracebackhide__", _is_hidden)
 
 
 def missing_rule(primitive: str, transform: str) -> NoReturn:

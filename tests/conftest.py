@@ -12,12 +12,19 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import re
+import sys
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
+import funcgrad
 from funcgrad.config import config
+
+# Users' test reports leave our frames out; in ours they are what one looks for.
+funcgrad._hide_from_pytest = lambda: None
+for _module in list(sys.modules.values()):
+    vars(_module).pop("__tracebackhide__", None)
 
 ORACLES = ("jax", "torch", "optax")
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
