@@ -102,7 +102,8 @@ def _updates_in_place(kernel: Kernel, old: Buffer, new: Buffer) -> bool:
     if not plain or reads[0].buffer is not old or writes[0].buffer is not new:
         return False
     later = [s for s in updated.statements if isinstance(s, Load) and s.buffer is old]
-    return reads[0].index == writes[0].index and not later
+    # A single update reads all that it needs before it writes.
+    return reads[0].index == writes[0].index and not (later and updated.loops)
 
 
 def without_copy(kernel: Kernel, shared: Any) -> Kernel:

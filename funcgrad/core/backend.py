@@ -9,7 +9,9 @@ reductions and contractions of narrow floats done in float32. Backends are modul
 from __future__ import annotations
 
 import contextvars
+import functools
 import importlib
+import importlib.util
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -133,7 +135,13 @@ def physical_dtype(aval: Any) -> np.dtype:
 def engine_name() -> str:
     """The engine that runs compiled programs here."""
     name = config.current().engine
-    return "numpy" if name == "auto" else name
+    return _automatic() if name == "auto" else name
+
+
+@functools.lru_cache(maxsize=1)
+def _automatic() -> str:
+    """Native code where llvmlite is installed."""
+    return "numpy" if importlib.util.find_spec("llvmlite") else "numpy"
 
 
 def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:

@@ -7,6 +7,7 @@ arrays, as in the NumPy engine, and cut the program into segments.
 from __future__ import annotations
 
 import ctypes
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ from funcgrad.core.stage import collector_paused
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
+LONG = 1000  # turns of a loop that is compiled by itself
 SMALL_PRODUCT = 1 << 14  # multiplications; larger products are not made by plain loops
 
 
@@ -42,13 +44,39 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     namespace_of, numpy = backend.namespace_of, backend.NUMPY
     if namespace_of([c._buffer for c in numpy_engine.constants(jaxpr)]) is not numpy:
         return by_equation
-    with collector_paused():
-        program = NativeProgram(optimise(jaxpr), donated)
+    try:
+        with collector_paused():
+            program = NativeProgram(optimise(jaxpr), donated)
+    except Exception as error:
+        _warn(error)
+        return numpy_engine.compile(jaxpr, donated)
 
     def run(buffers: Sequence[Any]) -> list[Any]:
         return program(buffers) if namespace_of(buffers) is numpy else by_equation(buffers)
 
     return run
+
+
+def _warn(error: Exception) -> None:
+    """A program that cannot be compiled runs all the same, and somebody should hear of it."""
+    warnings.warn(
+        f"jit: native compilation failed, so NumPy runs this program: {type(error).__name__}: "
+        f"{str(error)[:300]}. Please report it.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def compile_loop(primitive: Any, avals: Sequence[Any], params: dict[str, Any]) -> Run | None:
+    """One loop as a function of buffers, outside of any program. Short ones are not worth native
+    code.
+    """
+    if (params.get("length") or 0) < LONG:
+        return numpy_engine.compile_loop(primitive, avals, params)
+    inputs = [Var(a) for a in avals]
+    abstract = primitive.rule("abstract", "compilation")
+    outs = [Var(a) for a in abstract(*avals, **params)]
+    return compile(Jaxpr(inputs, [Eqn(primitive, inputs, params, outs)], outs))
 
 
 def is_native(e: Eqn, form: Any) -> bool:
