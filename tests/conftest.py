@@ -23,8 +23,8 @@ from funcgrad.config import config
 
 # Users' test reports leave our frames out; in ours they are what one looks for.
 funcgrad._hide_from_pytest = lambda: None
-for _module in list(sys.modules.values()):
-    vars(_module).pop("__tracebackhide__", None)
+for _name in [name for name in sys.modules if name.startswith("funcgrad")]:
+    vars(sys.modules[_name]).pop("__tracebackhide__", None)
 
 ORACLES = ("jax", "torch", "optax")
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
