@@ -99,6 +99,7 @@ def split_list(values: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
 
 
 _EXTRAS = {
+    "PIL": "data",
     "autograd": "bench",
     "cudnn": "cuda13",
     "cupy": "cuda13",

@@ -171,27 +171,31 @@ def _rebuilt(structure, tensors: dict, where: Path, functions=None) -> Any:
             f"load: {where} was not written by save, so its structure is unknown. Pass like= a "
             "tree with the same paths, or read it with read_safetensors."
         )
-    used: set[str] = set()
 
     def leaf(described: Mapping):
-        used.add(described["array"])
-        return restored(described, _stored(described, tensors, where))
+        return restored(described, _taken(described, tensors, where))
 
     try:
         tree = Reader(str(where), leaf, functions).read(structure["tree"])
     except RecursionError:
         raise DamagedFileError(f"{where}: the structure is nested too deeply.") from None
-    if used != set(tensors):
-        extra = sorted(set(tensors) - used)
-        raise DamagedFileError(f"{where}: tensors {extra[:SHOWN]} belong to no leaf.")
+    if tensors:
+        extra = sorted(tensors)[:SHOWN]
+        raise DamagedFileError(f"{where}: tensors {extra} belong to no leaf.")
     return tree
 
 
-def _stored(described: Mapping, tensors: dict, where: Path) -> np.ndarray:
+def _taken(described: Mapping, tensors: dict, where: Path) -> np.ndarray:
+    """The bytes of a leaf, once: a tensor named by a thousand leaves would need them as often.
+
+    It also lets go of them, so that a large tree is not held twice.
+    """
     name = described["array"]
     if name not in tensors:
-        raise DamagedFileError(f"{where}: the structure speaks of a tensor {name[:80]!r}.")
-    return tensors[name]
+        raise DamagedFileError(
+            f"{where}: the structure speaks of a tensor {name[:80]!r} that is not there, or twice."
+        )
+    return tensors.pop(name)
 
 
 # -- matching by path ------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ def _leaves(structure: dict, tensors: dict, where: Path) -> dict[str, Any]:
     """Every leaf of the file by its path; the file's containers play no part."""
 
     def leaf(described: Mapping):
-        return restored(described, _stored(described, tensors, where))
+        return restored(described, _taken(described, tensors, where))
 
     reader = Reader(str(where), leaf)
     try:

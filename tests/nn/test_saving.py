@@ -410,6 +410,22 @@ def test_hostile_structures_are_clear_errors(tmp_path, case):
         nn.load(tmp_path / "evil", {"like": Pair(1, KEY)})
 
 
+def test_one_tensor_cannot_become_a_thousand_arrays(tmp_path):
+    """A small file that names its megabyte ten thousand times would need ten gigabytes."""
+    leaf = {"array": "a", "dtype": "float32"}
+    described = json.dumps({"version": 1, "tree": {"list": [leaf] * 10_000}})
+    tensor = np.ones(1 << 18, np.float32)
+    write_safetensors(tmp_path / "evil", {"a": tensor}, {"funcgrad": described})
+    like = [fg.ShapeDtypeStruct(tensor.shape, tensor.dtype)] * 10_000
+    for options in ({}, {"like": like}):
+        tracemalloc.start()
+        with pytest.raises(DamagedFileError, match="not there, or twice"):
+            nn.load(tmp_path / "evil", **options)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 30 << 20
+
+
 def test_deep_structures_are_clear_errors(tmp_path):
     for text in (
         '{"version":1,"tree":' + '{"list":[' * 50_000 + "1" + "]}" * 50_000 + "}",
