@@ -81,8 +81,6 @@ def compile_loop(primitive: Any, avals: Sequence[Any], params: dict[str, Any]) -
 
 def is_native(e: Eqn, form: Any) -> bool:
     """Can a kernel have this equation inside?"""
-    if any(a.aval.dtype.kind == "c" for a in (*e.args, *e.outs)):
-        return False
     if isinstance(form, (loops.Reduce, loops.ArgReduce)):
         return 0 not in e.args[0].aval.shape and form.op in REDUCTIONS
     if isinstance(form, loops.Scatter):
