@@ -37,7 +37,7 @@ from funcgrad.compiler.kernel import (
     Store,
     Tile,
 )
-from funcgrad.compiler.products import Product
+from funcgrad.compiler.products import TILED
 from funcgrad.compiler.reader import Reader
 from funcgrad.compiler.scalar import Constant
 from funcgrad.compiler.scattering import update, updates_of
@@ -64,7 +64,7 @@ class Root:
     @property
     def is_tiled(self) -> bool:
         """Is it a product, whose elements come from tiles?"""
-        return isinstance(self.definition.form, Product)
+        return isinstance(self.definition.form, TILED)
 
     @property
     def scatters(self) -> bool:
@@ -141,7 +141,7 @@ class _Build:
         self.tiled = next((r for r in roots if r.is_tiled), None)
         if self.tiled is not None:
             form = self.tiled.definition.form
-            splits.setdefault("r", [d.extent for d in form.dimensions])
+            splits.setdefault("r", [n for n in form.extents if n > 1])
         self.rows = self.loops("r", rows)
         self.row = counted(self.rows)
         self._shared: dict[Any, tuple[list[Loop], list[Loop]]] = {}
@@ -193,10 +193,9 @@ class _Build:
             stages[1].statements.append(Accumulate(definition.form.op, out, index, value, guard))
         return Kernel([], stages, list(self.buffers), list(self.written))
 
-    def _check_lanes(self, form: Product) -> None:
+    def _check_lanes(self, form: Any) -> None:
         """Vectors of results must not be cut by the digits of the dimension that they run along."""
-        across = form.row if form.column is None else form.column
-        extents = [d.extent for d in form.dimensions]
+        across, extents = form.across, form.extents
         inside = math.prod(extents[across + 1 :]) if across is not None else 1
         last, count = None, 1
         for loop in reversed(self.rows):

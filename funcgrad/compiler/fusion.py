@@ -15,7 +15,7 @@ from funcgrad.compiler import build as building
 from funcgrad.compiler.affine import Misaligned, NeedsSplit
 from funcgrad.compiler.build import Root
 from funcgrad.compiler.graph import Graph, bytes_of, size_of, variables
-from funcgrad.compiler.products import Product
+from funcgrad.compiler.products import TILED
 from funcgrad.core import loops
 from funcgrad.core.jaxpr import Eqn, Var
 
@@ -86,7 +86,7 @@ class Fusion:
                 stored.update(variables(e.args))
             elif isinstance(graph.forms[e], loops.Gather):
                 stored.update(variables(e.args[:1]))
-            elif isinstance(graph.forms[e], Product):
+            elif isinstance(graph.forms[e], TILED):
                 stored.update(graph.forms[e].operands)
         self._keep_deep_and_dear(stored)
         return stored
@@ -134,7 +134,7 @@ class Fusion:
         found = self._sources.get(v)
         if found is None:
             e, _, form = self.graph.definitions[v]
-            if isinstance(form, Product):
+            if isinstance(form, TILED):
                 return frozenset(form.operands)
             parts = [
                 {a} if a in self.stored or self.is_root(a) else self.sources(a)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from funcgrad.compiler.products import Product, is_plain, product_of
+from funcgrad.compiler.products import TILED, convolution_of, is_plain, product_of
 from funcgrad.compiler.scalar import Body, record, record_cached
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
@@ -27,7 +27,9 @@ class Same(loops.Form):
 
 # What is computed element by element, where it is read.
 PULLED = (loops.Map, loops.View, loops.Reshape, loops.Guarded, loops.Index, loops.Gather, Same)
-REDUCED = (loops.Reduce, loops.ArgReduce, loops.Contract, loops.Window, loops.Scatter)
+REDUCED = (
+    loops.Reduce, loops.ArgReduce, loops.Contract, loops.Window, loops.Scatter, loops.Convolve,
+)  # fmt: skip
 SMALL_PRODUCT = 1 << 10  # multiplications; larger products are made in tiles
 
 COSTS = {
@@ -96,6 +98,9 @@ class Graph:
         if isinstance(form, loops.Contract) and _is_large(e, form) and is_plain(e):
             form = product_of(self.definitions, e, form) or form
             parts = [form]
+        if isinstance(form, loops.Convolve):
+            found = convolution_of(self.definitions, e, form) if is_plain(e) else None
+            return found if found is not None and self.native(e, found) else None
         return form if all(self.native(e, f) for f in parts) else None
 
     def is_pulled(self, v: Any) -> bool:
@@ -106,12 +111,12 @@ class Graph:
     def is_reduced(self, v: Any) -> bool:
         """Is each element made of many?"""
         found = self.definitions.get(v)
-        return found is not None and isinstance(found.form, (*REDUCED, Product))
+        return found is not None and isinstance(found.form, (*REDUCED, *TILED))
 
     def is_product(self, v: Any) -> bool:
         """Is it made in tiles?"""
         found = self.definitions.get(v)
-        return found is not None and isinstance(found.form, Product)
+        return found is not None and isinstance(found.form, TILED)
 
     def cost(self, e: Eqn) -> int:
         """Additions that one element of the result stands for."""

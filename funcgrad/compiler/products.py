@@ -48,9 +48,55 @@ class Product(loops.Form):
     def operands(self) -> tuple[Any, Any]:
         return self.lhs.base, self.rhs.base
 
+    @property
+    def extents(self) -> list[int]:
+        """The dimensions that results are counted by, in their order."""
+        return [d.extent for d in self.dimensions]
+
+    @property
+    def across(self) -> int | None:
+        """The dimension that vectors of results run along."""
+        return self.row if self.column is None else self.column
+
     def along(self, place: int | None) -> Dimension:
         """The dimension at a place, or one of extent 1."""
         return Dimension(1, 0, 0) if place is None else self.dimensions[place]
+
+
+class Convolution(loops.Form):
+    """A convolution with these parameters of strided operands."""
+
+    lhs: Strided
+    rhs: Strided
+    parameters: Any
+    shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    @property
+    def operands(self) -> tuple[Any, Any]:
+        return self.lhs.base, self.rhs.base
+
+    @property
+    def extents(self) -> list[int]:
+        """The dimensions that results are counted by, in their order."""
+        return list(self.shapes[2])
+
+    @property
+    def across(self) -> int:
+        """The dimension that vectors of results run along: that of the output's features."""
+        return dict(self.parameters)["dimension_numbers"].out_spec[1]
+
+
+TILED = (Product, Convolution)
+
+
+def convolution_of(definitions: Any, e: Eqn, form: loops.Convolve) -> Convolution | None:
+    """The convolution that an equation is, on operands in memory."""
+    lhs, rhs = e.args
+    if hasattr(lhs, "value") or hasattr(rhs, "value"):
+        return None
+    shapes = (lhs.aval.shape, rhs.aval.shape, e.outs[0].aval.shape)
+    left, right = strided(definitions, lhs), strided(definitions, rhs)
+    return Convolution(left, right, tuple(form.params), shapes)
 
 
 def strided(definitions: Any, v: Any) -> Strided:

@@ -15,7 +15,7 @@ import numpy as np
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, Builder, Module, Value
-from funcgrad.backends.llvm.product import emit, scratch_bytes
+from funcgrad.backends.llvm.tiled_kernels import emit, scratch_bytes
 from funcgrad.compiler.build import build
 from funcgrad.compiler.donation import shared_memory, without_copy
 from funcgrad.compiler.fusion import Fusion, Unit

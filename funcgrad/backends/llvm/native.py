@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.backends import numpy as numpy_engine, reference
+from funcgrad.backends.llvm import convolution_plan
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import compiled
@@ -24,7 +25,7 @@ from funcgrad.compiler.donation import shared_memory
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import size_of, variables
 from funcgrad.compiler.pipeline import optimise
-from funcgrad.compiler.products import is_plain
+from funcgrad.compiler.products import Convolution, is_plain
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
 from funcgrad.core import backend, dtypes, loops
@@ -86,6 +87,8 @@ def is_native(e: Eqn, form: Any) -> bool:
     if isinstance(form, loops.Scatter):
         filled = all(0 not in a.aval.shape for a in e.args)
         return filled and scattering.is_native(form, e.outs[0].aval.dtype)
+    if isinstance(form, Convolution):
+        return convolution_plan.plan(dict(form.parameters), *form.shapes[:2]) is not None
     if isinstance(form, loops.Contract):
         tiled = is_plain(e) and size_of(e.outs[0]) > 1
         return 0 not in e.args[0].aval.shape and (tiled or _is_small(e, form))

@@ -1,0 +1,184 @@
+"""Kernels that end a matrix product or a convolution: tiles, and what is done with each vector of
+results before it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from funcgrad.backends.llvm import convolution, convolution_plan, gemm
+from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
+from funcgrad.backends.llvm.conversions import register_kind
+from funcgrad.backends.llvm.convolution_plan import ConvolutionPlan
+from funcgrad.backends.llvm.emit import Emitter, Scope
+from funcgrad.backends.llvm.target import Target
+from funcgrad.compiler.affine import Loop
+from funcgrad.compiler.kernel import Accumulate, Kernel, Store
+from funcgrad.compiler.products import Convolution
+
+
+def scratch_bytes(kernel: Kernel, target: Target) -> int:
+    """Memory that the kernel needs beside its buffers."""
+    if kernel.tile is None:
+        return 0
+    kind, form = register_kind(kernel.tile.ref.dtype), kernel.tile.form
+    if isinstance(form, Convolution):
+        plan = plan_of(form)
+        return convolution.scratch_bytes(plan, kind, form.lhs.strides, form.rhs.strides, target)
+    row, column, k = form.along(form.row), form.along(form.column), form.summed
+    strides = (row.lhs, k.lhs), (k.rhs, column.rhs)
+    return gemm.scratch_bytes(kind, row.extent, column.extent, k.extent, *strides, target)
+
+
+def plan_of(form: Convolution) -> ConvolutionPlan:
+    """The plan of a convolution that was found to have one."""
+    found = convolution_plan.plan(dict(form.parameters), *form.shapes[:2])
+    assert found is not None
+    return found
+
+
+class TileEmitter(Emitter):
+    """Writes a kernel that ends a product or a convolution. Subclasses run the tiles."""
+
+    def write(self, scratch: Value | None) -> None:
+        tile = self.kernel.tile
+        assert tile is not None
+        self.scratch, self.form = scratch, tile.form
+        self.kind = register_kind(tile.ref.dtype)
+        scope = Scope()
+        statements = self.kernel.stages[0].statements
+        writes = (Store, Accumulate)
+        early = [s for s in statements if not isinstance(s, writes) and not s.ref.loops]
+        self._statements(early, scope)
+        self.rest = [s for s in statements if s not in early]
+        self.run_tiles(scope)
+
+    def run_tiles(self, scope: Scope) -> None:
+        """Calls `end` for each vector of results."""
+        raise AssertionError("a subclass says how")
+
+    def operand(self, side: int) -> Value:
+        """The address of element 0 of an operand."""
+        assert self.kernel.tile is not None
+        view = (self.form.lhs, self.form.rhs)[side]
+        base = self.pointers[self.kernel.tile.operands[side]]
+        return self.b.element(base, view.offset, self.kind)
+
+    def end(self, outer: Scope, sums: Value, places: dict[int, Value], mask: Value | None) -> None:
+        """The statements for one vector of results at these places in the result's dimensions."""
+        scope = Scope(outer, mask)
+        for place, value in places.items():
+            self._count(scope, place, value)
+        across = self.form.across
+        digits = self._digits(across) if across is not None else []
+        self.lanes = sums.type.lanes
+        self.vector = digits[-1] if digits else None
+        assert self.kernel.tile is not None
+        scope.values[self.kernel.tile.ref] = sums if digits else self.b.extract(sums, 0)
+        self._statements(self.rest, scope)
+
+    def _digits(self, place: int) -> list[Loop]:
+        """The loops that count a dimension of the result."""
+        rest = list(self.kernel.rows)
+        extents = self.form.extents
+        for n in extents[:place]:
+            product = 1
+            while product < n:
+                product *= rest.pop(0).extent
+        found, product = [], 1
+        while product < extents[place]:
+            found.append(rest.pop(0))
+            product *= found[-1].extent
+        return found
+
+    def _count(self, scope: Scope, place: int, value: Value) -> None:
+        """A position in a dimension as the digits that the kernel counts it by."""
+        b = self.b
+        digits = self._digits(place)
+        for loop in reversed(digits[1:]):
+            n = b.const(loop.extent, I64)
+            scope.loops[loop] = b.binary("urem", value, n)
+            value = b.binary("udiv", value, n)
+        if digits:
+            scope.loops[digits[0]] = value
+
+
+class ConvolutionEmitter(TileEmitter):
+    """Writes one convolution with its end."""
+
+    def run_tiles(self, scope: Scope) -> None:
+        form: Convolution = self.form
+        batch, feature, *spatial = dict(form.parameters)["dimension_numbers"].out_spec
+        order = (batch, *spatial, feature)
+
+        def end(sums: Value, place: tuple[Value, ...], mask: Value | None) -> None:
+            self.end(scope, sums, dict(zip(order, place)), mask)
+
+        lhs = convolution.Array(self.operand(0), form.lhs.strides)
+        rhs = convolution.Array(self.operand(1), form.rhs.strides)
+        plan = plan_of(form)
+        convolution.convolution(self.b, self.kind, plan, lhs, rhs, end, self.scratch)
+
+
+class ProductEmitter(TileEmitter):
+    """Writes one product with its end."""
+
+    def run_tiles(self, scope: Scope) -> None:
+        tiled = (self.form.row, self.form.column)
+        outer = [d for d in range(len(self.form.dimensions)) if d not in tiled]
+        self._outside(outer, scope, {})
+
+    def _outside(self, places: list[int], scope: Scope, known: dict[int, Value]) -> None:
+        """Loops over the dimensions that are not those of matrices."""
+        if not places:
+            self._product(scope, known)
+            return
+        first, *rest = places
+
+        def turn(i: Value, _: list[Value]) -> None:
+            self._outside(rest, scope, {**known, first: i})
+
+        self.b.loop(0, self.form.dimensions[first].extent, 1, [], turn)
+
+    def _product(self, scope: Scope, known: dict[int, Value]) -> None:
+        form = self.form
+        row, column, k = form.along(form.row), form.along(form.column), form.summed
+
+        def end(sums: Value, i: Value, j: Value, mask: Value | None) -> None:
+            places = {**known, form.row: i, form.column: j}
+            places.pop(None, None)
+            self.end(scope, sums, places, mask)
+
+        gemm.product(
+            self.b, self.kind, row.extent, column.extent, k.extent,
+            gemm.Matrix(self._matrix(0, known), row.lhs, k.lhs),
+            gemm.Matrix(self._matrix(1, known), k.rhs, column.rhs), end, self.scratch,
+        )  # fmt: skip
+
+    def _matrix(self, side: int, known: dict[int, Value]) -> Value:
+        """The address of a matrix, for these places in the outer dimensions."""
+        b, pointer = self.b, self.operand(side)
+        for place, i in known.items():
+            dimension = self.form.dimensions[place]
+            stride = dimension.rhs if side else dimension.lhs
+            if stride:
+                pointer = b.element(pointer, b.mul(i, b.const(stride, I64)), self.kind)
+        return pointer
+
+
+def emit(module: Module, kernel: Kernel, name: str, places: Sequence[int], scratch: bool) -> str:
+    """Adds the kernel as a function of addresses: `places` says which argument holds each buffer
+    that is not local, in order; the last argument is its scratch memory, if it needs any.
+    """
+    outer = [b for b in kernel.buffers if not b.local]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        named = {buffer: pointers[i] for buffer, i in zip(outer, places)}
+        if kernel.tile is None:
+            Emitter(b, kernel, named).run()
+            return
+        tiles = ConvolutionEmitter if isinstance(kernel.tile.form, Convolution) else ProductEmitter
+        tiles(b, kernel, named).write(pointers[-1] if scratch else None)
+
+    count = max(places, default=-1) + 1 + scratch
+    return module.function(name, [PTR] * count, None, write)
