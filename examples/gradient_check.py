@@ -1,6 +1,6 @@
 """Checking a derivative of one's own: differences find what is wrong, and where.
 
-Eight mistakes that were made in real systems of this kind, each as a rule that looks right.
+Ten mistakes that were made in real systems of this kind, each as a rule that looks right.
 """
 
 import numpy as np
@@ -79,6 +79,14 @@ WRONG = {
             lambda x: fg.nn.log_softmax(x),
             lambda ct, x: (ct * (1 - jnp.exp(fg.nn.log_softmax(x))),),
         ),
+        (X,),
+    ),
+    "layer norm without its mean terms": (
+        with_rule(lambda x: fg.nn.standardize(x), lambda ct, x: (ct / x.std(-1, keepdims=True),)),
+        (X,),
+    ),
+    "a convolution whose input gets zeros": (
+        with_rule(lambda x: jnp.convolve(x[0], ROW[0]), lambda ct, x: (jnp.zeros_like(x),)),
         (X,),
     ),
     "a quotient whose sign is lost": (

@@ -89,6 +89,7 @@ from funcgrad_nn.layers.pool import (
 from funcgrad_nn.layers.positional import LearnedPositions, RotaryPositions, SinusoidalPositions
 from funcgrad_nn.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from funcgrad_nn.layers.transformer import (
+    Transformer,
     TransformerDecoder,
     TransformerDecoderLayer,
     TransformerEncoder,
@@ -342,6 +343,7 @@ __all__ = [
     "TensorBoardLogger",
     "Threshold",
     "TrainState",
+    "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",

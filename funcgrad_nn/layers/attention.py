@@ -24,22 +24,18 @@ Cache = dict[str, Any]
 class Mask(NamedTuple):
     """What a query may see: `visible` is bool or None (all), `bias` is added to scores or None.
 
-    Both broadcast against (batch, heads, queries, keys).
+    Both broadcast against (batch, heads, queries, keys). `blind`: a query may see nothing at all.
     """
 
-    visible: Any
-    bias: Any
-
-    def showing(self, visible) -> Mask:
-        """This mask where only `visible` can be seen, too."""
-        both = visible if self.visible is None else self.visible & visible
-        return Mask(both, self.bias)
+    visible: Any = None
+    bias: Any = None
+    blind: bool = False
 
     def and_(self, mask) -> Mask:
         """This mask and one of PyTorch's: bool, True where hidden, or added to the scores."""
-        if mask.dtype == jnp.bool_:
-            return self.showing(~mask)
-        return Mask(self.visible, mask if self.bias is None else self.bias + mask)
+        if mask.dtype != jnp.bool_:
+            return self._replace(bias=mask if self.bias is None else self.bias + mask)
+        return Mask(~mask if self.visible is None else self.visible & ~mask, self.bias, True)
 
 
 class MultiheadAttention(Module):
@@ -232,11 +228,11 @@ class MultiheadAttention(Module):
     def _mask(self, shape, attn_mask, key_padding_mask, is_causal, start, cache) -> Mask:
         """All that hides keys, for scores of `shape`."""
         batch, heads, queries, keys = shape
-        seen = Mask(None, None)
+        seen = Mask()
         if is_causal:
-            seen = seen.showing(jnp.arange(queries)[:, None] + start >= jnp.arange(keys))
+            seen = Mask(jnp.arange(queries)[:, None] + start >= jnp.arange(keys))
         elif cache is not None:
-            seen = seen.showing(jnp.arange(keys) < cache["length"])
+            seen = Mask(jnp.arange(keys) < cache["length"])
         if attn_mask is not None:
             shapes = [(queries, keys), (batch * heads, queries, keys)]
             mask = _checked_mask("attn_mask", attn_mask, shapes)
@@ -265,7 +261,7 @@ def attend(query, key, value, mask: Mask, drop: Callable) -> tuple[Any, Any]:
     scores = scores.reshape(batch, heads, length, key.shape[2])
     if mask.bias is not None:
         scores = scores + mask.bias.astype(scores.dtype)
-    weights = _softmax(scores, mask.visible)
+    weights = _softmax(scores, mask)
     output = drop(weights).astype(value.dtype).reshape(*rows[:3], -1) @ value
     return output.reshape(batch, heads, length, size), weights
 
@@ -276,13 +272,13 @@ def _shown(weights, batched: bool, average: bool):
     return weights if batched else weights[0]
 
 
-def _softmax(scores, visible):
+def _softmax(scores, mask: Mask):
     """Softmax over what is visible; zeros, not NaN, where nothing is."""
-    if visible is None:
+    if mask.visible is None:
         return fg.nn.softmax(scores, axis=-1)
     lowest = float(jnp.finfo(scores.dtype).min)
-    weights = fg.nn.softmax(jnp.where(visible, scores, lowest), axis=-1)
-    return jnp.where(visible, weights, 0)
+    weights = fg.nn.softmax(jnp.where(mask.visible, scores, lowest), axis=-1)
+    return jnp.where(mask.visible, weights, 0) if mask.blind else weights
 
 
 def _extended(cache: Cache, key, value) -> Cache:

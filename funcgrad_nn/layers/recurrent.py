@@ -19,11 +19,16 @@ NONLINEARITIES = {"tanh": jnp.tanh, "relu": fg.nn.relu}
 
 
 class Weights(NamedTuple):
-    """What one step needs of the parameters: transposed matrices, and biases or zero."""
+    """What one step needs of the parameters: the matrices transposed, and a bias, if there is."""
 
     hidden: Any
-    bias: Any
+    bias: Any = None
     projection: Any = None
+
+    def of(self, h):
+        """What the gates get from h."""
+        product = h @ self.hidden
+        return product if self.bias is None else product + self.bias
 
 
 # -- one step: (gates from the input, state before, weights) -> state after ------------------------
@@ -32,13 +37,13 @@ class Weights(NamedTuple):
 def rnn_step(gates, state: tuple, weights: Weights, nonlinearity: str = "tanh") -> tuple:
     """h' = f(x W_ih' + h W_hh' + b) (Elman, 1990)."""
     (h,) = state
-    return (NONLINEARITIES[nonlinearity](gates + h @ weights.hidden + weights.bias),)
+    return (NONLINEARITIES[nonlinearity](gates + weights.of(h)),)
 
 
 def lstm_step(gates, state: tuple, weights: Weights) -> tuple:
     """c' = f c + i g and h' = o tanh(c') (Hochreiter and Schmidhuber, 1997; Gers et al., 2000)."""
     h, c = state
-    i, f, g, o = jnp.split(gates + h @ weights.hidden + weights.bias, 4, axis=-1)
+    i, f, g, o = jnp.split(gates + weights.of(h), 4, axis=-1)
     c = fg.nn.sigmoid(f) * c + fg.nn.sigmoid(i) * jnp.tanh(g)
     h = fg.nn.sigmoid(o) * jnp.tanh(c)
     return (h if weights.projection is None else h @ weights.projection), c
@@ -48,7 +53,7 @@ def gru_step(gates, state: tuple, weights: Weights) -> tuple:
     """h' = (1 - z) n + z h, where n sees h through the gate r (Cho et al., 2014)."""
     (h,) = state
     r_x, z_x, n_x = jnp.split(gates, 3, axis=-1)
-    r_h, z_h, n_h = jnp.split(h @ weights.hidden + weights.bias, 3, axis=-1)
+    r_h, z_h, n_h = jnp.split(weights.of(h), 3, axis=-1)
     r, z = fg.nn.sigmoid(r_x + r_h), fg.nn.sigmoid(z_x + z_h)
     n = jnp.tanh(n_x + r * n_h)
     return ((1 - z) * n + z * h,)
@@ -78,8 +83,9 @@ class Cell(Module):
         dtype = jnp.result_type(x.dtype, self.p.weight_hh.dtype)
         zeros = jnp.zeros((*x.shape[:-1], self.hidden_size), dtype)
         before = (zeros,) * self.states if state is None else _as_tuple(state)
-        gates = x @ self.p.weight_ih.T + (self.p.bias_ih if self.bias else 0)
-        weights = Weights(self.p.weight_hh.T, self.p.bias_hh if self.bias else 0)
+        gates = x @ self.p.weight_ih.T
+        gates = gates + self.p.bias_ih if self.bias else gates
+        weights = Weights(self.p.weight_hh.T, self.p.bias_hh if self.bias else None)
         after = self.step(gates, before, weights)
         return after if self.states > 1 else after[0]
 
@@ -157,6 +163,7 @@ class Recurrent(Module):
 
     gates = 1
     states = 1
+    adds_gates = True  # whether input and state meet in nothing but a sum
 
     def __init__(
         self,
@@ -217,9 +224,11 @@ class Recurrent(Module):
     def _scan(self, x, state: tuple, suffix: str, valid) -> tuple[Any, tuple]:
         """One direction of one layer: outputs (length, batch, size) and the state after it."""
         gates = x @ self.p[f"weight_ih_{suffix}"].T
+        weights = self._step_weights(suffix)
         if self.bias:
             gates = gates + self.p[f"bias_ih_{suffix}"]
-        weights = self._step_weights(suffix)
+        if self.bias and self.adds_gates:  # one addition for all steps instead of one for each
+            gates, weights = gates + weights.bias, weights._replace(bias=None)
 
         def body(state, inputs):
             gates, valid = inputs
@@ -236,7 +245,7 @@ class Recurrent(Module):
         projection = f"weight_hr_{suffix}"
         return Weights(
             self.p[f"weight_hh_{suffix}"].T,
-            self.p[f"bias_hh_{suffix}"] if self.bias else 0,
+            self.p[f"bias_hh_{suffix}"] if self.bias else None,
             self.p[projection].T if projection in self.p else None,
         )
 
@@ -341,6 +350,7 @@ class GRU(Recurrent):
     """Gated recurrent units, as `torch.nn.GRU`; inputs and outputs are those of `Recurrent`."""
 
     gates = 3
+    adds_gates = False
 
     def step(self, gates, state: tuple, weights: Weights) -> tuple:
         return gru_step(gates, state, weights)

@@ -243,6 +243,64 @@ class TransformerDecoder(Module):
         return x if cache is None else (x, after)
 
 
+class Transformer(Module):
+    """An encoder and a decoder that attends to its output, as `torch.nn.Transformer`.
+
+    The options are those of the layers; both stacks end with a `LayerNorm`.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn
+    >>> model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+    >>> params, state = model.init(fg.random.key(0))
+    >>> source, target = fg.numpy.ones((4, 7, 8)), fg.numpy.ones((4, 5, 8))
+    >>> model.apply(params, state, source, target, tgt_is_causal=True)[0].shape
+    (4, 5, 8)
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = "relu",
+        *,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+    ):
+        shared = (d_model, nhead, dim_feedforward, dropout, activation)
+        options = (layer_norm_eps, batch_first, norm_first, bias)
+        first, second = (
+            layer(*shared, *options) for layer in (TransformerEncoderLayer, TransformerDecoderLayer)
+        )
+        norms = (LayerNorm(d_model, eps=layer_norm_eps, bias=bias) for _ in range(2))
+        self.encoder = TransformerEncoder(first, num_encoder_layers, next(norms))
+        self.decoder = TransformerDecoder(second, num_decoder_layers, next(norms))
+
+    def forward(
+        self,
+        src,
+        tgt,
+        src_mask=None,
+        tgt_mask=None,
+        memory_mask=None,
+        src_key_padding_mask=None,
+        tgt_key_padding_mask=None,
+        memory_key_padding_mask=None,
+        src_is_causal: bool = False,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ):
+        """The decoder's output, of tgt's shape; src and tgt may differ in length."""
+        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        paddings = tgt_key_padding_mask, memory_key_padding_mask
+        causal = tgt_is_causal, memory_is_causal
+        return self.decoder(tgt, memory, tgt_mask, memory_mask, *paddings, *causal)
+
+
 # -- the parts of both layers ----------------------------------------------------------------------
 
 

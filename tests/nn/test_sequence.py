@@ -106,6 +106,16 @@ TABLE = {
         (BATCHES, SECOND),
         {},
     ),
+    "Transformer": (
+        lambda n: n.Transformer(8, 2, 1, 2, 16, 0.0, "gelu", batch_first=True, norm_first=True),
+        (SECOND, BATCHES),
+        {
+            "tgt_mask": hidden(5, 5),
+            "src_key_padding_mask": hidden(2, 7),
+            "tgt_key_padding_mask": hidden(2, 5),
+            "memory_key_padding_mask": hidden(2, 7),
+        },
+    ),
     "RNNCell": (lambda n: n.RNNCell(3, 4), (draw(2, 3), draw(2, 4)), {}),
     "RNNCell, relu, no bias": (
         lambda n: n.RNNCell(3, 4, bias=False, nonlinearity="relu"),
@@ -148,7 +158,7 @@ TABLE = {
 
 
 @pytest.mark.oracle
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.filterwarnings("ignore:LSTM with projections", "ignore:enable_nested_tensor")
 @pytest.mark.parametrize("name", TABLE)
 def test_same_as_torch(name):
     """Outputs, gradients of weights and of inputs, and PyTorch's state_dict both ways."""
