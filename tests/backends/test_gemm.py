@@ -157,7 +157,7 @@ def test_one_product_for_all_shapes(level, kind):
 def test_caller_gives_memory_only_for_large_panels():
     target = host()
     assert scratch_bytes("f32", 64, 64, 64, (64, 1), (64, 1), target) == 0
-    assert scratch_bytes("f64", 1200, 40, 1030, (1030, 1), (40, 1), target) > 1 << 17
+    assert scratch_bytes("f64", 1200, 40, 1030, (1030, 1), (1, 1030), target) > 1 << 17
     assert scratch_bytes("f32", 0, 64, 64, (64, 1), (64, 1), target) == 0
 
 

@@ -1,7 +1,7 @@
 """Matrix products with static shapes, as inline code that ends in the caller's epilogue.
 
 The result is cut into panels of columns, panels into tiles of rows; a panel of the right operand is
-packed where that pays. Sums are always taken in the order of the contracted dimension, in blocks,
+packed if its rows do not lie in a row or are read from far away again and again. Sums are always taken in the order of the contracted dimension, in blocks,
 so a product has the same bits wherever it stands.
 """
 
@@ -36,6 +36,7 @@ Epilogue = Callable[[Value, Value, Value, Value | None], None]
 LARGEST_BLOCK = 512  # of the contracted dimension: a packed panel stays in the second cache
 LARGEST_STACK = 1 << 17
 FIRST_CACHE = 3 << 13
+SECOND_CACHE = 1 << 20
 DEEPEST_SUMS = 1 << 18
 SHALLOW = 16
 
@@ -79,7 +80,8 @@ def plan_of(
     lanes = lanes_of(kind, target)
     block = k if blocks == 1 else -(-k // (blocks * lanes)) * lanes
     _, rows, vectors = best_tile(kind, m, n, k, block, lhs[0], target)
-    packed = rhs[1] != 1 or m > 4 * rows
+    reread = m > 4 * rows and block * n * itemsize(kind) > SECOND_CACHE
+    packed = rhs[1] != 1 or reread
     deep = blocks > 1 and m * (n + vectors * lanes) * itemsize(kind) <= DEEPEST_SUMS
     return Plan(rows, vectors, block, packed, deep=deep)
 
@@ -123,7 +125,7 @@ def _cost(rows: int, vectors: int, m: int, n: int, k: int, column_bytes: int, la
         for w, often in widths
     )
     kernels = sum(1 for _, t in heights if t) * sum(1 for _, t in widths if t)
-    return total * (1 + 0.03 * kernels)
+    return total * (1 + 0.05 * kernels)
 
 
 def scratch_bytes(
