@@ -213,6 +213,7 @@ def test_binned_auroc_is_near_the_exact_one(classes):
     for batch in batches(scores, labels):
         state = fg.jit(fine.update)(state, *batch)
     assert abs(float(fine.compute(state)) - float(exact)) < 2e-3
+    assert (np.asarray(state) >= 0).all() and int(state.sum()) == ROWS * (classes or 1)
     halves = [fine.update(fine.init(), *b) for b in batches(scores, labels, 102)]
     np.testing.assert_array_equal(fine.merge(*halves), state)
     edges = metrics.AUROC(bins=4)(jnp.array([0.0, 1.0, 1.5, -1.0]), jnp.array([0, 1, 1, 0]))

@@ -92,6 +92,31 @@ def test_the_line_search_meets_the_strong_wolfe_conditions():
             assert abs(float(found.slope)) <= 0.9 * abs(float(start.slope))
 
 
+@pytest.mark.parametrize(
+    "value, slope, accepted",
+    [(-0.5, 0.5, True), (-5e-5, 0.5, False), (-0.5, -0.95, False), (-0.5, 0.95, False)],
+)
+def test_a_first_trial_is_accepted_only_if_it_meets_both_conditions(value, slope, accepted):
+    """On the cubic with value 0 and slope -1 at 0, and these at 1."""
+    c3, c2 = slope - 1 - 2 * value, 3 * value + 2 - slope
+
+    def along(x):
+        return optim.linesearch.Point(
+            x, -x + c2 * x**2 + c3 * x**3, -1 + 2 * c2 * x + 3 * c3 * x**2, x
+        )
+
+    found, evaluations = optim.linesearch.strong_wolfe(along, along(jnp.float64(0.0)), 1.0)
+    assert (float(found.step) == 1.0) == (int(evaluations) == 1) == accepted
+    assert float(found.value) <= -1e-4 * float(found.step)
+    assert abs(float(found.slope)) <= 0.9
+
+
+def test_the_first_step_is_no_longer_than_one():
+    """However steep the function: here it hits the minimum at once."""
+    found = optim.minimize(lambda x: 5e5 * jnp.sum(x**2), jnp.ones(1, jnp.float64))
+    assert int(found.evaluations) == 2 and bool(found.converged)
+
+
 def test_trees_and_further_arguments_of_a_fit():
     """Ridge regression, whose solution is known."""
     rng = np.random.default_rng(0)
