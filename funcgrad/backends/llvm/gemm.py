@@ -1,8 +1,9 @@
 """Matrix products with static shapes, as inline code that ends in the caller's epilogue.
 
 The result is cut into panels of columns, panels into tiles of rows; a panel of the right operand is
-packed if its rows do not lie in a row or are read from far away again and again. Sums are always taken in the order of the contracted dimension, in blocks,
-so a product has the same bits wherever it stands.
+packed if its rows are not contiguous or are read from far away again and again. Sums are taken in
+the order of the contracted dimension, whatever the tile; only the dot products of few rows with
+contiguous columns go by lanes.
 """
 
 from __future__ import annotations
