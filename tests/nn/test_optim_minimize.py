@@ -94,7 +94,7 @@ def test_the_line_search_meets_the_strong_wolfe_conditions():
 
 @pytest.mark.parametrize(
     "value, slope, accepted",
-    [(-0.5, 0.5, True), (-5e-5, 0.5, False), (-0.5, -0.95, False), (-0.5, 0.95, False)],
+    [(-0.5, 0.5, True), (-5e-5, 0.5, False), (-0.98, -0.95, False), (-0.5, 0.95, False)],
 )
 def test_a_first_trial_is_accepted_only_if_it_meets_both_conditions(value, slope, accepted):
     """On the cubic with value 0 and slope -1 at 0, and these at 1."""
