@@ -32,7 +32,8 @@ class Effect(NamedTuple):
     ordered: bool
 
 
-def _effects(name: str) -> Callable[[dict[str, Any]], frozenset[Effect]]:
+def effects_of(name: str) -> Callable[[dict[str, Any]], frozenset[Effect]]:
+    """The effects rule of a callback with the parameter `ordered`."""
     ordered, unordered = frozenset({Effect(name, True)}), frozenset({Effect(name, False)})
     return lambda params: ordered if params["ordered"] else unordered
 
@@ -88,7 +89,7 @@ class FlatCallback:
         return str(getattr(self.fun, "__name__", type(self.fun).__name__))
 
 
-class _PerLane:
+class PerLane:
     """A callback called once for each lane of a mapped axis, its results stacked."""
 
     def __init__(self, callback: Any, mapped: Sequence[bool], size: int) -> None:
@@ -115,7 +116,8 @@ def _own(x: Any) -> ConcreteArray:
     return ConcreteArray(np.array(to_host(array._buffer)))
 
 
-def _run(args: Sequence[Any], *, callback: Any, **params: Any) -> list[Any]:
+def run_callback(args: Sequence[Any], *, callback: Any, **params: Any) -> list[Any]:
+    """Calls the function on arrays of its own, outside of all traces."""
     with running(EVAL):
         return [ConcreteArray(o) for o in callback([_own(a) for a in args])]
 
@@ -129,7 +131,7 @@ def _abstract(*avals: ShapedArray, callback: Any, **params: Any) -> list[ShapedA
 
 def _batch_per_lane(primitive: Construct, axis: Axis, args: Any, dims: Any, params: Any) -> Any:
     """One equation that calls the function lane by lane, in order."""
-    lanes = _PerLane(params["callback"], [d is not None for d in dims], axis.size)
+    lanes = PerLane(params["callback"], [d is not None for d in dims], axis.size)
     rows = [a if d is None else moveaxis(a, d, 0) for a, d in zip(args, dims)]
     outs = primitive.bind(*rows, **{**params, "callback": lanes})
     return outs, [0] * len(outs)
@@ -186,16 +188,17 @@ def _leading(axis: Axis, x: Any, dim: int | None, method: str) -> Any:
 
 
 def _io_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
-    _refuse_order("io_callback", params)
+    refuse_order("io_callback", params)
     return _batch_per_lane(io_callback_p, axis, args, dims, params)
 
 
 def _debug_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
-    _refuse_order("debug.callback or debug.print", params)
+    refuse_order("debug.callback or debug.print", params)
     return _batch_per_lane(debug_callback_p, axis, args, dims, params)
 
 
-def _refuse_order(name: str, params: dict[str, Any]) -> None:
+def refuse_order(name: str, params: dict[str, Any]) -> None:
+    """ValueError if the callback is ordered: it is being mapped."""
     if params["ordered"]:
         raise ValueError(
             f"vmap: {name} of {params['callback']} is ordered, and lanes have no order. "
@@ -203,7 +206,9 @@ def _refuse_order(name: str, params: dict[str, Any]) -> None:
         )
 
 
-def _no_jvp(name: str) -> Callable[..., Any]:
+def no_jvp(name: str) -> Callable[..., Any]:
+    """The derivative rule of what has none: it says what to do instead."""
+
     def rule(primals: Any, tangents: Any, *, callback: Any, **params: Any) -> Any:
         raise ValueError(
             f"{name}: {callback} is Python and cannot be differentiated. Wrap the call in "
@@ -221,28 +226,28 @@ def _debug_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
 
 pure_callback_p = Construct(
     "pure_callback",
-    run=_run,
+    run=run_callback,
     abstract=_abstract,
-    jvp=_no_jvp("pure_callback"),
+    jvp=no_jvp("pure_callback"),
     batch=_pure_batch,
 )
 
 io_callback_p = Construct(
     "io_callback",
-    run=_run,
+    run=run_callback,
     abstract=_abstract,
-    jvp=_no_jvp("io_callback"),
+    jvp=no_jvp("io_callback"),
     batch=_io_batch,
-    effects=_effects("io"),
+    effects=effects_of("io"),
 )
 
 debug_callback_p = Construct(
     "debug_callback",
-    run=_run,
+    run=run_callback,
     abstract=_abstract,
     jvp=_debug_jvp,
     batch=_debug_batch,
-    effects=_effects("debug"),
+    effects=effects_of("debug"),
 )
 
 
@@ -354,7 +359,8 @@ def io_callback(
 ) -> Any:
     """The result of a Python function with side effects, called exactly once where it stands.
 
-    Calls keep the order of the program. `ordered=True` says that this order matters; then `vmap`,
+    Calls keep the order of the program, also under differentiation, whose loops keep the results
+    for the backward pass. `ordered=True` says that this order matters; then `vmap`,
     whose lanes have none, raises. Otherwise lanes are called one by one.
 
     Raises:

@@ -27,6 +27,7 @@ from funcgrad.control.bodies import (
 from funcgrad.control.call import choose, merge, nonzero, with_zeros
 from funcgrad.control.checkpoint import checkpoint_p, nothing_saveable
 from funcgrad.control.lanes import needs_all_lanes, over_lanes
+from funcgrad.control.replay import kept_callbacks, opened, recording, replaying
 from funcgrad.control.scan import scan, scan_p
 from funcgrad.core import backend, dtypes
 from funcgrad.core.array import Tracer, is_concrete
@@ -126,27 +127,34 @@ def _while_split(trace: LinearTrace, args: Any, **params: Any) -> Any:
         cond_jaxpr, len(cond_consts), carry_known
     ):
         return trace.record(while_p, args, params)
+    known, known_consts = split.known(), choose(body_consts, const_known)
+    again, again_known, callbacks = body, carry_known, kept_callbacks(body)
+    if callbacks and callbacks == kept_callbacks(known) and not all(carry_known):
+        log = opened(trace.parent, callbacks)
+        known, known_consts = recording(known), [log, *known_consts]
+        again, again_known = replaying(body, len(body_consts)), (True, *carry_known)
+        body_consts, init = [log, *body_consts], [full((), 0, dtypes.int32), *init]
     counting_cond, counting_body = _counting(
-        cond_jaxpr, len(cond_consts), split.known(), sum(const_known), carry_known
+        cond_jaxpr, len(cond_consts), known, len(known_consts), carry_known
     )
     operands = [
         *cond_consts,
-        *choose(body_consts, const_known),
+        *known_consts,
         full((), 0, dtypes.int32),
-        *choose(init, carry_known),
+        *choose(init[len(init) - len(carry_known) :], carry_known),
     ]
     own = {
         **params,
         "cond_jaxpr": counting_cond,
         "body_jaxpr": counting_body,
-        "body_nconsts": sum(const_known),
+        "body_nconsts": len(known_consts),
     }
     trips, *outs = trace.parent.process(while_p, operands, own)
     if all(carry_known):
         return outs
     repeated = _repeated_in_segments if params["checkpoint"] else _repeated
-    again = repeated(body, len(body_consts), carry_known)
-    settings = {"jaxpr": again, "policy": nothing_saveable, "prevent_cse": False}
+    program = repeated(again, len(body_consts), again_known)
+    settings = {"jaxpr": program, "policy": nothing_saveable, "prevent_cse": False}
     unknown = trace.record(checkpoint_p, [trips, *body_consts, *init], settings)
     return merge(carry_known, outs, unknown)
 

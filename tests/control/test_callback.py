@@ -10,6 +10,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from funcgrad.control import replay
 from funcgrad.errors import is_ours
 from funcgrad.experimental import io_callback
 
@@ -367,15 +368,82 @@ def test_io_callback_happens_once_and_in_order():
     np.testing.assert_allclose(fg.jit(fg.vmap(unordered))(jnp.arange(3.0)), [1, 2, 3])
 
 
-def test_io_callback_in_a_loop_that_is_computed_again_is_refused():
-    def body(c):
-        step = io_callback(lambda: 2.0, fg.ShapeDtypeStruct((), np.float32))
-        return c * step
+def factors_known(x):
+    n = 0
+    while n < 4 and float(fg.lax.stop_gradient(x)) < 9.0:
+        x, n = jnp.sin(x) * (n + 2.0) + x, n + 1
+    return x
 
-    f = lambda x: fg.lax.while_loop(lambda c: c < 10.0, body, x)
+
+def test_results_of_io_callback_in_a_loop_are_kept_for_its_derivative():
+    calls = []
+
+    def f(x, checkpoint=False):
+        def body(c):
+            n, v = c
+            read = lambda i: calls.append(int(i)) or np.float32(i + 2)
+            own = io_callback(read, fg.ShapeDtypeStruct((), np.float32), n, ordered=True)
+            return n + 1, jnp.sin(v) * own + v
+
+        going = lambda c: (c[0] < 4) & (c[1] < 9.0)
+        return fg.lax.while_loop(going, body, (0, x), checkpoint=checkpoint)[1]
+
+    expected = fg.grad(factors_known)(0.3)
+    twice = fg.grad(fg.grad(factors_known))(0.3)
+    scanned = lambda x: fg.lax.scan(lambda c, _: (0.1 * f(c), c), x, None, length=2)[0]
+    known = lambda x: 0.1 * factors_known(0.1 * factors_known(x))
+    f(jnp.float32(0.3))
+    once = list(calls)
+    assert once == list(range(len(once))) and len(once) > 2
+    for transform in (fg.grad, lambda f: fg.jit(fg.grad(f)), lambda f: fg.grad(fg.jit(f)),
+                      lambda f: fg.grad(fg.checkpoint(f))):  # fmt: skip
+        for g in (f, lambda x: f(x, True)):
+            calls.clear()
+            np.testing.assert_allclose(transform(g)(0.3), expected, rtol=1e-5)
+            assert calls == once
+    calls.clear()
+    np.testing.assert_allclose(fg.jit(fg.grad(fg.grad(f)))(0.3), twice, rtol=1e-4)
+    assert calls == once
+    calls.clear()
+    np.testing.assert_allclose(fg.grad(scanned)(0.3), fg.grad(known)(0.3), rtol=1e-5)
+    _, pull = fg.vjp(f, 0.3)
+    for _ in range(2):  # what was read is there for every use of the derivative
+        np.testing.assert_allclose(pull(1.0)[0], expected, rtol=1e-5)
+
+
+def test_lanes_of_io_callback_in_a_loop():
+    def f(x, trips):
+        def body(c):
+            own = io_callback(
+                lambda v: np.asarray(v) * 2, fg.ShapeDtypeStruct((), np.float32),
+                fg.lax.stop_gradient(c[1]),
+            )  # fmt: skip
+            return c[0] + 1, c[1] * own
+
+        return fg.lax.while_loop(lambda c: c[0] < trips, body, (0, x))[1]
+
+    x = jnp.asarray([0.5, 1.5])
+    rows = fg.vmap(fg.grad(f), in_axes=(0, None))(x, 2)  # x -> 2 x^2 -> 8 x^4, factors fixed
+    np.testing.assert_allclose(rows, [float(fg.grad(f)(v, 2)) for v in x], rtol=1e-6)
+    with pytest.raises(NotImplementedError, match="lanes make different numbers of trips"):
+        fg.vmap(fg.grad(f))(x, jnp.asarray([1, 2]))
+
+
+def test_io_callback_that_cannot_be_kept_is_refused(monkeypatch):
+    def inner(c, _):
+        return c * io_callback(lambda: 2.0, fg.ShapeDtypeStruct((), np.float32)), None
+
+    nested = lambda c: fg.lax.scan(inner, c, None, length=1)[0]
+    f = lambda x: fg.lax.while_loop(lambda c: c < 10.0, nested, x)
     assert float(fg.jit(f)(1.0)) == 16.0
     with pytest.raises(TypeError, match="io_callback in it must happen only once"):
         fg.grad(f)(1.0)
+    monkeypatch.setattr(replay, "ROOM", 2)
+    direct = lambda x: fg.lax.while_loop(lambda c: c < 10.0, lambda c: inner(c, None)[0], x)
+    pulls = [fg.vjp(direct, 1.0)[1] for _ in range(2)]
+    assert float(pulls[1](1.0)[0]) == 16.0
+    with pytest.raises(RuntimeError, match="no longer there, since later loops needed the room"):
+        pulls[0](1.0)
 
 
 # ---- exceptions ---------------------------------------------------------------------------------
