@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -121,18 +121,36 @@ class LiveCurves(Callback):
     def _picture(self) -> str | None:
         if not any(math.isfinite(v) for values in self.curves.values() for v in values):
             return None
-        if not has("plotext"):
-            return text_plot(self.curves, width=self.width, height=self.height)
-        plotext = optional("plotext")
-        plotext.clear_figure()
-        plotext.plotsize(self.width, self.height)
-        for name, values in self.curves.items():
-            steps = [self.every * (i + 1) for i in range(len(values))]
-            plotext.plot(steps, values, label=name)
-        return plotext.build()
+        drawn = None
+        if has("plotext"):
+            size = self.width, self.height
+            drawn = _by_plotext(optional("plotext"), self.curves, self.every, *size)
+        return drawn or text_plot(self.curves, width=self.width, height=self.height)
 
     def saved(self) -> dict[str, np.ndarray]:
         return {name: np.array(values) for name, values in self.curves.items()}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         self.curves = {name: values.tolist() for name, values in saved.items()}
+
+
+def _by_plotext(plotext: Any, curves, every: int, width: int, height: int) -> str | None:
+    """The curves by plotext, in the words of its version 5 or of 6; None for any other."""
+    steps = {name: [every * (i + 1) for i in range(len(v))] for name, v in curves.items()}
+    if hasattr(plotext, "plotsize"):
+        plotext.clear_figure()
+        plotext.plotsize(width, height)
+        for name, values in curves.items():
+            plotext.plot(steps[name], values, label=name)
+        return plotext.build().rstrip()
+    figure: Any = getattr(plotext, "figure", None)
+    if not hasattr(figure, "signal"):
+        return None
+    figure.clear()
+    figure.plot_size(width, height)
+    for name, values in curves.items():
+        signal = figure.signal(steps[name], values)
+        signal.label(name)
+        signal.lines()
+        figure.draw(signal)
+    return str(figure.build()).rstrip()

@@ -495,6 +495,45 @@ def test_live_curves_use_plotext_where_it_is():
     assert "loss" in stream.getvalue()
 
 
+class Recorder:
+    """Stands for plotext: every call is written down, and `build` gives text."""
+
+    def __init__(self, **parts):
+        self.calls = []
+        self.__dict__.update(parts)
+
+    def __getattr__(self, name):
+        if name not in ("clear_figure", "clear", "plotsize", "plot_size", "plot", "label", "lines",
+                        "signal", "draw", "build"):  # fmt: skip
+            raise AttributeError(name)
+
+        def call(*arguments, **named):
+            self.calls.append((name, arguments, named))
+            return "picture\n" if name == "build" else self
+
+        return call
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_plotext_is_spoken_to_in_the_words_of_its_version(version):
+    figure = Recorder()
+    old = version == 5
+    plotext = figure if old else type("Six", (), {"figure": figure})
+    drawn = curves._by_plotext(plotext, {"loss": [2.0, 1.0]}, 50, 60, 12)
+    assert drawn == "picture"
+    called = {name: arguments for name, arguments, _ in figure.calls}
+    assert called["plot" if old else "signal"] == ([50, 100], [2.0, 1.0])
+    assert called["plotsize" if old else "plot_size"] == (60, 12)
+
+
+def test_an_unknown_plotext_is_done_without(monkeypatch):
+    monkeypatch.setattr(curves, "has", lambda name: True)
+    monkeypatch.setattr(curves, "optional", lambda name: object())
+    stream = io.StringIO()
+    fitted(callbacks=[nn.LiveCurves(every=6, stream=stream)])
+    assert stream.getvalue().count("* loss") == 2
+
+
 def test_the_bar_shows_the_rate(capfd):
     pytest.importorskip("tqdm")
     optimizer = nn.optim.inject_hyperparams(nn.optim.sgd)(learning_rate=0.25)
