@@ -70,7 +70,7 @@ def main():
     loader = DataLoader(
         ArrayDataset(images.reshape(-1, 784)), 64, shuffle=True, key=fg.random.key(1)
     )
-    optimizer = nn.optim.adam(2e-3)
+    optimizer = nn.optim.adam(4e-3)
     params, _ = VAE().init(fg.random.key(2))
     check_kl(fg.random.key(3))
     check_gradient_through_sample(params, images[:16].reshape(16, 784), fg.random.key(4))
@@ -82,21 +82,28 @@ def main():
         return nn.optim.apply_updates(params, updates), moments, loss
 
     moments, count, elbo = optimizer.init(params), 0, []
-    for epoch in range(1, 11):
+    for epoch in range(1, 31):
         losses = []
         for x in loader:
             params, moments, loss = step(params, moments, x, fg.random.key(100 + count))
             losses.append(float(loss))
             count += 1
         elbo.append(-np.mean(losses))
-        print(f"epoch {epoch:2d}  ELBO {elbo[-1]:8.2f} nats per image")
+        if epoch % 5 == 0:
+            print(f"epoch {epoch:2d}  ELBO {elbo[-1]:8.2f} nats per image")
     assert np.isfinite(elbo).all() and elbo[-1] > elbo[0] + 50
 
     code = fg.random.normal(fg.random.key(5), (4, CODE))
     samples, _ = VAE().apply(params, {}, code, method="decode")
-    print("samples", samples.shape, "with values from 0 to 1; the first:")
-    for row in np.asarray(samples[0]).reshape(28, 28)[4:24:2, 4:24]:
-        print("   ", "".join(" .:*#"[int(5 * min(value, 0.99))] for value in row))
+    x = images[:64].reshape(64, 784)
+    (logits, _, _), _ = VAE().apply(params, {}, x, key=fg.random.key(6))
+    restored = np.asarray(fg.nn.sigmoid(logits))
+    print("samples", samples.shape, "and below: an image, its reconstruction, a sample")
+    for row in zip(*(p.reshape(28, 28)[4:24:2, 4:24] for p in (x[0], restored[0], samples[0]))):
+        print("   ".join("".join(" .:*#"[int(5 * min(v, 0.99))] for v in part) for part in row))
+    error, of_mean = abs(restored - x).mean(), abs(x.mean(axis=0) - x).mean()
+    print(f"mean error of a pixel {error:.3f}; of the mean image {of_mean:.3f}")
+    assert error < of_mean
 
 
 if __name__ == "__main__":

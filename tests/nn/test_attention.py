@@ -199,3 +199,47 @@ def test_rotary_is_a_rotation_of_pairs(interleaved):
     np.testing.assert_allclose(
         pairs(out), pairs(BATCHES) * np.exp(1j * angles), rtol=1e-5, atol=1e-5
     )
+
+
+# -- every option does something -------------------------------------------------------------------
+
+OPTIONS = {
+    "memory_is_causal": (decoder(1)(nn), (X, MEMORY), {"memory_is_causal": True}),
+    "tgt_is_causal": (decoder(1)(nn), (X, MEMORY), {"tgt_is_causal": True}),
+    "is_causal": (encoder(1)(nn), (X,), {"is_causal": True}),
+    **{
+        f"Transformer, {name}": (nn.Transformer(8, 2, 1, 1, 16, 0.0), (MEMORY, X), {name: True})
+        for name in ("src_is_causal", "tgt_is_causal", "memory_is_causal")
+    },
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_causal_flags_are_masks_of_the_future(name):
+    model, inputs, options = OPTIONS[name]
+    params, state = prepared(model)
+    (flag,) = options
+    sizes = {"src": 7, "tgt": 5, "is": 5, "memory": 5}[flag.split("_")[0]]
+    keys = 7 if flag.startswith(("src", "memory")) else 5
+    future = np.triu(np.ones((sizes, keys), bool), 1)
+    masked = {"is_causal": "mask"}.get(flag, flag.replace("is_causal", "mask"))
+    by_flag = model.apply(params, state, *inputs, **options)[0]
+    by_mask = model.apply(params, state, *inputs, **{masked: future})[0]
+    np.testing.assert_allclose(by_flag, by_mask, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(by_flag, model.apply(params, state, *inputs)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", [nn.TransformerEncoderLayer, nn.TransformerDecoderLayer])
+def test_options_of_attention_reach_it(layer):
+    rotary = nn.RotaryPositions(4)
+    made = layer(8, 2, 16, num_kv_heads=1, rotary=rotary)
+    assert made.self_attn.num_kv_heads == 1 and made.self_attn.rotary is rotary
+    others = [part for path, part in made.modules().items() if path == "multihead_attn"]
+    assert all(part.num_kv_heads == 1 and part.rotary is None for part in others)
+    cache = made.new_cache(3, 9, jnp.bfloat16)
+    assert cache["key"].shape == (3, 1, 9, 4) and cache["value"].dtype == jnp.bfloat16
+
+
+def test_initial_vectors_of_positions_are_chosen():
+    params, _ = nn.LearnedPositions(3, 2, weight_init="ones").init(KEY)
+    assert params["weight"].tolist() == [[1.0, 1.0]] * 3
