@@ -237,3 +237,16 @@ def test_a_barrier_is_the_identity_under_every_transformation() -> None:
     xs = jnp.array([0.1, 0.2])
     found, wanted = (fg.vmap(fg.grad(h), (0, None))(xs, 0.7) for h in (f, g))
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_barrier_of_which_only_a_part_is_used():
+    def f(x, y, z):
+        a, b, c = lax.optimization_barrier((x, y, z))
+        return jnp.sum(a * c)
+
+    args = jnp.array([1.0, 2.0]), jnp.array([3.0]), jnp.array([5.0, 7.0])
+    slopes = fg.grad(f, (0, 1, 2))(*args)
+    for found, wanted in zip(slopes, (args[2], [0.0], args[0])):
+        np.testing.assert_array_equal(found, wanted)
+    value, tangent = fg.jvp(lambda y: f(args[0], y, args[2]), (args[1],), (args[1],))
+    assert (value, tangent) == (19.0, 0.0)

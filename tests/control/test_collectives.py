@@ -22,10 +22,14 @@ COLLECTIVES = {
     "pmean": lambda lib, x: x - lib.lax.pmean(x, "i"),
     "pmax": lambda lib, x: lib.lax.pmax(lib.lax.stop_gradient(x), "i") * x,
     "pmin": lambda lib, x: lib.lax.pmin(lib.lax.stop_gradient(x), "i") * x,
+    "pmax of what is not mapped": lambda lib, x: x * lib.lax.pmax(lib.numpy.float32(7), "i"),
     "axis_index": lambda lib, x: x * lib.lax.axis_index("i"),
     "all_gather": lambda lib, x: lib.lax.all_gather(x, "i") ** 2,
     "all_gather, axis 1": lambda lib, x: lib.lax.all_gather(x, "i", axis=1) * x,
     "all_gather, tiled": lambda lib, x: lib.lax.all_gather(x, "i", tiled=True) ** 2,
+    "all_gather, tiled, of matrices": lambda lib, x: lib.lax.all_gather(
+        x[:, None, None] * x[:2, None] * x, "i", axis=1, tiled=True
+    ),
     "psum_scatter": lambda lib, x: lib.lax.psum_scatter(x * x, "i"),
     "psum_scatter, tiled": lambda lib, x: lib.lax.psum_scatter(
         lib.numpy.concatenate([x, x * x]), "i", tiled=True
@@ -91,6 +95,19 @@ def test_as_jax(name: str, use: str) -> None:
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_types_are_stated(name: str) -> None:
+    """What a lane's program is said to return is what a lane returns."""
+    stated = []
+
+    def lane(x: Any) -> Any:
+        stated.append(fg.eval_shape(lambda x: COLLECTIVES[name](fg, x), x))
+        return COLLECTIVES[name](fg, x)
+
+    found = fg.vmap(lane, axis_name="i")(jnp.asarray(X))
+    assert (found.shape, found.dtype) == ((3, *stated[0].shape), stated[0].dtype)
+
+
 def test_gradients_within_lanes_add_up_over_lanes() -> None:
     """The transpose of a sum over lanes is a sum over lanes: every lane asks for all."""
     found = fg.vmap(fg.grad(lambda x: lax.psum(x * x, "i")), axis_name="i")(jnp.array([1.0, 3.0]))
@@ -105,11 +122,33 @@ def test_extremes_differentiate(extreme: Any, at: float) -> None:
     np.testing.assert_allclose(fg.grad(f)(x), at + jnp.where(x == at, jnp.sum(x), 0.0))
 
 
+@pytest.mark.parametrize("extreme", [lax.pmax, lax.pmin])
+def test_derivatives_of_extremes_within_lanes_are_those_of_all_lanes(extreme: Any) -> None:
+    """Two lanes hold the extreme, and share the tangent."""
+    sign = 1 if extreme is lax.pmax else -1
+    x = sign * jnp.array([[2.0, 1.0], [0.5, 7.0], [2.0, 3.0]])
+    t = jnp.array([[1.0, 10.0], [2.0, 20.0], [5.0, 40.0]])
+    lane = lambda v: v * extreme(v, "i")
+    within = fg.vmap(lambda v, s: fg.jvp(lane, (v,), (s,))[1], axis_name="i")(x, t)
+    outside = fg.jvp(fg.vmap(lane, axis_name="i"), (x,), (t,))[1]
+    np.testing.assert_allclose(within, outside, rtol=1e-6)
+    np.testing.assert_allclose(
+        outside, t * sign * jnp.array([2.0, 7.0]) + x * jnp.array([3.0, 20.0])
+    )
+
+
 def test_lanes_that_nobody_sends_to_get_zeros() -> None:
     send = fg.vmap(lambda v: lax.ppermute(v, "i", [(0, 2), (2, 1)]), axis_name="i")
     np.testing.assert_array_equal(send(X), np.stack([0 * X[0], X[2], X[0]]))
     slopes = fg.grad(lambda x: jnp.sum(send(x) ** 2))(X)
     np.testing.assert_array_equal(slopes, np.stack([2 * X[0], 0 * X[1], 2 * X[2]]))
+
+
+def test_one_lane_alone() -> None:
+    send = fg.vmap(lambda v: lax.ppermute(v, "i", [(0, 0)]), axis_name="i")
+    np.testing.assert_array_equal(send(X[:1]), X[:1])
+    silent = fg.vmap(lambda v: lax.ppermute(v, "i", []), axis_name="i")
+    np.testing.assert_array_equal(silent(X[:1]), 0 * X[:1])
 
 
 def test_nested_names() -> None:

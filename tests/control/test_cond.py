@@ -159,6 +159,18 @@ def test_lanes_that_talk_to_each_other() -> None:
     np.testing.assert_array_equal(found, [1.0, 6.0, 6.0])
 
 
+def test_lanes_choose_among_values_that_belong_to_no_lane() -> None:
+    """Sums over lanes and constants are the same in all of them, the choice is not."""
+    yes, no = lambda v: (lax.psum(v, "i"), 5.0), lambda v: (lax.pmax(v, "i"), -1.0)
+    f = lambda x: lax.cond(x > 1.5, yes, no, x)
+    sums, constants = fg.vmap(f, axis_name="i")(jnp.array([1.0, 2.0, 4.0]))
+    np.testing.assert_array_equal(sums, [4.0, 7.0, 7.0])
+    np.testing.assert_array_equal(constants, [-1.0, 5.0, 5.0])
+    g = lambda p, x: lax.cond(p, yes, no, x)
+    sums, _ = fg.vmap(g, (0, None), axis_name="i")(jnp.array([True, False, True]), 2.0)
+    np.testing.assert_array_equal(sums, [6.0, 2.0, 6.0])
+
+
 def test_programs_do_not_grow_with_the_batch() -> None:
     f = fg.vmap(fg.grad(lambda x: lax.cond(x > 0, jnp.sin, jnp.cos, x)))
     assert len({str(fg.make_jaxpr(f)(jnp.ones(n))).count("\n") for n in (2, 64)}) == 1

@@ -208,3 +208,44 @@ def test_custom_vmap_with_mapped_closures_says_so():
 
     with pytest.raises(TypeError, match="closes over a value that vmap maps"):
         fg.vmap(outer)(jnp.ones(2))
+
+
+def test_what_is_linear_is_mapped_before_it_is_transposed():
+    """The backward rule of custom_vjp, mapped over cotangents, with residuals that are shared."""
+
+    @fg.custom_vjp
+    def f(x, y):
+        return jnp.sin(x) * y
+
+    f.defvjp(
+        lambda x, y: (f(x, y), (x, y)),
+        lambda kept, ct: (2 * jnp.cos(kept[0]) * kept[1] * ct, jnp.sin(kept[0]) * ct * kept[0]),
+    )
+    x, rows = jnp.array([1.0, 2.0, 3.0]), jnp.array([[1.0, -2.0, 0.5], [0.0, 1.0, 4.0]])
+    _, push = fg.linearize(lambda x: f(x, x * x), x)
+    (found,) = fg.linear_transpose(fg.vmap(push), rows)(rows)
+    _, pull = fg.vjp(lambda x: f(x, x * x), x)
+    np.testing.assert_allclose(found, np.stack([pull(row)[0] for row in rows]), rtol=1e-6)
+
+
+def test_constants_of_a_custom_rule_come_before_its_residuals():
+    @fg.jit
+    def slope(scale, x):
+        @fg.custom_vjp
+        def f(x):
+            return scale * x
+
+        f.defvjp(lambda x: (f(x), x), lambda kept, ct: (ct * scale - kept,))
+        return fg.grad(lambda x: f(x).sum())(x)
+
+    np.testing.assert_array_equal(slope(3.0, jnp.array([1.0, 7.0])), [2.0, -4.0])
+
+
+def test_results_of_a_linear_call_that_no_lane_changes():
+    forward = lambda r, v: (r * v, jnp.zeros(2))
+    backward = lambda r, ct: r * ct[0]
+    call = lambda v: fg.custom_derivatives.linear_call(forward, backward, 3.0, v)
+    x = jnp.array([[1.0, 2.0], [5.0, 7.0], [0.0, 1.0]])
+    product, zeros = fg.vmap(call)(x)
+    np.testing.assert_array_equal(product, 3 * x)
+    np.testing.assert_array_equal(zeros, np.zeros((3, 2)))

@@ -79,6 +79,31 @@ def test_linear_solve_as_jax(system: Any, use: str) -> None:
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=2e-5)
 
 
+def test_a_system_that_does_not_depend_on_what_varies() -> None:
+    """Neither side has a tangent, though the operator holds a value that has one."""
+
+    def f(a: Any) -> Any:
+        still = lax.stop_gradient(a)
+        direct = lambda matvec, rhs: jnp.linalg.solve(A, rhs)
+        return lax.custom_linear_solve(
+            lambda x: lax.stop_gradient(a) @ x + 0 * jnp.sum(still), B, direct, direct
+        )
+
+    value, tangent = fg.jvp(f, (A,), (A,))
+    np.testing.assert_allclose(value, np.linalg.solve(A, B), rtol=1e-5)
+    np.testing.assert_array_equal(tangent, np.zeros(3))
+
+
+def test_auxiliary_values_that_no_lane_changes() -> None:
+    def f(b: Any) -> Any:
+        direct = lambda matvec, rhs: (jnp.linalg.solve(A, rhs), jnp.float32(7))
+        return lax.custom_linear_solve(lambda x: A @ x, b, direct, direct, has_aux=True)
+
+    x, aux = fg.vmap(f)(jnp.stack([B, 2 * B]))
+    np.testing.assert_allclose(x, np.linalg.solve(A, np.stack([B, 2 * B]).T).T, rtol=1e-5)
+    np.testing.assert_array_equal(aux, [7, 7])
+
+
 def test_linear_solve_messages() -> None:
     twice = lambda matvec, b: b / 2.0
     solve = lambda b: lax.custom_linear_solve(lambda x: 2.0 * x, b, twice)

@@ -89,7 +89,16 @@ CASES = [
             ),
             (integers(-300, 300, 5), (dtypes.int8, dtypes.uint8, dtypes.float32, dtypes.bool_)),
             (bools(4), (dtypes.int32, dtypes.float32, dtypes.complex64)),
+            (
+                exactly([-128, -129, -127, 126, 127, 127.5, 128, 255, 256], np.float32),
+                (dtypes.int8, dtypes.uint8),
+            ),
+            (
+                exactly([-1, 0, 2.0**63, 2.0**64, np.inf], dtypes.bfloat16),
+                (dtypes.int64, dtypes.uint64),
+            ),
             (normal(3, dtype="complex64"), (dtypes.float32, dtypes.complex128)),
+            (exactly([0, 1j, 2, -1.5], np.complex64), (dtypes.bool_, dtypes.int32)),
         )
     ),
 ]

@@ -34,6 +34,8 @@ CASES = [
     Case(dot_general_p, [normal(2, 3, 4, 5), normal(5, 4, 2)], numbers((3, 2), (0, 1))),
     Case(dot_general_p, [normal(3, 2), normal(3, 2)], numbers((), (), (0,), (0,))),
     Case(dot_general_p, [normal(3, 1), normal(1, 2)], MATMUL),
+    Case(dot_general_p, [normal(3, 1), normal(1, 2)],
+         numbers((1,), (0,), preferred=dtypes.float64)),
     Case(dot_general_p, [normal(3, 0), normal(0, 2)], MATMUL),
     Case(dot_general_p, [normal(3, 4), normal(4, 2)],
          numbers((1,), (0,), precision=(Precision.HIGHEST, None))),

@@ -79,5 +79,9 @@ CASES = [
         for t in (dtypes.int32, dtypes.uint8, dtypes.float32, dtypes.bfloat16, dtypes.complex64)
     ),
     Case(s.iota_p, [], {"dtype": np.dtype("int8"), "shape": (300,), "dimension": 0}),
+    *(
+        Case(s.iota_p, [], {"dtype": t, "shape": (5000,), "dimension": 0})
+        for t in (dtypes.bfloat16, dtypes.float16)
+    ),
     Case(s.iota_p, [], {"dtype": np.dtype("float64"), "shape": (2, 0, 3), "dimension": 1}),
 ]

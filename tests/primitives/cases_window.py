@@ -13,6 +13,7 @@ from funcgrad.primitives.window import (
 from tests.primitives.cases import Case, bools, distinct, integers, normal
 
 CHANNELS_LAST = ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+MIXED = ConvDimensionNumbers((0, 1, 2, 3), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
 def convolution(spatial=2, numbers=None, **changes):
@@ -55,6 +56,7 @@ GEOMETRIES = [
     convolution(lhs_dilation=(3, 2), window_strides=(2, 1), rhs_dilation=(1, 2),
                 padding=((2, 2), (2, 1))),
     convolution(preferred_element_type=dtypes.float64),
+    convolution(window_strides=(3, 5)),  # one window
 ]  # fmt: skip
 WINDOWS = [
     windows(2, 3),
@@ -77,6 +79,14 @@ CASES = [
     Case(conv_general_dilated_p, [normal(2, 3, 7), normal(4, 3, 3)],
          convolution(1, window_strides=(2,), padding=((1, 2),))),
     Case(conv_general_dilated_p, [normal(2, 3), normal(4, 3)], convolution(0)),
+    *(Case(conv_general_dilated_p, [normal(2, 3, *sizes), normal(4, 3, 2, 2)], convolution())
+      for sizes in ((1, 4), (4, 1))),  # no window
+    Case(conv_general_dilated_p, [normal(1, 1, 2), normal(1, 1, 2)], convolution(1)),
+    Case(conv_general_dilated_p, [normal(1, 1, 1), normal(2, 1, 1)], convolution(1)),
+    Case(conv_general_dilated_p, [normal(2, 3, 0), normal(4, 3, 1)],
+         convolution(1, padding=((1, 0),))),
+    Case(conv_general_dilated_p, [normal(2, 3, 5, 6), normal(3, 2, 3, 4)],
+         convolution(numbers=MIXED, window_strides=(2, 1))),
     Case(conv_general_dilated_p, [normal(1, 2, 3, 4, 3), normal(2, 2, 2, 2, 3)],
          convolution(3, padding=((1, 0), (0, 0), (0, 1)))),
     *(

@@ -12,6 +12,7 @@ from funcgrad import numpy as fnp, random
 from funcgrad.core.primitive import Primitive
 from funcgrad.primitives import bits as b, threefry
 from funcgrad.primitives.random_gamma import random_gamma, random_gamma_p
+from funcgrad.primitives.special.functions import random_gamma_grad
 
 # Random123's known answers for threefry2x32 with 20 rounds: key, counter, result
 VECTORS = [
@@ -115,6 +116,31 @@ def test_fold_in_batches_over_either_operand():
             np.testing.assert_array_equal(words_of(other)[j, i], expected)
 
 
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)], ids=str)
+@pytest.mark.parametrize("of_keys, of_data", [((), (2,)), ((2,), ()), ((2,), (2,))])
+def test_fold_in_of_lanes_with_dimensions_of_their_own(of_keys, of_data, axes):
+    """One key a lane against several numbers, several keys against one number."""
+    shapes = [(3, *s) if d == 0 else s for s, d in zip((of_keys, of_data), axes)]
+    count = int(np.prod(shapes[0]))
+    keys = random.split(random.key(7), count).reshape(shapes[0])
+    data = fnp.arange(int(np.prod(shapes[1]))).astype("uint32").reshape(shapes[1])
+    found = words_of(fg.vmap(b.random_fold_in, axes)(keys, data))
+    for i in range(3):
+        lane = [x[i] if d == 0 else x for x, d in zip((keys, data), axes)]
+        np.testing.assert_array_equal(found[i], words_of(b.random_fold_in(*lane)))
+
+
+def test_types_of_batches_of_keys_are_stated():
+    keys = random.split(random.key(1), 6).reshape(2, 3)
+    a = fnp.full((2, 3, 4), 0.7)
+    for function, shape in (
+        (lambda k: b.random_bits(k, bit_width=8, shape=(4, 5)), (2, 3, 4, 5)),
+        (lambda k: random_gamma(k, a, log_space=False), (2, 3, 4)),
+        (lambda k: random_gamma(random.key_data(k), a, log_space=True), (2, 3, 4)),
+    ):
+        assert fg.eval_shape(function, keys).shape == shape == function(keys).shape
+
+
 def test_gamma_numbers_batch_over_the_parameter():
     key, a = random.key(3), fnp.array([0.5, 2.0, 9.0])
     rows = np.stack([np.asarray(random.gamma(key, x, (2,))) for x in a])
@@ -133,6 +159,18 @@ def test_gamma_numbers_move_with_their_parameter(log_space):
     moved = [scipy_special.gammaincinv(a + d, quantile) for d in (h, -h)]
     up, down = (np.log(m) if log_space else m for m in moved)
     np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_logarithms_of_narrow_gamma_numbers_move_with_their_parameter(dtype):
+    """As in float64, for the same uniform numbers: as far as those of float32 carry."""
+    draw = lambda a: random_gamma(random.key(5), a, log_space=True)
+    a = fnp.full((50,), 0.7, dtype)
+    sample, slope = fg.jvp(draw, (a,), (fnp.ones_like(a),))
+    assert slope.dtype == a.dtype
+    number = fnp.exp(sample.astype("float64"))
+    wide = random_gamma_grad(fnp.full((50,), 0.7, "float64"), number) / number
+    np.testing.assert_allclose(slope.astype("float64"), wide, rtol=0.05)
 
 
 def test_keys_have_no_tangents_and_no_arithmetic():

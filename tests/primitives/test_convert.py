@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -71,3 +73,11 @@ def test_stop_gradient_on_trees_and_integers():
     kept = stop_gradient({"n": 3, "x": 2.0})
     assert kept["n"] == 3 and float(kept["x"]) == 2.0
     assert float(grad(grad(lambda x: x**3 + stop_gradient(x**3)))(2.0)) == 12.0
+
+
+def test_imaginary_parts_are_dropped_without_a_warning():
+    x = fnp.array([1.5 + 2j, 0j])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for dtype, expected in (("float32", [1.5, 0]), ("int32", [1, 0]), ("bool", [True, False])):
+            assert x.astype(dtype).tolist() == expected

@@ -10,6 +10,8 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad import lax
+from funcgrad.primitives.dynamic_slice import dynamic_slice_p
+from funcgrad.primitives.slicing import pad_p
 
 jax = pytest.importorskip("jax")
 pytestmark = pytest.mark.oracle
@@ -156,3 +158,46 @@ def test_running_logsumexp_at_infinities() -> None:
         jax.nn.softmax(np.asarray([0.0, 1.0])),
         rtol=1e-6,
     )
+
+
+def test_lanes_that_read_one_operand_promise_nothing() -> None:
+    """Indices that are sorted and differ within each lane need not over all of them."""
+    numbers = lax.GatherDimensionNumbers((), (0,), (0,))
+    promises = {"unique_indices": True, "indices_are_sorted": True}
+    read = lambda x, i: lax.gather(x, i, numbers, (1,), **promises)
+    x, indices = jnp.arange(3.0), jnp.array([[[0], [2]], [[0], [1]]])
+    lanes = fg.make_jaxpr(fg.vmap(read, (None, 0)))(x, indices)
+    (gather,) = [e for e in lanes.eqns if e.primitive.name == "gather"]
+    assert not any(gather.params[name] for name in promises)
+    slope = fg.grad(lambda x: fg.vmap(read, (None, 0))(x, indices).sum())(x)
+    np.testing.assert_array_equal(slope, [2, 1, 1])
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_gather_where_there_are_no_lanes(jitted: bool) -> None:
+    read = fg.vmap(lambda x, i: x[i])
+    x, indices = jnp.zeros((0, 3)), jnp.zeros((0, 2), "int32")
+    slope = fg.grad(lambda x: read(x, indices).sum())
+    for function, shape in ((lambda x: read(x, indices), (0, 2)), (slope, (0, 3))):
+        assert (fg.jit(function) if jitted else function)(x).shape == shape
+
+
+def test_starts_of_several_dtypes_are_refused() -> None:
+    starts = jnp.zeros((), "int32"), jnp.zeros((), "int8")
+    with pytest.raises(TypeError, match="dynamic_slice: starts must have equal dtypes"):
+        fg.jit(lambda x: dynamic_slice_p.bind(x, *starts, slice_sizes=(1, 1)))(jnp.ones((2, 2)))
+
+
+def test_padding_of_another_dtype_names_both_in_order() -> None:
+    with pytest.raises(TypeError, match="pad: .* float32 and int32"):
+        pad_p.bind(jnp.ones(2), jnp.zeros((), "int32"), padding_config=((1, 1, 0),))
+
+
+@pytest.mark.parametrize("field", ["offset_dims", "collapsed_slice_dims", "start_index_map"])
+@pytest.mark.parametrize("dims", [(-1,), (2,), (0, 0)], ids=str)
+def test_gather_names_the_dimensions_that_are_wrong(field: str, dims: Any) -> None:
+    fields = {"offset_dims": (), "collapsed_slice_dims": (0,), "start_index_map": (0,)}
+    numbers = lax.GatherDimensionNumbers(**{**fields, field: dims})
+    indices = jnp.zeros((2, len(numbers.start_index_map)), "int32")
+    with pytest.raises(ValueError, match=f"gather: {field} must be different"):
+        fg.eval_shape(lambda x, i: lax.gather(x, i, numbers, (1,)), jnp.ones(3), indices)

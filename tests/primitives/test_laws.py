@@ -315,6 +315,47 @@ def test_batch_is_a_stacked_loop(case: Case, params: dict[str, Any]) -> None:
                 close(actual, expected)
 
 
+@law("batch")
+def test_types_of_batches_are_stated(case: Case, params: dict[str, Any]) -> None:
+    """What a batch rule binds has the types, staged, that come out."""
+    values, function = case.operands(), flat(case, params)
+    for mapped in mapped_choices(len(values)):
+        dims = [0 if m else None for m in mapped]
+        stacked = arrays(np.stack([v] * 3) if m else v for v, m in zip(values, mapped))
+        batch = lambda *args, dims=dims: batch_flat(function, Axis(3), args, dims)[0]
+        jaxpr, _ = stage(batch, [typeof(x) for x in stacked])
+        assert jaxpr.out_avals == [typeof(o) for o in batch(*stacked)]
+
+
+@law("transpose")
+def test_types_of_derivatives_are_stated(case: Case, params: dict[str, Any]) -> None:
+    """In the operands' own dtypes: tangents have the result's, cotangents the operands'."""
+    operands = arrays(case.operands())
+    if not has_derivative(case) or not any(differentiable(operands)):
+        pytest.skip("constant")
+    function, varied = flat(case, params), differentiable(operands)
+
+    def derivatives(*args: Any) -> list[Any]:
+        tangents = tangents_for([v._buffer for v in operands], varied)
+        _, touts = jvp_flat(function, args, tangents)
+        outs, linear = linearize_flat(function, args, varied)
+        cts = [
+            Zero(typeof(o).tangent())
+            if not typeof(o).has_tangent
+            else ConcreteArray(direction(np.zeros(typeof(o).shape, typeof(o).dtype), 70 + i))
+            for i, o in enumerate(outs)
+        ]
+        return [*(t for t in touts if not is_zero(t)), *cotangents_in(linear, cts)]
+
+    found = derivatives(*operands)
+    jaxpr, captured = stage(lambda *args: derivatives(*args), [typeof(x) for x in operands])
+    assert jaxpr.out_avals == [typeof(o) for o in found]
+    wanted = [typeof(x) for x, m in zip(operands, varied) if m]
+    assert [(g.shape, g.dtype) for g in found[-len(wanted) :]] == [
+        (w.shape, w.dtype) for w in wanted
+    ]
+
+
 def mapped_choices(count: int) -> list[tuple[bool, ...]]:
     """Every choice of mapped operands; for many operands each alone and all together."""
     if count > 4:

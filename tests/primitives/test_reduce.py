@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,41 @@ def test_a_sum_of_products_differentiates_through_both():
 
     values = np.linspace(0.5, 1.5, 13)
     np.testing.assert_allclose(gradient(difference, *values), np.zeros(13), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "logaddexp"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_running_reductions_of_modules_that_cannot_accumulate(name, axis):
+    """CuPy's universal functions have no `accumulate`, or refuse."""
+    ufunc = getattr(np, name)
+    x = np.random.default_rng(0).normal(size=(2, 7, 3))
+    kept = x.copy()
+
+    def refuses(a, b):
+        return ufunc(a, b)
+
+    def refuse(x, axis):
+        raise NotImplementedError
+
+    for stand_in in (lambda a, b: ufunc(a, b), refuses):
+        refuses.accumulate = refuse
+        module = types.SimpleNamespace(moveaxis=np.moveaxis, **{name: stand_in})
+        found = cumulative._run_ufunc(name)(module, x, axis)
+        np.testing.assert_allclose(found, ufunc.accumulate(x, axis), rtol=1e-12)
+        np.testing.assert_array_equal(x, kept)
+
+
+def test_running_logsumexp_of_what_is_far_apart():
+    """Each weight is exp(x - total), also where exp(x) alone would overflow."""
+    values = [0.0, 500.0, -500.0, 499.0, 3.0, 498.0]
+    jacobian = np.asarray(jacrev(cumulative.cumlogsumexp)(array(*values)))
+    x = np.array(values)
+    totals = np.logaddexp.accumulate(x)
+    expected = np.tril(np.exp(x[None] - totals[:, None]))
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
+def test_equal_infinities_share_the_derivative_of_a_running_logsumexp(infinity):
+    jacobian = np.asarray(jacrev(cumulative.cumlogsumexp)(array(infinity, infinity)))
+    np.testing.assert_array_equal(jacobian, [[1, 0], [0.5, 0.5]])

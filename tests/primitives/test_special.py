@@ -4,6 +4,7 @@ operands have and others refuse.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
@@ -35,6 +36,8 @@ EDGES = {
         (0.5, 2, NAN),
         (2, 0, INF),
         (2, -3, INF),
+        (1.5, 0, INF),
+        (1.5, -3, INF),
         (2.5, -0.5, NAN),
         (NAN, 1, NAN),
         (2, 1, np.pi**2 / 6),
@@ -55,7 +58,13 @@ EDGES = {
         (-1, 1, NAN),
         (1, -1, NAN),
         (INF, 0, 0),
+        (INF, 0.5, 0),
+        (INF, -1, NAN),
+        (0, 0.5, 1),
         (0, INF, 1),
+        (0.5, INF, 1),
+        (-1, INF, NAN),
+        (-1, 0, NAN),
         (INF, INF, NAN),
         (NAN, 1, NAN),
         (1, NAN, NAN),
@@ -64,13 +73,17 @@ EDGES = {
     f.igammac: [
         (1, 0, 1),
         (1, INF, 0),
+        (0.5, INF, 0),
+        (INF, 0.5, 1),
         (0, 1, 0),
+        (0, 0.5, 0),
         (0, 0, NAN),
         (-1, 1, NAN),
         (1, -1, NAN),
         (1, 1, np.exp(-1)),
     ],
     f.igamma_grad_a: [
+        (0, 0, NAN),
         (1, 0, 0),
         (0, 1, NAN),
         (-1, 1, NAN),
@@ -78,6 +91,7 @@ EDGES = {
         (2, 2, -0.29400467),
     ],
     f.random_gamma_grad: [
+        (0, 0, NAN),
         (1, 0, 0),
         (0, 1, NAN),
         (1, -1, NAN),
@@ -111,6 +125,20 @@ def test_edges(function, dtype):
     zero = table[:, -1] == 0
     if function in (f.erf, f.erf_inv, f.bessel_i1e):
         np.testing.assert_array_equal(np.signbit(actual[zero]), np.signbit(table[zero, -1]))
+
+
+def test_beta_distributions_that_are_one_point():
+    """With a = 0 or b = inf all of the distribution is at 0, with b = 0 or a = inf at 1."""
+    ends = [0.0, 0.5, INF]
+    for a, b, x in itertools.product(ends, ends, [0.0, 0.25, 0.5, 1.0]):
+        at_zero, at_one = a == 0 or b == INF, b == 0 or a == INF
+        if at_zero == at_one and (at_zero is False or (a, b) in ((0, 0), (INF, INF))):
+            wanted = None if not at_zero else NAN
+        else:
+            wanted = float(x > 0) if at_zero else float(x == 1)
+        if wanted is not None:
+            found = f.regularized_incomplete_beta(*map(np.float32, (a, b, x)))
+            np.testing.assert_array_equal(found, np.float32(wanted), (a, b, x))
 
 
 def slope(function, at, h=1e-6):

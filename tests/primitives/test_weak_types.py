@@ -38,6 +38,17 @@ CALLS = {
     "sort": (lambda lax, x: lax.sort(x), [((3,), F)]),
     "dot": (lambda lax, x, y: lax.dot(x, y), [((3,), F)] * 2),
     "dynamic_slice": (lambda lax, x, i: lax.dynamic_slice(x, (i,), (2,)), [((3,), F), ((), I)]),
+    "gather": (
+        lambda lax, x, i: lax.gather(
+            x,
+            i,
+            lax.GatherDimensionNumbers(
+                offset_dims=(), collapsed_slice_dims=(0,), start_index_map=(0,)
+            ),
+            (1,),
+        ),
+        [((3,), F), ((2, 1), I)],
+    ),
     "dynamic_update_slice": (
         lambda lax, x, u: lax.dynamic_update_slice(x, u, (0,)),
         [((3,), F), ((2,), F)],
@@ -95,3 +106,12 @@ def test_weak_types_are_the_same_eagerly(name):
         eager = function(lax, *args)
         staged = fg.eval_shape(lambda *a: function(lax, *a), *args)
         assert (eager.dtype, eager.weak_type) == (staged.dtype, staged.weak_type), (name, weak)
+
+
+def test_comparisons_are_never_weak():
+    weak = jnp.full((3,), 1.0)
+    assert weak.weak_type
+    for compare in (lax.eq, lax.ne, lax.lt, lax.le, lax.gt, lax.ge):
+        assert not compare(weak, weak).weak_type
+        assert not fg.eval_shape(compare, weak, weak).weak_type
+    assert not lax.is_finite(weak).weak_type
