@@ -367,10 +367,9 @@ def _to_integer(xp: Any, x: Any, dtype: Any) -> Any:
     wide = x.astype(np.float64) if x.dtype.itemsize < 8 else x
     low, high = wide.dtype.type(info.min), wide.dtype.type(info.max)
     inside = xp.where((wide >= low) & (wide < high), wide, wide.dtype.type(0)).astype(dtype)
-    clamped = xp.where(
+    return xp.where(  # NaN is neither inside nor beyond
         wide < low, dtype.type(info.min), xp.where(wide >= high, dtype.type(info.max), inside)
     )
-    return xp.where(xp.isnan(wide), dtype.type(0), clamped)
 
 
 def _convert_value(xp: Any, x: Any, *, new_dtype: Any, weak_type: bool) -> Any:

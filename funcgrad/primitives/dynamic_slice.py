@@ -73,9 +73,7 @@ def _window(shape, starts, sizes):
 
 
 def _stacked_starts(axis, starts, dims):
-    """Scalar starts as index vectors; batched along dimension 0 if any of them is."""
-    if all(dim is None for dim in dims):
-        return concatenate([expand_dims(start, (0,)) for start in starts], 0), None
+    """Scalar starts, of which some are mapped, as index vectors batched along dimension 0."""
     columns = [expand_dims(batched(axis, start, dim), (1,)) for start, dim in zip(starts, dims)]
     return concatenate(columns, 1), 0
 

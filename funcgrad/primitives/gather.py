@@ -136,7 +136,7 @@ def _gather_batch(axis, args, dims, *, dimension_numbers, slice_sizes, **params)
             operand_batching_dims=(0, *numbers.operand_batching_dims),
             start_indices_batching_dims=(0, *numbers.start_indices_batching_dims),
         )
-        slice_sizes = (0 if axis.size == 0 else 1, *slice_sizes)
+        slice_sizes = (1, *slice_sizes)
     out = gather_p.bind(
         operand, indices, dimension_numbers=numbers, slice_sizes=slice_sizes, **params
     )

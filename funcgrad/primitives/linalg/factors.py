@@ -86,11 +86,12 @@ def cholesky(x: Any, *, symmetrize_input: bool = True) -> Any:
     Only the lower triangle of `x` is read, after it was replaced by (x + x^H) / 2 if
     `symmetrize_input`.
     """
-    return cholesky_p.bind(symmetrized(x) if symmetrize_input else x)
+    return cholesky_p.bind(symmetrized("cholesky", x) if symmetrize_input else x)
 
 
-def symmetrized(x: Any) -> Any:
-    """(x + x^H) / 2."""
+def symmetrized(name: str, x: Any) -> Any:
+    """(x + x^H) / 2, for square matrices; the error for others names the caller."""
+    require_matrices(name, typeof(x), square=True)
     return mul(add(x, adjoint(x)), 0.5)
 
 

@@ -89,7 +89,7 @@ def eigh(
     the `lower` (or upper) triangle is read, after it was replaced by (x + x^H) / 2 if
     `symmetrize_input`.
     """
-    return tuple(eigh_p.bind(symmetrized(x) if symmetrize_input else x, lower=lower))
+    return tuple(eigh_p.bind(symmetrized("eigh", x) if symmetrize_input else x, lower=lower))
 
 
 # ---------------------------------------------------------------- svd
