@@ -411,6 +411,8 @@ def test_channels_last_is_the_same_layer(call, x):
     first = made(call, nn)
     last = made(f"{call[:-1]}, channels_last=True)".replace("(, ", "("), nn)
     params, state = first.init(KEY, x)
+    shapes, _ = last.init(KEY, np.moveaxis(x, 1, -1))
+    assert fg.tree.map(jnp.shape, shapes) == fg.tree.map(jnp.shape, params)
     expected, after = first.apply(params, state, x, train=True)
     output, same = last.apply(params, state, np.moveaxis(x, 1, -1), train=True)
     np.testing.assert_allclose(np.moveaxis(np.asarray(output), -1, 1), expected, 1e-5, 1e-5)

@@ -104,6 +104,7 @@ def test_names_shapes_and_order_of_axes():
             "'0.weight' is float64, but .* float32",
         ),
         (lambda w: w.update({"1.num_batches_tracked": np.float32(1)}), "tracked' is float32"),
+        (lambda w: w.update({"0.bias": np.ones(2, int)}), "'0.bias' is int64, but .* float32"),
     ],
 )
 def test_D46_mismatches_are_errors_that_name_the_entry(change, message):
@@ -157,3 +158,15 @@ def test_layers_that_pack_their_weights_say_how():
     back, _ = nn.from_state_dict(model, params, state, weights)
     np.testing.assert_array_equal(back["0"]["value"], np.ones((2, 3)))
     np.testing.assert_array_equal(back["0"]["gate"], np.zeros((2, 3)))
+
+
+def test_whole_numbers_of_another_width_are_taken():
+    """PyTorch counts in int64, we in int32."""
+
+    class Counts(nn.Module):
+        def initial_state(self):
+            return {"steps": jnp.zeros((), jnp.int32)}
+
+    model = Counts()
+    _, state = nn.from_state_dict(model, *model.init(KEY), {"steps": np.int64(7)})
+    assert state["steps"].dtype == np.int32 and int(state["steps"]) == 7
