@@ -15,3 +15,8 @@ def has(name: str) -> bool:
 def at_a_terminal() -> bool:
     """Whether standard error is a terminal with a person at it, and this is not a CI job."""
     return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def in_a_notebook() -> bool:
+    """Whether this process is a notebook's, and not a CI job."""
+    return "ipykernel" in sys.modules and not os.environ.get("CI")

@@ -91,9 +91,9 @@ def load(path: str | os.PathLike, like: Any = None, *, strict: bool = True) -> A
     `strict=True`: every path must be in both, with equal shape and dtype; else `ValueError` lists
     what is missing, unexpected and different. `strict=False` returns a pair: the tree, where what
     could not be matched is as in `like`, and an `Unmatched`. Raises `DamagedFileError` (a
-    `ValueError`) for a file that is cut off or changed, `OSError` if it cannot be opened. A file
-    made by an enemy gives such an error too: nothing in it is run, and no more is allocated than
-    its size warrants.
+    `ValueError`) for a file that is cut off or changed, `ValueError` for one that speaks of what is
+    unknown here, `OSError` if it cannot be opened. A file made by an enemy gives such an error too:
+    nothing in it is run, and no more is allocated than its size warrants.
     """
     where = Path(path)
     with open(where, "rb") as stream:
@@ -159,7 +159,7 @@ def _structure(header: Header, where: Path) -> Any:
         raise DamagedFileError(f"{where}: the checksum is missing.")
     described = strict_json(text, f"{where}: the structure")
     if not isinstance(described, dict) or described.get("version") != VERSION:
-        raise DamagedFileError(
+        raise ValueError(
             f"{where}: the structure is of an unknown version; this library reads {VERSION}."
         )
     return {"tree": described.get("tree")}
@@ -178,10 +178,10 @@ def _rebuilt(structure, tensors: dict, where: Path, functions=None) -> Any:
     try:
         tree = Reader(str(where), leaf, functions).read(structure["tree"])
     except RecursionError:
-        raise DamagedFileError(f"{where}: the structure is nested too deeply.") from None
+        raise ValueError(f"{where}: the structure is nested too deeply.") from None
     if tensors:
         extra = sorted(tensors)[:SHOWN]
-        raise DamagedFileError(f"{where}: tensors {extra} belong to no leaf.")
+        raise ValueError(f"{where}: tensors {extra} belong to no leaf.")
     return tree
 
 
@@ -192,7 +192,7 @@ def _taken(described: Mapping, tensors: dict, where: Path) -> np.ndarray:
     """
     name = described["array"]
     if name not in tensors:
-        raise DamagedFileError(
+        raise ValueError(
             f"{where}: the structure speaks of a tensor {name[:80]!r} that is not there, or twice."
         )
     return tensors.pop(name)
@@ -211,9 +211,9 @@ def _leaves(structure: dict, tensors: dict, where: Path) -> dict[str, Any]:
     try:
         return {joined(path): reader.read(n) for path, n in leaves_by_path(structure["tree"])}
     except RecursionError:
-        raise DamagedFileError(f"{where}: the structure is nested too deeply.") from None
+        raise ValueError(f"{where}: the structure is nested too deeply.") from None
     except TypeError as error:
-        raise DamagedFileError(f"{where}: the structure has odd entries: {error}.") from None
+        raise ValueError(f"{where}: the structure has odd entries: {error}.") from None
 
 
 def _matched(like, found: dict[str, Any]) -> tuple[Any, Unmatched]:

@@ -22,7 +22,6 @@ from funcgrad import tree_util
 from funcgrad.dtypes import issubdtype, prng_key
 from funcgrad_nn.description import Described
 from funcgrad_nn.module import Module
-from funcgrad_nn.saving.files import DamagedFileError
 from funcgrad_nn.saving.safetensors import METADATA
 
 STATIC = (bool, int, float, complex, str, bytes)
@@ -215,24 +214,24 @@ class Reader:
         if node is None or isinstance(node, (bool, int, float, str)):
             return node
         if not isinstance(node, dict):
-            raise self._damaged("a list stands where a value should")
+            raise self._refusal("a list stands where a value should")
         for form in FORMS:
             if form in node:
                 return FORMS[form](self, node)
-        raise self._damaged(f"an unknown form: {sorted(node)[:3]}")
+        raise self._refusal(f"an unknown form: {sorted(node)[:3]}")
 
-    def _damaged(self, why: str) -> DamagedFileError:
-        return DamagedFileError(f"{self.where}: the structure has {why}.")
+    def _refusal(self, why: str) -> ValueError:
+        return ValueError(f"{self.where}: the structure has {why}.")
 
     def _array(self, node: dict) -> Any:
         if not isinstance(node["array"], str) or not isinstance(
             node.get("key", node.get("dtype")), str
         ):
-            raise self._damaged("an array without name or dtype")
+            raise self._refusal("an array without name or dtype")
         try:
             return self.leaf(node)
         except (TypeError, ValueError, IndexError) as error:
-            raise self._damaged(f"an array that does not fit its bytes: {error}") from None
+            raise self._refusal(f"an array that does not fit its bytes: {error}") from None
 
     def _list(self, node: dict) -> list:
         return [self.read(child) for child in self._of(node, "list", list)]
@@ -249,7 +248,7 @@ class Reader:
     def _default(self, node: dict) -> dict:
         factory = node.get("factory")
         if factory is not None and (not isinstance(factory, str) or factory not in FACTORIES):
-            raise self._damaged("an unknown factory")
+            raise self._refusal("an unknown factory")
         made = FACTORIES[factory] if factory is not None else None
         return collections.defaultdict(made, self._entries(node["defaultdict"]))
 
@@ -259,10 +258,10 @@ class Reader:
         if not isinstance(entries, list) or not all(
             isinstance(pair, list) and len(pair) == 2 for pair in entries
         ):
-            raise self._damaged("a dictionary that is none")
+            raise self._refusal("a dictionary that is none")
         keys = [self.read(key) for key, _ in entries]
         if not all(isinstance(key, STATIC) for key in keys) or len(set(keys)) != len(keys):
-            raise self._damaged("a dictionary with odd or repeated keys")
+            raise self._refusal("a dictionary with odd or repeated keys")
         return {key: self.read(child) for key, (_, child) in zip(keys, entries, strict=True)}
 
     def _class(self, node: dict) -> Any:
@@ -270,7 +269,7 @@ class Reader:
         fields = {name: self.read(child) for name, child in self._of(node, "fields", dict).items()}
         if is_namedtuple(kind):
             if tuple(fields) != kind._fields:  # type: ignore[attr-defined]
-                raise self._damaged(f"other fields than {kind.__name__} has here: {list(fields)}")
+                raise self._refusal(f"other fields than {kind.__name__} has here: {list(fields)}")
             return tuple.__new__(kind, fields.values())
         if node.get("opaque") or not dataclasses.is_dataclass(kind):
             raise ValueError(
@@ -285,34 +284,34 @@ class Reader:
         try:
             return kind(**fields)
         except (TypeError, ValueError) as error:
-            raise self._damaged(f"a {kind.__name__} that its class refuses ({error})") from error
+            raise self._refusal(f"a {kind.__name__} that its class refuses ({error})") from error
 
     def _module(self, node: dict) -> Module:
         try:
             return Module.from_json(self._of(node, "module", str), self.functions)
         except ValueError as error:
-            raise DamagedFileError(f"{self.where}: {error}") from error
+            raise ValueError(f"{self.where}: {error}") from error
 
     def _float(self, node: dict) -> float:
         if node["float"] not in ("inf", "-inf", "nan"):
-            raise self._damaged("a float that is none")
+            raise self._refusal("a float that is none")
         return float(node["float"])
 
     def _complex(self, node: dict) -> complex:
         parts = [self.read(part) for part in self._of(node, "complex", list)]
         if len(parts) != 2 or not all(isinstance(part, float) for part in parts):
-            raise self._damaged("a complex number that is none")
+            raise self._refusal("a complex number that is none")
         return complex(*parts)
 
     def _bytes(self, node: dict) -> bytes:
         try:
             return bytes.fromhex(self._of(node, "bytes", str))
         except ValueError:
-            raise self._damaged("bytes that are not hexadecimal") from None
+            raise self._refusal("bytes that are not hexadecimal") from None
 
     def _of(self, node: dict, name: str, kind: type) -> Any:
         if not isinstance(node.get(name), kind):
-            raise self._damaged(f"{name!r} that is not a {kind.__name__}")
+            raise self._refusal(f"{name!r} that is not a {kind.__name__}")
         return node[name]
 
 
@@ -370,7 +369,7 @@ def class_named(name: str, where: str) -> type:
         found = getattr(found, "__dict__", {}).get(step)
     if isinstance(found, type) and (is_namedtuple(found) or tree_util.is_tree_node(found)):
         return found
-    raise DamagedFileError(
+    raise ValueError(
         f"{where}: the tree has a node of class {name[:120]!r}, which is not defined here. Import "
         "the module that defines it first, or pass like= a tree of the same structure."
     )

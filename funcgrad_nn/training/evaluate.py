@@ -17,6 +17,7 @@ from funcgrad_nn.training.objective import (
     Metrics,
     losses_of,
     measures_of,
+    pair_of,
     positional,
 )
 from funcgrad_nn.training.step import row_count
@@ -41,7 +42,7 @@ def evaluate(
     measures = measures_of(metrics)
     measure = _compiled_measure(model, _hashable(loss), measures)
     means = Means(measures)
-    for inputs, targets in data:
+    for inputs, targets in map(pair_of, data):
         values, states = measure(params, state, means.states, inputs, targets)
         means.add(values, states, row_count(inputs))
     if not means.rows:

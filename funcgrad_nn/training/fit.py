@@ -20,7 +20,7 @@ from funcgrad_nn.saving.pytree import require_like
 from funcgrad_nn.training.callbacks import Callback, Callbacks, Epoch, Step
 from funcgrad_nn.training.evaluate import Means, evaluate, only_scalars
 from funcgrad_nn.training.interrupt import Interrupts
-from funcgrad_nn.training.objective import Loss, Metrics, measures_of, positional
+from funcgrad_nn.training.objective import Loss, Metrics, measures_of, pair_of, positional
 from funcgrad_nn.training.progress import Display, shown
 from funcgrad_nn.training.rates import Rate, rate_of
 from funcgrad_nn.training.step import TrainState, make_counted_step, row_count, start
@@ -65,11 +65,11 @@ def fit(
     """Train a model on the batches (inputs, targets) of `data` for a number of epochs.
 
     `data` and `validation` can be iterated many times, such as `DataLoader`s or lists of batches.
-    Training starts from `initial`, or from `key`. `progress`: "auto" shows a bar at a terminal and
-    nothing in CI or in a log; "bar" and "lines" insist, False is quiet. `loss`, `metrics`,
-    `penalty`, `accumulate`, `ema` and `frozen` as in `make_train_step`. `callbacks` are told of
-    every step and epoch and may stop training; see `Callback`. `rate`, a number or a schedule, is
-    the learning rate to be shown where the optimizer's state does not hold it.
+    Training starts from `initial`, or from `key`. `progress`: "auto" shows a bar at a terminal or
+    in a notebook and nothing in CI or in a log; "bar" and "lines" insist, False is quiet. `loss`,
+    `metrics`, `penalty`, `accumulate`, `ema` and `frozen` as in `make_train_step`. `callbacks` are
+    told of every step and epoch and may stop training; see `Callback`. `rate`, a number or a
+    schedule, is the learning rate to be shown where the optimizer's state does not hold it.
 
     `checkpoints`, a manager or a directory, gets the whole training (parameters, optimizer, step,
     key, place in the data, history, callbacks) after each epoch and after every `every` steps.
@@ -123,13 +123,13 @@ def _peeked(model: Module, data: Iterable) -> tuple[Iterable, Any]:
     if not any(part.open for part in model.modules().values()):
         return data, None
     if hasattr(data, "batches"):
-        return data, next(iter(data.batches(0)))[0]
+        return data, pair_of(next(iter(data.batches(0))))[0]
     batches = iter(data)
     try:
         first = next(batches)
     except StopIteration:
         raise ValueError("fit: the data has no batch.") from None
-    return (itertools.chain([first], batches) if batches is data else data), first[0]
+    return (itertools.chain([first], batches) if batches is data else data), pair_of(first)[0]
 
 
 def _first_state(model, optimizer, key, initial, first, **options) -> TrainState:
@@ -220,9 +220,9 @@ class Loop:
         batches = iter(self.data)
         if self.batch and not hasattr(self.data, "position"):
             batches = itertools.islice(batches, self.batch, None)
-        for inputs, targets in self.display.watch(batches, total, self.epoch, self.batch):
+        for batch in self.display.watch(batches, total, self.epoch, self.batch):
             interrupts.check()
-            self._take_step(inputs, targets)
+            self._take_step(*pair_of(batch))
             if self.stopped:
                 break
         interrupts.check()

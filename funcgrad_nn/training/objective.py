@@ -20,6 +20,20 @@ Loss = Callable[[Any, Any], Any] | Mapping[str, Callable[[Any, Any], Any]]
 Metrics = Mapping[str, Any]
 
 
+# -- batches ---------------------------------------------------------------------------------------
+
+
+def pair_of(batch) -> tuple[Any, Any]:
+    """Inputs and targets of a batch. An array of two rows is no pair: it would unpack silently."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+    raise ValueError(
+        f"a batch must be a pair (inputs, targets), but got {what}. Several inputs or targets are "
+        "a tuple or a dictionary; a model without targets gets (inputs, inputs)."
+    )
+
+
 # -- inputs ----------------------------------------------------------------------------------------
 
 

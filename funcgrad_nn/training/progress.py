@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from funcgrad.util import optional
 from funcgrad_nn.training.evaluate import loss_first
-from funcgrad_nn.util import at_a_terminal, has
+from funcgrad_nn.util import at_a_terminal, has, in_a_notebook
 
 REFRESH_SECONDS = 0.1
 
@@ -23,7 +23,8 @@ def shown(progress: bool | str) -> str:
     if progress in (True, "bar"):
         return "bar" if has("tqdm") else "lines"
     if progress == "auto":
-        return "bar" if at_a_terminal() and has("tqdm") else "nothing"
+        watched = at_a_terminal() or in_a_notebook()
+        return "bar" if watched and has("tqdm") else "nothing"
     return "lines" if progress == "lines" else "nothing"
 
 

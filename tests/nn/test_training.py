@@ -301,6 +301,23 @@ def test_auto_looks_at_the_terminal_and_at_CI(monkeypatch, terminal, ci, expecte
     assert progress.shown("auto") == expected
 
 
+def test_auto_shows_a_bar_in_a_notebook(monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.delenv("CI", raising=False)
+    assert progress.shown("auto") == "bar"
+    monkeypatch.setenv("CI", "1")
+    assert progress.shown("auto") == "nothing"
+
+
+def test_D49_training_lowers_the_loss_and_raises_the_accuracy():
+    """The sign is right: a net whose targets were negated would fall to no accuracy at all."""
+    history = fitted(epochs=15, validation=[(X, Y)]).history
+    assert history["train_loss"][-1] < 0.5 * history["train_loss"][0]
+    assert history["val_accuracy"][-1] > 0.9 > history["train_accuracy"][0]
+
+
 def test_plot_writes_a_png_with_a_panel_a_quantity(tmp_path):
     pytest.importorskip("matplotlib")
     history = {"train_loss": [2.0, 1.0], "val_loss": [2.1, 1.2], "train_accuracy": [0.1, 0.5]}

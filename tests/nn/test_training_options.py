@@ -135,6 +135,24 @@ def test_senseless_options_are_errors(options, message, tmp_path, monkeypatch):
         fitted(**options)
 
 
+@pytest.mark.parametrize(
+    "batch, message",
+    [
+        (np.ones((2, 4), np.float32), "got ndarray"),
+        ((X, Y, Y), "got 3 parts"),
+        ({"x": X, "y": Y}, "got dict"),
+    ],
+)
+def test_a_batch_is_a_pair(batch, message):
+    """An array of two rows must not be taken for inputs and targets."""
+    for run in (
+        lambda: fitted(data=[batch]),
+        lambda: nn.evaluate(MODEL, *MODEL.init(KEY), [batch], loss=nn.cross_entropy),
+    ):
+        with pytest.raises(ValueError, match=f"must be a pair .inputs, targets.*{message}"):
+            run()
+
+
 # -- callbacks -------------------------------------------------------------------------------------
 
 

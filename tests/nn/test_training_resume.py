@@ -101,6 +101,16 @@ def test_X26_a_new_process_goes_on(tmp_path):
     assert_same(fitted(tmp_path, epochs=2, resume=True), fitted(epochs=2))
 
 
+def test_D36_the_schedule_does_not_drift_over_a_break(tmp_path):
+    """After resuming, the rate is the schedule's closed form of the step."""
+    adam = nn.optim.inject_hyperparams(nn.optim.adam)(learning_rate=SCHEDULE)
+    with pytest.raises(Stop):
+        fitted(tmp_path, optimizer=adam, every=2, callbacks=[FailAt(9)])
+    history = fitted(tmp_path, optimizer=adam, every=2, resume=True).history
+    expected = [0.05 * 0.5 * (1 + np.cos(np.pi * step / 40)) for step in (4, 9, 14, 19)]
+    np.testing.assert_allclose(history["rate"], expected, rtol=1e-5)
+
+
 def test_a_finished_training_is_only_read_and_can_be_made_longer(tmp_path):
     fitted(tmp_path)
     assert_same(fitted(tmp_path, resume=True, callbacks=[FailAt(1)]), WHOLE)
