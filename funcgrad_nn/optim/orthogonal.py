@@ -111,7 +111,7 @@ def scale_by_shape(consistent_rms: float | None = None) -> GradientTransformatio
     def factor(shape) -> float:
         fan_in, fan_out = shape
         if consistent_rms is None:
-            return math.sqrt(max(1, fan_out / fan_in))
+            return math.sqrt(max(1, fan_out / max(fan_in, 1)))
         return consistent_rms * math.sqrt(max(fan_in, fan_out))
 
     return stateless(lambda updates, params: fg.tree.map(lambda u: factor(u.shape) * u, updates))

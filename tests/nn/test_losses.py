@@ -492,3 +492,24 @@ def test_wrong_types_and_options_are_errors():
         nn.cosine_embedding(jnp.zeros((2, 3)), jnp.zeros((2, 3)), jnp.ones((2, 1), jnp.int32))
     with pytest.raises(ValueError, match="axis 2 is not an axis"):
         nn.cross_entropy(jnp.zeros((2, 2)), jnp.zeros(2, jnp.int32), axis=2)
+
+
+@pytest.mark.oracle
+def test_edges_as_in_torch():
+    """Nothing, one row without a batch axis, NaN, infinity, one class, narrow label dtypes."""
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    nothing = np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
+    row = np.array([1.0, 2.0, 3.0], np.float32), np.int64(1)
+    bad = np.array([[np.nan, 1.0], [1.0, 2.0]], np.float32), np.array([1, 1])
+    for x, y in (nothing, row, bad):
+        ours, theirs = nn.cross_entropy(x, y), functional.cross_entropy(*map(torch.tensor, (x, y)))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert np.isnan(float(nn.mse(np.zeros(0, np.float32), np.zeros(0, np.float32))))
+    infinite = np.array([np.inf, -np.inf], np.float32)
+    for name in ("huber", "mae", "mse"):
+        assert float(getattr(nn, name)(infinite, np.zeros(2, np.float32))) == np.inf
+    assert float(nn.multi_margin(np.zeros((2, 1), np.float32), np.zeros(2, np.int64))) == 0.0
+    labels = np.array([0, 255], np.uint8)
+    value = nn.cross_entropy(np.zeros((2, 3), np.float32), labels, ignore_index=255)
+    assert float(value) == pytest.approx(np.log(3))

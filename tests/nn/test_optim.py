@@ -20,6 +20,19 @@ from tests.nn.optim_paths import (
 )
 
 
+def recipes():
+    """Every exported optimizer: what is called with a learning rate and is not a part of one."""
+    parts = {"scale_by_learning_rate", "proximal_l1"}
+    return sorted(
+        name
+        for name in optim.__all__
+        if callable(getattr(optim, name))
+        and not inspect.isclass(getattr(optim, name))
+        and "learning_rate" in inspect.signature(getattr(optim, name)).parameters
+        and name not in parts
+    )
+
+
 def decays(t):
     """A schedule that both libraries can run."""
     return 0.1 / (1.0 + t)
@@ -172,19 +185,6 @@ def test_same_as_torch(name):
     assert_same_paths(run_ours(ours), run_torch(theirs))
 
 
-def recipes():
-    """Every exported optimizer: what is called with a learning rate and is not a part of one."""
-    parts = {"scale_by_learning_rate", "proximal_l1"}
-    return sorted(
-        name
-        for name in optim.__all__
-        if callable(getattr(optim, name))
-        and not inspect.isclass(getattr(optim, name))
-        and "learning_rate" in inspect.signature(getattr(optim, name)).parameters
-        and name not in parts
-    )
-
-
 OWN = {"momentum", "proximal_sgd"}  # rows of TORCH, and test_D18 below
 
 
@@ -287,6 +287,16 @@ def test_an_ensemble_of_optimizers_is_a_vmap(name):
         alone = two_steps(*(fg.tree.map(lambda x, i=i: x[i], tree) for tree in (params, *grads)))
         for a, b in zip(fg.tree.leaves(together), fg.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_empty_trees_and_leaves_without_entries(name):
+    required = {"learning_rate": 0.1} | ({"l1": 0.1} if name == "proximal_sgd" else {})
+    optimizer = getattr(optim, name)(**required)
+    for params in ({}, {"w": jnp.zeros((0, 3)), "none": None}):
+        updates, _ = optimizer.update(params, optimizer.init(params), params)
+        assert fg.tree.structure(updates) == fg.tree.structure(params)
+        assert [u.shape for u in fg.tree.leaves(updates)] == [(0, 3)] * len(fg.tree.leaves(params))
 
 
 def test_global_norm_and_zero_gradients():

@@ -116,6 +116,9 @@ def test_reduce_on_plateau_works_in_a_chain():
         optimizer.update(jnp.float32(1.0), state)
     with pytest.raises(ValueError, match="not 0 together with atol, but got rtol=0"):
         optim.reduce_on_plateau(rtol=0)
+    with pytest.raises(ValueError, match="rtol must be in .* but got rtol=1.5"):
+        optim.reduce_on_plateau(rtol=1.5)
+    assert optim.reduce_on_plateau(rtol=1.0) and optim.reduce_on_plateau(rtol=0, atol=0.1)
 
 
 @pytest.mark.oracle
