@@ -110,8 +110,9 @@ def compiled_operation(name, operand_dtypes, dtype, lanes, target):
 
 
 def external_calls(text, target):
-    """Names of functions that the compiled code calls and that are not in it."""
+    """Names that the compiled code refers to and does not define."""
     assembly = engine.assembly(text, target)
-    called = set(re.findall(r"\b(?:callq?|jmpq?|bl?)\s+\*?([A-Za-z_][\w.@]*)", assembly))
-    defined = set(re.findall(r"^([A-Za-z_.][\w.$]*):", assembly, re.MULTILINE))
-    return {n for n in called if n not in defined and not n.startswith(".L")}
+    called = re.findall(r"^\s+(?:callq?|jmpq?|bl?)[ \t]+([A-Za-z_]\w*)", assembly, re.MULTILINE)
+    loaded = re.findall(r"\s(?:\$|:got:)([A-Za-z_]\w*)(?:@GOT\w*)?,", assembly)
+    defined = re.findall(r"^([A-Za-z_][\w.$]*):", assembly, re.MULTILINE)
+    return {*called, *loaded} - {*defined}

@@ -1,7 +1,8 @@
 """erf, erfc and erf_inv.
 
 The tables are those of the primitives, lowest power first. erf in f32 is 1 - 2**(a q(a)) with a
-polynomial q, accurate near 0 too; in f64, and for erfc, the two halves are a polynomial near 0 and
+polynomial q, accurate near 0 too, or where the machine looks 32 numbers up at once, a Taylor
+polynomial; in f64, and for erfc, the two halves are a polynomial near 0 and
 exp(-x**2) P(t) / (1 + 2x) with t = (x - 3) / (x + 3) beyond.
 """
 
@@ -19,9 +20,12 @@ from funcgrad.backends.llvm.vector_math.parts import (
     choose,
     compared,
     dear,
+    has_lookup,
     in_float64,
+    lookup,
     power_of_two,
     rounded,
+    rounded_product,
     two_product,
     where_rare,
 )
@@ -32,7 +36,7 @@ ERF_F32 = (
     -5.9756192e-05, 5.573751e-04, -1.8282336e-03, -2.6501744e-04, 2.7852146e-02, -1.4832155e-01,
     -9.184447e-01, -1.627907e+00,
 )  # fmt: skip
-ONE_FROM = 3.925  # from here on erf rounds to 1 in f32
+ONE_FROM = 3.93  # from here on erf rounds to 1 in f32
 
 
 def series(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
@@ -45,7 +49,33 @@ def series(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
 
 def erf(b: Builder, x: Value) -> Value:
     """The error function."""
-    return _erf_f32(b, x) if x.type.kind == "f32" else _erf_f64(b, x)
+    if x.type.kind == "f64":
+        return _erf_f64(b, x)
+    return _erf_by_table(b, x) if has_lookup(b, x) else _erf_f32(b, x)
+
+
+def _erf_by_table(b: Builder, x: Value) -> Value:
+    """The Taylor polynomial around the nearest multiple of 1/8."""
+    size = at_most(b, b.fabs(x), ONE_FROM)
+    n = rounded_product(b, size, 8.0)
+    r = b.fma(n.number, b.like(-0.125, x), size)
+    rows = zip(*(_taylor_of_erf(k / 8, 5) for k in range(32)))
+    first, *others = [lookup(b, n.integer, row) for row in rows]
+    result = others[-1]
+    for coefficient in (*others[-2::-1], first):
+        result = b.fma(result, r, coefficient)
+    return b.copysign(result, x)
+
+
+def _taylor_of_erf(center: float, degree: int) -> list[float]:
+    """Coefficients of erf around a number, lowest power first: the derivative f = exp(-x**2) has
+    f' = -2 x f.
+    """
+    slopes = [2 / math.sqrt(math.pi) * math.exp(-center * center), 0.0]
+    slopes[1] = -2 * center * slopes[0]
+    for k in range(1, degree):
+        slopes.append(-2 * (center * slopes[k] + slopes[k - 1]) / (k + 1))
+    return [math.erf(center), *(slopes[k] / (k + 1) for k in range(degree))]
 
 
 def _erf_f32(b: Builder, x: Value) -> Value:

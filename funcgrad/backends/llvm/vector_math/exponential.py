@@ -97,7 +97,7 @@ def expm1(b: Builder, x: Value) -> Value:
     half = power_of_two(b, b.sub(n.integer, b.like(1, n.integer)), x.type.kind)
     result = b.fma(inner, half, b.fsub(half, b.like(0.5, x)))
     result = b.fadd(result, result)
-    return b.select(compared(b, "oeq", n.number, 0.0), inner, result)
+    return b.copysign(b.select(compared(b, "oeq", n.number, 0.0), inner, result), x)
 
 
 # (e**(2 r) - 1 - 2 r) / (2 r**2) for |r| <= 0.175

@@ -24,6 +24,7 @@ from funcgrad.backends.llvm.vector_math.trigonometric import sin, tan
 from funcgrad.compiler import special_tables as tables
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+TINY = 1e-200  # below, sin(pi x) is pi x, of which few digits may be left
 
 
 def lgamma(b: Builder, x: Value) -> Value:
@@ -56,12 +57,13 @@ def _folded(b: Builder, negative: Value, x: Value) -> Value:
 @dear
 def _lgamma(b: Builder, x: Value) -> Value:
     low = compared(b, "olt", x, 0.5)
+    tiny = compared(b, "olt", b.fabs(x), TINY)
     positive = _lgamma_positive(b, _folded(b, low, x))
 
     def reflected() -> Value:
-        sine = b.fabs(sin(b, _angle(b, x)))
-        rest = b.fsub(b.like(math.log(math.pi), x), log(b, sine))
-        return b.fsub(rest, positive)
+        sine = b.select(tiny, b.fabs(x), b.fabs(sin(b, _angle(b, x))))
+        rest = b.select(tiny, b.like(0.0, x), b.like(math.log(math.pi), x))
+        return b.fsub(b.fsub(rest, log(b, sine)), positive)
 
     result = where_rare(b, low, positive, reflected)
     infinite = b.or_(_is_pole(b, x), compared(b, "oeq", b.fabs(x), math.inf))
@@ -98,8 +100,11 @@ def _digamma(b: Builder, x: Value) -> Value:
     low = compared(b, "olt", x, 0.0)
     positive = _digamma_positive(b, _folded(b, low, x))
 
+    tiny = compared(b, "olt", b.fabs(x), TINY)
+
     def reflected() -> Value:
-        return b.fsub(positive, b.fdiv(b.like(math.pi, x), tan(b, _angle(b, x))))
+        tangent = b.fdiv(b.like(math.pi, x), tan(b, _angle(b, x)))
+        return b.fsub(positive, b.select(tiny, b.fdiv(b.like(1.0, x), x), tangent))
 
     result = where_rare(b, low, positive, reflected)
     undefined = b.or_(_is_pole(b, x), compared(b, "oeq", x, -math.inf))

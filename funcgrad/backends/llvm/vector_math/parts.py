@@ -7,10 +7,10 @@ have factors with few bits, or are split.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from funcgrad.backends.llvm.builder import Builder, Type, Value
+from funcgrad.backends.llvm.builder import Builder, Type, Value, literal
 
 Function = Callable[..., Value]
 
@@ -144,6 +144,24 @@ def double_sum(b: Builder, x: Double, y: Double) -> Double:
     """The sum of two sums, to about twice the bits of a number unless they cancel."""
     high, low = two_sum(b, x.high, y.high)
     return quick_two_sum(b, high, b.fadd(low, b.fadd(x.low, y.low)))
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+
+def has_lookup(b: Builder, x: Value) -> bool:
+    """Does the machine choose from 32 numbers in registers, one for each lane?"""
+    return has_scaling(b, x) and x.type.kind == "f32"
+
+
+def lookup(b: Builder, index: Value, table: Sequence[float]) -> Value:
+    """Entries of a table of 32 numbers; of the index the lowest five bits count."""
+    type = index.type.of("f32")
+    halves = [
+        Value(f"<{', '.join('float ' + literal(v, 'f32') for v in table[k : k + 16])}>", type)
+        for k in (0, 16)
+    ]
+    return b.call("llvm.x86.avx512.vpermi2var.ps.512", type, [halves[0], index, halves[1]])
 
 
 # ---- choices -------------------------------------------------------------------------------------
