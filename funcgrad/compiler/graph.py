@@ -123,6 +123,12 @@ class Graph:
         return self.rules[e].cost if e in self.rules else 0
 
 
+def is_static(jaxpr: Jaxpr) -> bool:
+    """Are all sizes known?"""
+    atoms = [*jaxpr.inputs, *(v for e in jaxpr.eqns for v in (*e.args, *e.outs))]
+    return all(isinstance(n, int) for v in atoms for n in v.aval.shape)
+
+
 def _is_large(e: Eqn, form: loops.Contract) -> bool:
     summed = math.prod(e.args[0].aval.shape[d] for d in form.lhs_contract)
     size = size_of(e.outs[0])

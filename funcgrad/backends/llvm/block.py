@@ -21,6 +21,7 @@ from funcgrad.compiler.donation import shared_memory, without_copy
 from funcgrad.compiler.fusion import Fusion, Unit
 from funcgrad.compiler.graph import Graph, bytes_of, size_of
 from funcgrad.compiler.kernel import Buffer, Kernel
+from funcgrad.compiler.passes.inline import recomputing
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.core.jaxpr import Jaxpr, Literal, Var
 
@@ -48,7 +49,7 @@ class Workshop:
     def block(self, jaxpr: Jaxpr) -> Block:
         """The block of an inner program."""
         if jaxpr not in self._blocks:
-            self._blocks[jaxpr] = Block(optimise(jaxpr), self)
+            self._blocks[jaxpr] = Block(recomputing(optimise(jaxpr)), self)
         return self._blocks[jaxpr]
 
     def constant(self, array: Any) -> int:

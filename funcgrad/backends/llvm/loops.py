@@ -6,6 +6,7 @@ its carries alternate between two buffers, whose addresses are what the loop car
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from funcgrad.backends.llvm.arena import ALIGNMENT, SLACK
 from funcgrad.backends.llvm.block import Frame, InnerBlock, Workshop, copy
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.registers import Numbers, Registers
-from funcgrad.compiler.graph import bytes_of, size_of
+from funcgrad.compiler.graph import bytes_of, is_static, size_of
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.compiler.views import form_of
 from funcgrad.core.jaxpr import Eqn, Jaxpr
@@ -29,6 +30,8 @@ def native_loop(e: Eqn, shop: Workshop) -> Any:
     form = form_of(e)
     plain = all(_is_plain(v.aval) for v in (*e.args, *e.outs))
     if not plain or not isinstance(form, Call):
+        return None
+    if not all(map(is_static, programs(e, form))):
         return None
     if _in_registers(e, form):
         return RegisterLoop(e, form)
@@ -104,7 +107,7 @@ def load_all(b: Builder, address: Value, v: Any, first: Value | None = None) -> 
     kind, width = memory.element(v.aval.dtype)
     if first is not None:
         address = b.element(address, first, kind)
-    size = size_of(v) if first is None else size_of(v) // v.aval.shape[0]
+    size = size_of(v) if first is None else _row_size(v)
     return [
         memory.load(b, b.element(address, i * width, kind), v.aval.dtype, 1, 1, None)
         for i in range(size)
@@ -156,7 +159,7 @@ def _scan_memory(b: Builder, e: Eqn, operands: Sequence[Value], results: Sequenc
         rows = [_row(b, x, a, at) for x, a in zip(operands[start:], e.args[start:])]
         outs = r.run(jaxpr, body_inputs(jaxpr, [*held, *_like(carried, carry), *rows]))
         for numbers, v, place in zip(outs[ncarry:], e.outs[ncarry:], results[ncarry:]):
-            size = size_of(v) // v.aval.shape[0]
+            size = _row_size(v)
             store_all(b, numbers, place, v, b.mul(at, Value(str(size), I64)))
         return _flat(outs[:ncarry])
 
@@ -165,8 +168,12 @@ def _scan_memory(b: Builder, e: Eqn, operands: Sequence[Value], results: Sequenc
         store_all(b, numbers, place, v)
 
 
+def _row_size(v: Any) -> int:
+    return math.prod(v.aval.shape[1:])
+
+
 def _row(b: Builder, address: Value, v: Any, at: Value) -> Numbers:
-    size = size_of(v) // v.aval.shape[0]
+    size = _row_size(v)
     return load_all(b, address, v, b.mul(at, Value(str(size), I64)))
 
 
@@ -181,7 +188,7 @@ def _scan_numbers(r: Registers, e: Eqn, form: Call, operands: list[Numbers]) -> 
         return _repeated(r, jaxpr, held, carry, length)
     stacks: list[list[Numbers]] = [[[] for _ in range(length)] for _ in e.outs[ncarry:]]
     for i in reversed(range(length)) if p["reverse"] else range(length):
-        rows = [x[i * (len(x) // length) : (i + 1) * (len(x) // length)] for x in xs]
+        rows = [x[i * len(x) // length : (i + 1) * len(x) // length] for x in xs]
         outs = r.run(jaxpr, body_inputs(jaxpr, [*held, *carry, *rows]))
         carry = outs[:ncarry]
         for stack, row in zip(stacks, outs[ncarry:]):
@@ -359,7 +366,7 @@ class ScanBlock(BlockLoop):
 
 def row_address(b: Builder, address: Value, v: Any, at: Value) -> Value:
     """Where row `at` of an array lies."""
-    size = bytes_of(v) // max(v.aval.shape[0], 1)
+    size = _row_size(v) * v.aval.dtype.itemsize
     return b.element(address, b.mul(at, Value(str(size), I64)), "i8")
 
 

@@ -23,7 +23,8 @@ from funcgrad.backends.llvm.target import host
 from funcgrad.compiler import scattering
 from funcgrad.compiler.donation import shared_memory
 from funcgrad.compiler.fusion import Unit
-from funcgrad.compiler.graph import size_of, variables
+from funcgrad.compiler.graph import is_static, size_of, variables
+from funcgrad.compiler.passes.inline import recomputing
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.compiler.products import Convolution, is_plain
 from funcgrad.compiler.program import Step
@@ -45,9 +46,11 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     namespace_of, numpy = backend.namespace_of, backend.NUMPY
     if namespace_of([c._buffer for c in numpy_engine.constants(jaxpr)]) is not numpy:
         return by_equation
+    if not is_static(jaxpr):
+        return numpy_engine.compile(jaxpr, donated)
     try:
         with collector_paused():
-            program = NativeProgram(optimise(jaxpr), donated)
+            program = NativeProgram(recomputing(optimise(jaxpr)), donated)
     except Exception as error:
         _warn(error)
         return numpy_engine.compile(jaxpr, donated)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from funcgrad.compiler.graph import is_static
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, memoised
 from funcgrad.core.loops import Call
@@ -30,3 +31,22 @@ def inline_calls(jaxpr: Jaxpr) -> Jaxpr:
 def _visit(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
     body = body_of(e)
     return None if body is None else program.splice(inline_calls(body), e.args)
+
+
+@memoised
+def recomputing(jaxpr: Jaxpr) -> Jaxpr:
+    """Writes out the bodies of `checkpoint`, at any depth of calls.
+
+    For compilers that share nothing from here on: what is computed again stays computed again.
+    """
+    return rewrite(jaxpr, _recompute)
+
+
+def _recompute(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
+    if e.primitive.loops is None or not e.primitive.multiple_results:
+        return None
+    form = e.primitive.loops(*(a.aval for a in e.args), **e.params)
+    if not isinstance(form, Call) or form.kind != "checkpoint" or e.effects:
+        return None
+    body = e.params[form.jaxprs[0]]
+    return program.splice(recomputing(body), e.args) if is_static(body) else None
