@@ -139,7 +139,7 @@ def test_every_shape_and_layout(level, kind):
 
 @pytest.mark.parametrize("level", levels())
 @pytest.mark.parametrize(
-    "shape", [(70, 70, 1100), (3000, 40, 1030), (1, 200, 700), (9, 20, 513)], ids=str
+    "shape", [(70, 70, 1100), (3000, 40, 1030), (1, 200, 700), (1, 701, 403), (9, 20, 513)], ids=str
 )
 def test_blocks_of_a_long_contracted_dimension(level, shape):
     check(level, "f32", *shape, "rows", "rows")
@@ -157,7 +157,7 @@ def test_one_product_for_all_shapes(level, kind):
 def test_caller_gives_memory_only_for_large_panels():
     target = host()
     assert scratch_bytes("f32", 64, 64, 64, (64, 1), (64, 1), target) == 0
-    assert scratch_bytes("f64", 3000, 40, 1030, (1030, 1), (1, 1030), target) > 1 << 17
+    assert scratch_bytes("f64", 3000, 40, 1030, (1030, 1), (1, 1030), target) > 1 << 15
     assert scratch_bytes("f32", 0, 64, 64, (64, 1), (64, 1), target) == 0
 
 

@@ -35,11 +35,12 @@ from funcgrad.backends.llvm.tiles import (
 Epilogue = Callable[[Value, Value, Value, Value | None], None]
 
 LARGEST_BLOCK = 512  # of the contracted dimension: a packed panel stays in the second cache
-LARGEST_STACK = 1 << 17
+LARGEST_STACK = 1 << 15
 FIRST_CACHE = 3 << 13
 SECOND_CACHE = 1 << 20
 DEEPEST_SUMS = 1 << 18
 SHALLOW = 16
+STREAMED_ROWS = 8
 
 
 class Matrix(NamedTuple):
@@ -61,7 +62,7 @@ class Plan(NamedTuple):
     vectors: int
     block: int
     packed: bool
-    form: str = "tiles"  # or "shallow": sums go straight to the epilogue; or "dots"
+    form: str = "tiles"  # or "shallow": sums go straight to the epilogue; "dots"; "streamed"
     deep: bool = False  # blocks of the contracted dimension outside panels
 
 
@@ -75,6 +76,8 @@ def plan_of(
     """The cheapest tile by a count of cycles: least padding, then least loads and overhead."""
     if m <= 4 and rhs[0] == 1 and lhs[1] == 1 and rhs[1] != 1:
         return Plan(1, 1, k, False, "dots")
+    if m == 1 and rhs[1] == 1 and n * k * itemsize(kind) > SECOND_CACHE and k >= STREAMED_ROWS:
+        return Plan(1, 1, k, False, "streamed")
     if k <= SHALLOW and rhs[1] == 1:
         return Plan(min(m, 4), 2, k, False, "shallow")
     blocks = -(-k // LARGEST_BLOCK) or 1
@@ -147,6 +150,8 @@ def scratch_bytes(
 
 def _buffers(plan: Plan, kind: str, m: int, n: int, k: int, target: Target) -> tuple[int, int]:
     """Bytes of a packed panel, and of sums: of one tile, or of rows that wait for their end."""
+    if plan.form == "streamed":
+        return 0, (n + target.lanes(itemsize(kind))) * itemsize(kind) // 64 * 64 + 64
     if plan.form != "tiles":
         return 0, 0
     width = plan.vectors * target.vector_bytes
@@ -372,6 +377,56 @@ def _shallow_tile(job: _Job, panel: _Panel, i: Value | int, height: int) -> None
         _piece(job, panel, b.add(_value(i), whole(row)), v, x)
 
 
+# ---------------------------------------------------------------- a row times a large matrix
+
+
+def _streamed(job: _Job) -> None:
+    """Some rows of the matrix at a time from end to end, as memory likes it; sums wait in cache."""
+    b, lanes = job.b, job.lanes
+    last = job.k // STREAMED_ROWS * STREAMED_ROWS
+    fill(b, job.kind, -(-job.n // lanes) * lanes, job.sums)
+    each(b, 0, last, STREAMED_ROWS, lambda p: _stream(job, p, STREAMED_ROWS))
+    if last < job.k:
+        _stream(job, last, job.k - last)
+    zero, type = whole(0), vector_type(b, job.kind)
+    _along(
+        job,
+        lambda j, mask: job.epilogue(
+            b.load(address(b, job.sums, job.kind, (j, 1)), type), zero, _value(j), mask
+        ),
+    )
+
+
+def _along(job: _Job, body: Callable[[Value | int, Value | None], None]) -> None:
+    """All columns by vectors."""
+    lanes = job.lanes
+    full = job.n // lanes * lanes
+    each(job.b, 0, full, lanes, lambda j: body(j, None))
+    if full < job.n:
+        body(full, lanes_mask(job.n - full, lanes))
+
+
+def _stream(job: _Job, p: Value | int, count: int) -> None:
+    """Adds `count` rows of the matrix, times their numbers, to the sums."""
+    b, kind, rhs, type = job.b, job.kind, job.rhs, vector_type(job.b, job.kind)
+    left = address(b, job.lhs.pointer, kind, (p, job.lhs.column))
+    numbers = [
+        b.load(address(b, left, kind, (c, job.lhs.column)), Type(kind)) for c in range(count)
+    ]
+    factors = [b.splat(x, type.lanes) for x in numbers]
+    first = address(b, rhs.pointer, kind, (p, rhs.row))
+
+    def add(j: Value | int, mask: Value | None) -> None:
+        held = address(b, job.sums, kind, (j, 1))
+        at, x = address(b, first, kind, (j, 1)), b.load(held, type)
+        for c, factor in enumerate(factors):
+            row = b.load(address(b, at, kind, (c, rhs.row)), type, mask)
+            x = multiply_add(b, factor, row, x)
+        b.store(x, held)
+
+    _along(job, add)
+
+
 # ---------------------------------------------------------------- few rows, contiguous columns
 
 
@@ -427,4 +482,4 @@ def _sums_of_lanes(b: Builder, rows: list[Value], type: Type) -> Value:
     return columns[0]
 
 
-FORMS = {"tiles": _tiled, "shallow": _shallow, "dots": _dots}
+FORMS = {"streamed": _streamed, "tiles": _tiled, "shallow": _shallow, "dots": _dots}
