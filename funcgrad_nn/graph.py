@@ -41,11 +41,15 @@ class Graph(Module):
         nodes: Mapping[str, Sequence[Any]],
         outputs: Sequence[str],
     ):
+        _require_texts("inputs", inputs)
+        _require_texts("outputs", outputs)
+        if not isinstance(nodes, Mapping):
+            raise TypeError(f"Graph: nodes must be a dictionary, but got {type(nodes).__name__}.")
         known = set(inputs)
         if len(known) != len(inputs):
             raise ValueError(f"Graph: inputs {list(inputs)} are not distinct.")
-        for name, (module, *sources) in nodes.items():
-            _require_node(name, module, sources, known)
+        for name, node in nodes.items():
+            _require_node(name, node, known)
             known.add(name)
         _require_known("Graph: the outputs", outputs, known)
         self.inputs, self.outputs = inputs, outputs
@@ -74,9 +78,15 @@ class Graph(Module):
         return dict(inputs)
 
 
-def _require_node(name: str, module, sources: list, known: set[str]) -> None:
+def _require_texts(what: str, names) -> None:
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"Graph: {what} must be a list of names, but got {names!r}.")
+
+
+def _require_node(name: str, node, known: set[str]) -> None:
     if name in known:
         raise ValueError(f"Graph: the name {name!r} is taken; choose another for this node.")
+    module, *sources = node if isinstance(node, (list, tuple)) and node else (node,)
     if not isinstance(module, Module):
         raise TypeError(
             f"Graph: node {name!r} needs (module, source, ...), but its module is a "
@@ -84,6 +94,7 @@ def _require_node(name: str, module, sources: list, known: set[str]) -> None:
         )
     if not sources:
         raise ValueError(f"Graph: node {name!r} has no source: (module, source, ...).")
+    _require_texts(f"the sources of {name!r}", sources)
     _require_known(f"Graph: node {name!r}", sources, known)
 
 

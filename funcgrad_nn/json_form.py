@@ -153,7 +153,7 @@ class _Reader:
         given = {name: self.read(part, f"{where}.{name}") for name, part in arguments.items()}
         try:
             module = _call_by_name(cls, given)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # whatever a constructor makes of arguments of the wrong kind
             raise ValueError(
                 f"from_json: {where}: {cls.__name__} does not accept its arguments: {error}"
             ) from error

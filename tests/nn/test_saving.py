@@ -1,6 +1,7 @@
 """Saving: leaves come back bit for bit, mismatches are named, bad files are errors."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -476,6 +477,53 @@ def test_random_bytes_are_never_a_tree(tmp_path_factory, content, length):
         path.write_bytes(body)
         with pytest.raises(ValueError):
             nn.load(path)
+
+
+def parts_of(written, path=()):
+    """The paths of all parts of a JSON value."""
+    yield path
+    if isinstance(written, (dict, list)):
+        inner = written.items() if isinstance(written, dict) else enumerate(written)
+        for key, part in inner:
+            yield from parts_of(part, (*path, key))
+
+
+ODD = st.sampled_from(
+    [None, True, -1, 2**70, 1.5, "", "array", "float32", "threefry2x32", "scalar", [], {}, [1]]
+    + [{"array": "x"}, {"list": 3}, {"module": "{}"}, [[1, 2]], [["a", "b", "c"]], {"bytes": "0"}]
+    + [{"dict": [[[], 1]]}, {"class": "builtins:int", "fields": {}}, {"class": ":", "fields": {}}]
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), ODD, st.sampled_from(["replace", "delete", "repeat"]))
+def test_any_change_to_a_structure_is_a_tree_or_a_clear_error(tmp_path_factory, place, odd, change):
+    """The checksum is made anew, as an enemy would: only the meaning is wrong."""
+    path = tmp_path_factory.mktemp("fuzz") / "file"
+    tree = {
+        "now": nn.training.start(nn.Linear(2, 3), nn.optim.adam(0.1), KEY),
+        "rest": [1, None, b"ab", 1j, float("nan"), {1: 2}, Line(1.0), TREES["ordered"]],
+        "model": nn.Sequential(nn.Linear(2, 2), nn.Lambda(fg.nn.relu)),
+    }
+    nn.save(path, tree)
+    written, tensors = json.loads(read_metadata(path)["funcgrad"]), read_safetensors(path)
+    paths = [p for p in parts_of(written) if p]
+    *above, last = paths[place % len(paths)]
+    holder = written
+    for step in above:
+        holder = holder[step]
+    if change == "replace":
+        holder[last] = odd
+    elif change == "delete":
+        del holder[last]
+    elif isinstance(holder, list):
+        holder.append(holder[last])
+    else:
+        holder[f"{last}x"] = holder[last]
+    write_safetensors(path, tensors, {"funcgrad": json.dumps(written)})
+    for like in (None, tree):
+        with contextlib.suppress(ValueError):
+            nn.load(path, like)
 
 
 # -- whole or absent -------------------------------------------------------------------------------

@@ -340,8 +340,12 @@ def test_graph_shares_a_module_used_twice_and_survives_json():
 def test_graph_mistakes(arguments, message):
     with pytest.raises(ValueError, match=message):
         nn.Graph(*arguments)
-    with pytest.raises(TypeError, match=r"nn\.Lambda\(function\)"):
-        nn.Graph(["x"], {"y": (abs, "x")}, ["y"])
+    for node in ((abs, "x"), abs, (), "x"):
+        with pytest.raises(TypeError, match=r"nn\.Lambda\(function\)"):
+            nn.Graph(["x"], {"y": node}, ["y"])
+    for wrong in (("x", {}, ["x"]), (["x"], {}, "x"), (["x"], ["x"], ["x"]), ([1], {}, ["x"])):
+        with pytest.raises(TypeError, match="Graph: (inputs|outputs|nodes) must be"):
+            nn.Graph(*wrong)
     params, state = GRAPH.init(KEY, {"left": (1, 2), "right": (1, 2)})
     with pytest.raises(ValueError, match=r"missing are \['right'\], and unknown are \['up'\]"):
         GRAPH.apply(params, state, {"left": A, "up": B})
