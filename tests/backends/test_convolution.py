@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("llvmlite.binding")
 
+import funcgrad as fg
+import funcgrad.numpy as jnp
 from funcgrad.backends.llvm.builder import I64, Module, Type, constant
 from funcgrad.backends.llvm.convolution import Array, convolution, scratch_bytes
 from funcgrad.backends.llvm.convolution_plan import plan
@@ -201,9 +203,10 @@ def test_nothing_to_sum_has_no_plan():
     assert plan(parameters((1, 2, 5, 2), (3, 3, 2, 4)), (1, 2, 5, 2), (3, 3, 2, 4)) is None
 
 
-def test_random_geometries():
-    rng = np.random.default_rng(3)
-    for _ in range(30):
+def random_geometries(seed, count):
+    """Parameters and shapes of convolutions that have a result."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
         draw = functools.partial(rng.integers, size=2)
         sizes, taps = draw(1, 10), draw(1, 5)
         base, window, strides = (tuple(map(int, draw(1, 4))) for _ in range(3))
@@ -213,4 +216,27 @@ def test_random_geometries():
         params = parameters(lhs, rhs, LAST, strides, padding, base, window)
         rooms = [(s - 1) * d + 1 + sum(p) for s, d, p in zip(sizes, base, padding)]
         if all(room >= 0 for room in rooms) and plan(params, lhs, rhs) is not None:
-            check(None, "f32", params, lhs, rhs)
+            yield params, lhs, rhs
+
+
+def test_random_geometries():
+    for params, lhs, rhs in random_geometries(3, 30):
+        check(None, "f32", params, lhs, rhs)
+
+
+def test_gradients_of_random_geometries():
+    """The convolutions that derivatives are made of."""
+    found = 0
+    for params, lhs, rhs in random_geometries(4, 12):
+        x, w = np.zeros(lhs, np.float32), np.zeros(rhs, np.float32)
+
+        def gradients(x, w, params=params):
+            out, pullback = fg.vjp(lambda x, w: conv_general_dilated_p.bind(x, w, **params), x, w)
+            return pullback(jnp.ones_like(out))
+
+        for e in fg.make_jaxpr(gradients)(x, w).eqns:
+            shapes = [a.aval.shape for a in e.args]
+            if e.primitive is conv_general_dilated_p and plan(e.params, *shapes) is not None:
+                check(None, "f32", e.params, *shapes)
+                found += 1
+    assert found > 15

@@ -27,7 +27,7 @@ from funcgrad.backends.llvm.convolution_schedule import (
     padded_image,
     schedule_of,
 )
-from funcgrad.backends.llvm.gemm import LARGEST_STACK
+from funcgrad.backends.llvm.gemm_plan import LARGEST_STACK
 from funcgrad.backends.llvm.packing import copy_block, fill, merged, nested, pack_function
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import (

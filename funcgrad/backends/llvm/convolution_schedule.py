@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 from funcgrad.backends.llvm.convolution_plan import ConvolutionPlan, LhsStrides, Phase, RhsStrides
-from funcgrad.backends.llvm.gemm import best_tile
+from funcgrad.backends.llvm.gemm_plan import best_tile
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import itemsize, lanes_of
 

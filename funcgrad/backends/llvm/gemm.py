@@ -13,13 +13,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from funcgrad.backends.llvm.builder import PTR, Builder, Type, Value
+from funcgrad.backends.llvm.gemm_plan import (
+    LARGEST_STACK,
+    STREAMED_ROWS,
+    Plan,
+    buffers,
+    plan_of,
+)
 from funcgrad.backends.llvm.packing import fill, pack_function
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import (
     Tile,
     address,
     each,
-    itemsize,
     lanes_mask,
     lanes_of,
     load_whole,
@@ -34,14 +40,6 @@ from funcgrad.backends.llvm.tiles import (
 
 Epilogue = Callable[[Value, Value, Value, Value | None], None]
 
-LARGEST_BLOCK = 512  # of the contracted dimension: a packed panel stays in the second cache
-LARGEST_STACK = 1 << 15
-FIRST_CACHE = 3 << 13
-SECOND_CACHE = 1 << 20
-DEEPEST_SUMS = 1 << 18
-SHALLOW = 16
-STREAMED_ROWS = 8
-
 
 class Matrix(NamedTuple):
     """An operand: element (i, j) stands `i * row + j * column` elements after the pointer."""
@@ -53,83 +51,6 @@ class Matrix(NamedTuple):
     @property
     def transposed(self) -> Matrix:
         return Matrix(self.pointer, self.column, self.row)
-
-
-class Plan(NamedTuple):
-    """How a product is computed; extents in elements."""
-
-    rows: int
-    vectors: int
-    block: int
-    packed: bool
-    form: str = "tiles"  # or "shallow": sums go straight to the epilogue; "dots"; "streamed"
-    deep: bool = False  # blocks of the contracted dimension outside panels
-
-
-# ---------------------------------------------------------------- choosing tiles
-
-
-@functools.lru_cache(maxsize=4096)
-def plan_of(
-    kind: str, m: int, n: int, k: int, lhs: tuple[int, int], rhs: tuple[int, int], target: Target
-) -> Plan:
-    """The cheapest tile by a count of cycles: least padding, then least loads and overhead."""
-    if m <= 4 and rhs[0] == 1 and lhs[1] == 1 and rhs[1] != 1:
-        return Plan(1, 1, k, False, "dots")
-    if m == 1 and rhs[1] == 1 and n * k * itemsize(kind) > SECOND_CACHE and k >= STREAMED_ROWS:
-        return Plan(1, 1, k, False, "streamed")
-    if k <= SHALLOW and rhs[1] == 1:
-        return Plan(min(m, 4), 2, k, False, "shallow")
-    blocks = -(-k // LARGEST_BLOCK) or 1
-    lanes = lanes_of(kind, target)
-    block = k if blocks == 1 else -(-k // (blocks * lanes)) * lanes
-    _, rows, vectors = best_tile(kind, m, n, k, block, lhs[0], target)
-    reread = m > 4 * rows and block * n * itemsize(kind) > SECOND_CACHE
-    packed = rhs[1] != 1 or reread
-    deep = blocks > 1 and m * (n + vectors * lanes) * itemsize(kind) <= DEEPEST_SUMS
-    return Plan(rows, vectors, block, packed, deep=deep)
-
-
-def best_tile(
-    kind: str, m: int, n: int, k: int, block: int, lhs_row: int, target: Target
-) -> tuple[float, int, int]:
-    """Cycles, rows and vectors of the cheapest tile.
-
-    Rows that lie multiples of a page apart share one set of the first cache: few at once then.
-    """
-    lanes = lanes_of(kind, target)
-    aliased = lhs_row * itemsize(kind) % 4096 == 0 and lhs_row != 0
-    return min(
-        (_cost(rows, vectors, m, n, k, block * itemsize(kind), lanes), rows, vectors)
-        for vectors in (1, 2, 3, 4, 8, 16)
-        for rows in range(1, most_rows(vectors, target) + 1)
-        if rows <= m and vectors <= max(-(-n // lanes), 1) and (rows <= 8 or not aliased)
-    )
-
-
-def most_rows(vectors: int, target: Target) -> int:
-    """Sums, a row of the right operand and one number of the left one are in registers at once."""
-    registers = 32 if target.vector_bytes == 64 or "aarch64" in target.triple else 16
-    return (registers - vectors - (1 if target.fma else 2)) // vectors
-
-
-def _cost(rows: int, vectors: int, m: int, n: int, k: int, column_bytes: int, lanes: int) -> float:
-    """Cycles of all tiles, for two products and two loads a cycle and a latency of four.
-
-    A panel that does not fit into the first cache is loaded at a quarter of that rate.
-    """
-    load = 2 if vectors * lanes * column_bytes > FIRST_CACHE else 0.5
-    full_rows, last_rows = divmod(m, rows)
-    full, rest = divmod(n, vectors * lanes)
-    heights = [(rows, full_rows)] + [(last_rows, 1)] * (last_rows > 0)
-    widths = [(vectors, full)] + [(-(-rest // lanes), 1)] * (rest > 0)
-    total = sum(
-        times * often * (k * max(h * w / 2, h / 2 + w * load, 4) + 30 + 2 * h * w)
-        for h, times in heights
-        for w, often in widths
-    )
-    kernels = sum(1 for _, t in heights if t) * sum(1 for _, t in widths if t)
-    return total * (1 + 0.05 * kernels)
 
 
 def scratch_bytes(
@@ -144,22 +65,8 @@ def scratch_bytes(
     if n == 1:
         m, n, lhs, rhs = n, m, rhs[::-1], lhs[::-1]
     plan = plan_of(kind, m, n, k, lhs, rhs, target)
-    needed = sum(_buffers(plan, kind, m, n, k, target))
+    needed = sum(buffers(plan, kind, m, n, k, target))
     return needed if needed > LARGEST_STACK else 0
-
-
-def _buffers(plan: Plan, kind: str, m: int, n: int, k: int, target: Target) -> tuple[int, int]:
-    """Bytes of a packed panel, and of sums: of one tile, or of rows that wait for their end."""
-    if plan.form == "streamed":
-        return 0, (n + target.lanes(itemsize(kind))) * itemsize(kind) // 64 * 64 + 64
-    if plan.form != "tiles":
-        return 0, 0
-    width = plan.vectors * target.vector_bytes
-    columns = width
-    if plan.deep:
-        columns = -(-n // (width // itemsize(kind))) * width
-    rows = m if k > plan.block else plan.rows
-    return plan.block * width if plan.packed else 0, rows * columns
 
 
 # ---------------------------------------------------------------- the product
@@ -226,7 +133,7 @@ def product(
         return
     target = b.module.target
     plan = plan_of(kind, m, n, k, lhs[1:], rhs[1:], target)
-    panel, sums = _memory(b, kind, _buffers(plan, kind, m, n, k, target), scratch)
+    panel, sums = _memory(b, kind, buffers(plan, kind, m, n, k, target), scratch)
     job = _Job(b, kind, m, n, k, lhs, rhs, epilogue, plan, panel, sums)
     FORMS[plan.form](job)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Type, Value
-from funcgrad.backends.llvm.gemm import most_rows
+from funcgrad.backends.llvm.gemm_plan import most_rows
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import (
     Tile,
