@@ -23,6 +23,7 @@ from funcgrad.backends.llvm.vector_math.parts import (
     has_lookup,
     in_float64,
     lookup,
+    polynomial,
     power_of_two,
     rounded,
     rounded_product,
@@ -41,7 +42,7 @@ ONE_FROM = 3.93  # from here on erf rounds to 1 in f32
 
 def series(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
     """A polynomial, lowest power first."""
-    return b.polynomial(x, coefficients[::-1])
+    return polynomial(b, x, coefficients[::-1])
 
 
 # ---- erf and erfc --------------------------------------------------------------------------------
@@ -80,10 +81,10 @@ def _taylor_of_erf(center: float, degree: int) -> list[float]:
 
 def _erf_f32(b: Builder, x: Value) -> Value:
     size = at_most(b, b.fabs(x), ONE_FROM)
-    t = b.fmul(size, b.polynomial(size, ERF_F32))
+    t = b.fmul(size, polynomial(b, size, ERF_F32))
     n = rounded(b, t)
     r = b.fsub(t, n.number)
-    inner = b.fmul(r, b.polynomial(r, EXP2_F32))  # 2**r - 1
+    inner = b.fmul(r, polynomial(b, r, EXP2_F32))  # 2**r - 1
     power = power_of_two(b, n.integer, "f32")
     rest = b.fsub(b.like(1.0, x), power)
     return b.copysign(b.fma(inner, b.fneg(power), rest), x)

@@ -16,6 +16,7 @@ from funcgrad.backends.llvm.vector_math.parts import (
     at_least,
     at_most,
     compared,
+    polynomial,
     power_of_two,
     rounded,
     rounded_product,
@@ -61,8 +62,8 @@ def reduced(b: Builder, x: Value) -> tuple[Rounded, Value]:
 
 def expm1_reduced(b: Builder, r: Value) -> Value:
     """e**r - 1 for |r| <= 0.35."""
-    polynomial = b.polynomial(r, REDUCTION[r.type.kind].polynomial)
-    return b.fma(polynomial, b.fmul(r, r), r)
+    rest = polynomial(b, r, REDUCTION[r.type.kind].polynomial)
+    return b.fma(rest, b.fmul(r, r), r)
 
 
 def exp(b: Builder, x: Value) -> Value:
@@ -113,7 +114,7 @@ def expm1_twice(b: Builder, x: Value) -> Value:
     """
     n = rounded_product(b, x, 2 / math.log(2))
     r = b.fma(n.number, b.like(-math.log(2) / 2, x), x)
-    half = b.fma(b.polynomial(r, EXP_TWICE[x.type.kind]), b.fmul(r, r), r)
+    half = b.fma(polynomial(b, r, EXP_TWICE[x.type.kind]), b.fmul(r, r), r)
     twice = power_of_two(b, b.add(n.integer, b.like(1, n.integer)), x.type.kind)
     return b.fma(half, twice, b.fma(twice, b.like(0.5, x), b.like(-1.0, x)))
 
@@ -152,8 +153,8 @@ EXP2 = {"f32": (EXP2_F32, -151.0, 129.0), "f64": (EXP2_F64, -1076.0, 1025.0)}
 
 def exp2(b: Builder, x: Value) -> Value:
     """2**x."""
-    polynomial, lowest, highest = EXP2[x.type.kind]
+    coefficients, lowest, highest = EXP2[x.type.kind]
     x = at_least(b, at_most(b, x, highest), lowest)
     n = rounded(b, x)
     r = b.fsub(x, n.number)
-    return scaled(b, b.fma(b.polynomial(r, polynomial), r, b.like(1.0, x)), n)
+    return scaled(b, b.fma(polynomial(b, r, coefficients), r, b.like(1.0, x)), n)

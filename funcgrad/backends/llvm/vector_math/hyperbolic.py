@@ -9,7 +9,7 @@ import math
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.vector_math.exponential import expm1_twice, half_exp
 from funcgrad.backends.llvm.vector_math.logarithm import log1p
-from funcgrad.backends.llvm.vector_math.parts import at_most, choose, compared
+from funcgrad.backends.llvm.vector_math.parts import at_most, choose, compared, polynomial
 
 ONE_FROM = {"f32": 9.1, "f64": 20.0}  # from here on tanh rounds to 1
 SMALL = 0.35
@@ -26,7 +26,7 @@ def tanh(b: Builder, x: Value) -> Value:
     y = b.fdiv(t, b.fadd(t, b.like(2.0, x)))
     if x.type.kind == "f32":
         z = b.fmul(size, size)
-        small = b.fma(b.fmul(size, z), b.polynomial(z, TANH_F32), size)
+        small = b.fma(b.fmul(size, z), polynomial(b, z, TANH_F32), size)
         y = b.select(compared(b, "olt", size, SMALL), small, y)
     return b.copysign(y, x)
 
@@ -51,7 +51,7 @@ def sinh(b: Builder, x: Value) -> Value:
     size = b.fabs(x)
     grown, shrunk = _halves(b, size)
     z = b.fmul(size, size)
-    small = b.fma(b.fmul(size, z), b.polynomial(z, SINH[x.type.kind]), size)
+    small = b.fma(b.fmul(size, z), polynomial(b, z, SINH[x.type.kind]), size)
     return b.copysign(b.select(compared(b, "olt", size, 1.0), small, b.fsub(grown, shrunk)), x)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 from funcgrad.backends.llvm.builder import Builder, Value
-from funcgrad.backends.llvm.vector_math.parts import choose, compared, is_nan
+from funcgrad.backends.llvm.vector_math.parts import choose, compared, is_nan, polynomial
 
 # (asin(t) - t) / t**3 in t**2, for |t| <= 1/2
 ASIN_F32 = (4.2219404e-02, 2.4148338e-02, 4.5476627e-02, 7.495249e-02, 1.6666754e-01)  # 2**-27.6
@@ -37,7 +37,7 @@ TAN_EIGHTH = math.sqrt(2) - 1  # tan(pi/8)
 
 def _odd(b: Builder, t: Value, z: Value, coefficients: tuple[float, ...]) -> Value:
     """t + t**3 times a polynomial in z = t**2."""
-    return b.fma(b.fmul(t, z), b.polynomial(z, coefficients), t)
+    return b.fma(b.fmul(t, z), polynomial(b, z, coefficients), t)
 
 
 def _turned(b: Builder, p: Value, quarters: float) -> Value:
@@ -86,7 +86,7 @@ def _atan_of_ratio(b: Builder, over: Value, under: Value) -> Value:
     high, low = (0.5 * part for part in HALF_PI[kind])
     zero = b.like(0.0, t)
     z = b.fmul(t, t)
-    rest = b.fma(b.fmul(t, z), b.polynomial(z, ATAN[kind]), b.select(big, b.like(low, t), zero))
+    rest = b.fma(b.fmul(t, z), polynomial(b, z, ATAN[kind]), b.select(big, b.like(low, t), zero))
     return b.fadd(b.select(big, b.like(high, t), zero), b.fadd(t, rest))
 
 

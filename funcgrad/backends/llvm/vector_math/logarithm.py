@@ -11,7 +11,13 @@ import math
 from typing import NamedTuple
 
 from funcgrad.backends.llvm.builder import Builder, Value
-from funcgrad.backends.llvm.vector_math.parts import choose, compared, format_of, two_sum
+from funcgrad.backends.llvm.vector_math.parts import (
+    choose,
+    compared,
+    format_of,
+    polynomial,
+    two_sum,
+)
 
 # (log(1 + f) - f + f**2/2) / f**3 for sqrt(1/2) <= 1 + f <= sqrt(2); error 2**-27.3
 LOG_F32 = (
@@ -69,10 +75,10 @@ def log_rest(b: Builder, f: Value) -> Value:
     """log(1 + f) - f + f**2/2."""
     square = b.fmul(f, f)
     if f.type.kind == "f32":
-        return b.fmul(b.fmul(f, square), b.polynomial(f, LOG_F32))
+        return b.fmul(b.fmul(f, square), polynomial(b, f, LOG_F32))
     s = b.fdiv(f, b.fadd(f, b.like(2.0, f)))
     z = b.fmul(s, s)
-    series = b.fmul(b.polynomial(z, LOG_F64), z)
+    series = b.fmul(polynomial(b, z, LOG_F64), z)
     return b.fmul(s, b.fma(b.like(0.5, f), square, series))
 
 

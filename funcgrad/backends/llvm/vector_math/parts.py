@@ -146,7 +146,19 @@ def double_sum(b: Builder, x: Double, y: Double) -> Double:
     return quick_two_sum(b, high, b.fadd(low, b.fadd(x.low, y.low)))
 
 
-# ---- tables --------------------------------------------------------------------------------------
+# ---- polynomials and tables ----------------------------------------------------------------------
+
+
+LONG = 9  # from so many coefficients on, waiting for one product after the other costs most
+
+
+def polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """Highest power first; long ones as p(x**2) + x q(x**2), two chains side by side."""
+    if len(coefficients) < LONG:
+        return b.polynomial(x, coefficients)
+    z, lowest_first = b.fmul(x, x), coefficients[::-1]
+    even, odd = (b.polynomial(z, lowest_first[k::2][::-1]) for k in (0, 1))
+    return b.fma(odd, x, even)
 
 
 def has_lookup(b: Builder, x: Value) -> bool:

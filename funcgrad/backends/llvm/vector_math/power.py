@@ -20,6 +20,7 @@ from funcgrad.backends.llvm.vector_math.parts import (
     double_product,
     double_sum,
     is_nan,
+    polynomial,
     power_of_two,
     quick_two_sum,
     rounded,
@@ -57,13 +58,13 @@ def _power_f32(b: Builder, x: Value, y: Value) -> Value:
     wide = b.cast("fpext", f, "f64")
     s = b.fdiv(wide, b.fadd(wide, b.like(2.0, wide)))
     z = b.fmul(s, s)
-    logarithm = b.fma(b.fmul(s, z), b.polynomial(z, LOG_SHORT), b.fadd(s, s))
+    logarithm = b.fma(b.fmul(s, z), polynomial(b, z, LOG_SHORT), b.fadd(s, s))
     log2 = b.fma(logarithm, b.like(1 / math.log(2), s), b.cast("fpext", exponent, "f64"))
     t = b.fmul(b.cast("fpext", y, "f64"), log2)
     t = at_least(b, at_most(b, t, 129.0), -152.0)
     n = rounded(b, t)
     r = b.fsub(t, n.number)
-    power = b.fma(b.polynomial(r, EXP2_SHORT), r, b.like(1.0, r))
+    power = b.fma(polynomial(b, r, EXP2_SHORT), r, b.like(1.0, r))
     return b.cast("fptrunc", b.fmul(power, power_of_two(b, n.integer, "f64")), "f32")
 
 
@@ -84,7 +85,7 @@ def _log_double(b: Builder, x: Parts) -> Double:
     z = double_product(b, s, s)
     cube = double_product(b, double_product(b, s, z), Double(*(b.like(c, f) for c in TWO_THIRDS)))
     fifth = b.fmul(b.fmul(s.high, z.high), z.high)
-    rest = b.fmul(fifth, b.polynomial(z.high, LOG_LONG))
+    rest = b.fmul(fifth, polynomial(b, z.high, LOG_LONG))
     series = quick_two_sum(b, cube.high, b.fadd(cube.low, rest))
     fraction = double_sum(b, Double(b.fadd(s.high, s.high), b.fadd(s.low, s.low)), series)
     whole = Double(*(b.fmul(x.exponent, b.like(c, f)) for c in LOG2))
@@ -149,7 +150,7 @@ def _cbrt(b: Builder, x: Value) -> Value:
     k = rounded(b, b.fmul(exponent, b.like(1 / 3, x)))
     rest = rounded(b, b.fma(k.number, b.like(-3.0, x), exponent))
     m = b.fmul(b.fadd(f, b.like(1.0, x)), power_of_two(b, rest.integer, "f64"))
-    y = b.polynomial(m, CBRT)
+    y = polynomial(b, m, CBRT)
     cube, two = b.fmul(b.fmul(y, y), y), b.like(2.0, x)
     y = b.fmul(y, b.fdiv(b.fma(m, two, cube), b.fma(cube, two, m)))
     square = b.fmul(y, y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.vector_math.angle_reduction import Angle, reduced_angle
-from funcgrad.backends.llvm.vector_math.parts import dear
+from funcgrad.backends.llvm.vector_math.parts import dear, polynomial
 
 # (sin(r) - r) / r**3 in r**2, for |r| <= 0.787
 SIN_F32 = (-1.9507781e-04, 8.332106e-03, -1.6666654e-01)  # error 2**-27.8
@@ -24,7 +24,7 @@ COS = {"f32": COS_F32, "f64": COS_F64}
 
 def sine(b: Builder, angle: Angle, z: Value) -> Value:
     """sin(r) with z = r**2."""
-    cubic = b.fmul(b.fmul(z, angle.r), b.polynomial(z, SIN[z.type.kind]))
+    cubic = b.fmul(b.fmul(z, angle.r), polynomial(b, z, SIN[z.type.kind]))
     if angle.rest is not None:
         cubic = b.fadd(cubic, angle.rest)
     return b.fadd(cubic, angle.r)
@@ -33,7 +33,7 @@ def sine(b: Builder, angle: Angle, z: Value) -> Value:
 def cosine(b: Builder, angle: Angle, z: Value) -> Value:
     """cos(r) with z = r**2; 1 - z/2 is corrected by what it loses."""
     one = b.like(1.0, z)
-    quartic = b.fmul(b.fmul(z, z), b.polynomial(z, COS[z.type.kind]))
+    quartic = b.fmul(b.fmul(z, z), polynomial(b, z, COS[z.type.kind]))
     half = b.fmul(z, b.like(0.5, z))
     if angle.rest is None:
         return b.fadd(b.fsub(one, half), quartic)
