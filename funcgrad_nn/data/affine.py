@@ -14,6 +14,11 @@ class RandomAffine(Transform):
     to these shares of height and width. `scale` = (least, most). `shear`: degrees, as the angle.
     Pixels in between are interpolated bilinearly, those from outside are `fill`. Integer images are
     rounded.
+
+    >>> import numpy as np
+    >>> shift = RandomAffine(10, translate=(0.1, 0.1), scale=(0.9, 1.1))
+    >>> shift(np.ones((5, 1, 28, 28), np.float32), np.random.default_rng(0)).shape
+    (5, 1, 28, 28)
     """
 
     random = True

@@ -84,7 +84,12 @@ def _common_length(leaves: Sequence[np.ndarray]) -> int:
 
 
 class Subset(Dataset):
-    """The rows of a data set at given indices, in their order; nothing is copied."""
+    """The rows of a data set at given indices, in their order; nothing is copied.
+
+    >>> import numpy as np
+    >>> Subset(np.array([5, 6, 7]), [2, 0]).take([0, 1]).tolist()
+    [7, 5]
+    """
 
     def __init__(self, dataset, indices):
         self.dataset = with_length("Subset", dataset)
@@ -177,6 +182,10 @@ def as_dataset(source) -> Dataset | Stream:
     Arrays and tuples or dictionaries of arrays become an `ArrayDataset`, a `datasets.Dataset` a
     `Table`, a list or another indexable `Rows`, a function without arguments a `Stream`. Raises
     `TypeError` for an iterator, which would be empty in the second epoch.
+
+    >>> import numpy as np
+    >>> type(as_dataset(np.ones((3, 2)))).__name__, len(as_dataset(["a", "b"]))
+    ('ArrayDataset', 2)
     """
     if isinstance(source, (Dataset, Stream)):
         return source

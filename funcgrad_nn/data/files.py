@@ -40,6 +40,13 @@ def read_cifar(
     A record is `labels` bytes (1 in CIFAR-10; 2 in CIFAR-100: coarse, fine) and 3072 of pixels.
     With more than one label the labels are (n, labels). Raises `ValueError` for a size that is not
     a whole number of records.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "test_batch.bin"
+    >>> _ = path.write_bytes(bytes([3]) + bytes(3072))
+    >>> images, labels = read_cifar(path)
+    >>> images.shape, labels.tolist()
+    ((1, 3, 32, 32), [3])
     """
     record, size = labels + CIFAR_PIXELS, os.path.getsize(path)
     if size == 0 or size % record or size > max_bytes:
@@ -72,6 +79,13 @@ def read_csv(
     Columns of whole numbers become int64, of numbers float64 (an empty field is NaN), others text.
     Without a `header` they are called "0", "1", ... Raises `ValueError`, naming the line, for rows
     of different lengths, and for columns of equal names.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
+    >>> _ = path.write_text("height,name\\n1.5,ann\\n,bob\\n")
+    >>> table = read_csv(path)
+    >>> table["height"].tolist(), table["name"].tolist()
+    ([1.5, nan], ['ann', 'bob'])
     """
     if os.path.getsize(path) > max_bytes:
         raise ValueError(f"read_csv: {path}: more than the {max_bytes} bytes allowed.")
@@ -123,6 +137,12 @@ def read_npz(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> dict[str
 
     Raises `ValueError`, naming file and array, for what is no such file, for headers that promise
     more than the file can hold, and for more than `max_bytes` in all.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.npz"
+    >>> np.savez(path, x=np.arange(3))
+    >>> read_npz(path)["x"].tolist()
+    [0, 1, 2]
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -228,7 +248,11 @@ class ImageFolder(Dataset):
 
 
 def columns(table: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Columns of `read_csv` side by side, float32 (rows, columns), as inputs of a model."""
+    """Columns of `read_csv` side by side, float32 (rows, columns), as inputs of a model.
+
+    >>> columns({"a": np.array([1, 2]), "b": np.array([0.5, 1.5])}, ["b", "a"]).tolist()
+    [[0.5, 1.0], [1.5, 2.0]]
+    """
     missing = [name for name in names if name not in table]
     if missing:
         raise ValueError(f"columns: the table has no {missing}, only {list(table)}.")

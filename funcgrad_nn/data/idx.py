@@ -27,6 +27,12 @@ def read_idx(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> np.ndarray:
 
     Raises `ValueError`, naming file and fault, for a wrong header, too few or too many values, a
     damaged gzip stream, and for more than `max_bytes` of values; `OSError` if it cannot be opened.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels-idx1-ubyte.gz"
+    >>> write_idx(path, np.array([7, 2], np.uint8))
+    >>> read_idx(path).tolist()
+    [7, 2]
     """
     path = Path(path)
     with open(path, "rb") as raw:

@@ -21,6 +21,15 @@ class Transform:
 
     `on`: which part of a batch it changes, by position or name; None for the whole batch. `random`
     says whether it draws from `rng`.
+
+    >>> import numpy as np
+    >>> from funcgrad_nn.data import DataLoader
+    >>> class Invert(Transform):
+    ...     def __call__(self, values, rng=None):
+    ...         return 255 - values
+    >>> loader = DataLoader((np.array([0, 255]), np.array([7, 8])), 2, transform=Invert())
+    >>> [part.tolist() for part in next(iter(loader))]
+    [[255, 0], [7, 8]]
     """
 
     on: int | str | None = 0
@@ -131,7 +140,12 @@ class OneHot(Transform):
 
 
 class RandomFlip(Transform):
-    """Each image mirrored left to right with probability `p`; `vertical=True`: top to bottom."""
+    """Each image mirrored left to right with probability `p`; `vertical=True`: top to bottom.
+
+    >>> import numpy as np
+    >>> RandomFlip(1.0)(np.array([[[[1, 2, 3]]]]), np.random.default_rng(0)).tolist()
+    [[[[3, 2, 1]]]]
+    """
 
     random = True
 
@@ -153,6 +167,10 @@ class RandomCrop(Transform):
 
     `padding` rows and columns are added on every side, so that `RandomCrop((32, 32), 4)` shifts
     images of 32 x 32 by up to 4 pixels. Raises `ValueError` for images smaller than `size`.
+
+    >>> import numpy as np
+    >>> RandomCrop((24, 24))(np.ones((5, 3, 28, 28)), np.random.default_rng(0)).shape
+    (5, 3, 24, 24)
     """
 
     random = True
@@ -178,6 +196,11 @@ class Cutout(Transform):
     """A square of `size` pixels of each image set to zero (DeVries and Taylor, 2017).
 
     Its centre is anywhere in the image, so that it may lie partly outside.
+
+    >>> import numpy as np
+    >>> out = Cutout(2)(np.ones((1, 1, 4, 4)), np.random.default_rng(0))
+    >>> bool((out == 0).any()), out.shape
+    (True, (1, 1, 4, 4))
     """
 
     random = True
@@ -202,6 +225,11 @@ class Mixup(Transform):
     """Each row mixed with another: l a + (1 - l) b, inputs and targets alike (Zhang et al., 2017).
 
     One l for each batch from Beta(alpha, alpha). Targets must be floats, such as those of `OneHot`.
+
+    >>> import numpy as np
+    >>> x, y = Mixup(0.4)((np.eye(4), np.eye(4)), np.random.default_rng(0))
+    >>> y.sum(1).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
 
     on, random = None, True

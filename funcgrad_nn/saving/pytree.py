@@ -94,6 +94,12 @@ def load(path: str | os.PathLike, like: Any = None, *, strict: bool = True) -> A
     `ValueError`) for a file that is cut off or changed, `ValueError` for one that speaks of what is
     unknown here, `OSError` if it cannot be opened. A file made by an enemy gives such an error too:
     nothing in it is run, and no more is allocated than its size warrants.
+
+    >>> import funcgrad.numpy as jnp, funcgrad_nn as nn, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "tree.safetensors"
+    >>> nn.save(path, {"w": jnp.ones(2), "steps": 3})
+    >>> nn.load(path)["steps"], nn.load(path, {"w": jnp.zeros(2), "steps": 0})["w"].tolist()
+    (3, [1.0, 1.0])
     """
     where = Path(path)
     with open(where, "rb") as stream:
@@ -120,7 +126,15 @@ class SavedModel(NamedTuple):
 
 
 def save_model(path: str | os.PathLike, model: Module, params, state) -> None:
-    """Write a model to one file: its description as JSON, its parameters and its state."""
+    """Write a model to one file: its description as JSON, its parameters and its state.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> model = nn.Linear(2, 3)
+    >>> nn.save_model(path, model, *model.init(fg.random.key(0)))
+    >>> nn.load_model(path).model
+    Linear(2, 3)
+    """
     save(path, {"model": model, "params": params, "state": state})
 
 

@@ -143,6 +143,12 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises `DamagedFileError` (a `ValueError`), naming file and fault, for anything that the format
     does not allow and for a wrong checksum; `OSError` if the file cannot be opened. Never allocates
     more than the file's own size warrants.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.safetensors"
+    >>> write_safetensors(path, {"w": np.zeros((2, 3))})
+    >>> read_safetensors(path)["w"].shape
+    (2, 3)
     """
     with open(path, "rb") as stream:
         header = header_of(stream, Path(path))
@@ -150,7 +156,14 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """The metadata of a safetensors file, text by name; the tensors are not read."""
+    """The metadata of a safetensors file, text by name; the tensors are not read.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.safetensors"
+    >>> write_safetensors(path, {}, {"author": "ann"})
+    >>> read_metadata(path)["author"]
+    'ann'
+    """
     with open(path, "rb") as stream:
         return header_of(stream, Path(path)).metadata
 

@@ -24,6 +24,11 @@ class Compiled:
 
     Everything is done by the functions of the same names; `params`, `state` and `train_state` can
     be taken out at any time. Made by `compile`.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn
+    >>> model = nn.compile(nn.Linear(2, 1), loss=nn.mse, optimizer=nn.optim.sgd(0.1))
+    >>> model.build(fg.random.key(0)).predict(fg.numpy.ones((5, 2))).shape
+    (5, 1)
     """
 
     def __init__(

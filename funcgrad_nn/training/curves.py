@@ -84,6 +84,13 @@ class LiveCurves(Callback):
     `names`: which of the logs, all if None. Drawn by plotext where it is installed, else as plain
     text; in place at a terminal, below each other elsewhere. Only every `every`-th step is read, so
     that the others are not slowed.
+
+    >>> import io
+    >>> live = LiveCurves(every=1, stream=io.StringIO())
+    >>> for number, loss in enumerate([3.0, 2.0, 1.0], 1):
+    ...     live.on_step(Step(number, 1, {"loss": loss}, None))
+    >>> live.curves
+    {'loss': [3.0, 2.0, 1.0]}
     """
 
     def __init__(

@@ -38,6 +38,12 @@ def evaluate(
     functions are averaged over rows, so that a short batch counts by its rows; `nn.metrics`'
     classes accumulate, and those with several values give NumPy arrays. Raises `ValueError` if
     there is no batch.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn, numpy as np
+    >>> model = nn.Linear(2, 1, weight_init="zeros")
+    >>> batches = [(np.ones((4, 2), np.float32), np.full((4, 1), 3, np.float32))]
+    >>> evaluate(model, *model.init(fg.random.key(0)), batches, loss=nn.mse)
+    {'loss': 9.0}
     """
     measures = measures_of(metrics)
     measure = _compiled_measure(model, _hashable(loss), measures)
@@ -76,6 +82,11 @@ def predict(model: Module, params, state, inputs, *, batch_size: int = 256):
 
     `inputs` is an array, or for several inputs a tuple or dictionary of arrays with equal first
     sizes.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn, numpy as np
+    >>> model = nn.Linear(2, 3)
+    >>> predict(model, *model.init(fg.random.key(0)), np.ones((1000, 2), np.float32)).shape
+    (1000, 3)
     """
     count = row_count(inputs)
     if count == 0:

@@ -84,6 +84,15 @@ def fit(
 
     Raises `ValueError` for options that make no sense, for data without a batch, and for a
     checkpoint of another model or optimizer.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn, numpy as np
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    >>> fitted = nn.fit(
+    ...     nn.Linear(1, 1), nn.data.DataLoader((x, 2 * x + 1), 16), epochs=20,
+    ...     key=fg.random.key(0), loss=nn.mse, optimizer=nn.optim.sgd(0.3),
+    ... )
+    >>> bool(fitted.history["train_loss"][-1] < 1e-3)
+    True
     """
     if epochs < 1:
         raise ValueError(f"fit: epochs must be at least 1, but got {epochs}.")

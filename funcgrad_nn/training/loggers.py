@@ -61,6 +61,13 @@ class TensorBoardLogger(Callback):
 
     Writes an event file into `directory`, which `tensorboard --logdir` reads; no package is needed
     for writing.
+
+    >>> import pathlib, tempfile, types
+    >>> directory = pathlib.Path(tempfile.mkdtemp())
+    >>> logger = TensorBoardLogger(directory)
+    >>> logger.on_epoch(Epoch(1, {"train_loss": [0.5]}, types.SimpleNamespace(step=10)))
+    >>> [path.name[:20] for path in directory.iterdir()]
+    ['events.out.tfevents.']
     """
 
     def __init__(self, directory: str | os.PathLike, *, every: int | None = 50):

@@ -55,6 +55,11 @@ def start(
     """The training state before the first step; `inputs` as in `Module.init`.
 
     `accumulate`, `ema` and `frozen` as in `make_train_step`.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn
+    >>> now = start(nn.Linear(2, 1), nn.optim.adam(1e-3), fg.random.key(0))
+    >>> sorted(now.params), int(now.step)
+    (['bias', 'weight'], 0)
     """
     init_key, step_key = fg.random.split(key)
     params, state = model.init(init_key, *inputs)
