@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
-from funcgrad.core import backend
+from funcgrad.core import backend, dtypes
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.inputs import as_input
 from funcgrad.core.jaxpr import Jaxpr, Var, memoised
@@ -48,16 +48,17 @@ def enter_leaves(name: str, value: Any) -> tuple[list[Any], Any]:
 
 
 def settle_carry(leaves: Sequence[Any], out_avals: Sequence[ShapedArray]) -> list[Any]:
-    """Initial carries whose type is weak, brought to the type that the body returns for them."""
+    """Initial carries whose type is weak, brought to the type that the body returns for them, where
+    that is what they promote to.
+    """
     settled = []
     for leaf, out in zip(leaves, out_avals):
         own = typeof(leaf)
-        if (
-            own.weak_type
-            and own.shape == out.shape
-            and (own.dtype, True) != (out.dtype, out.weak_type)
-        ):
-            leaf = convert_element_type(leaf, out.dtype, out.weak_type)
+        if own.weak_type and own.shape == out.shape and own != out:
+            common, _ = dtypes.promote(((own.dtype, True), (out.dtype, out.weak_type)))
+            if common == out.dtype:
+                weak = out.weak_type and own.dtype == out.dtype
+                leaf = convert_element_type(leaf, out.dtype, weak)
         settled.append(leaf)
     return settled
 

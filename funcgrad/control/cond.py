@@ -221,6 +221,8 @@ def cond(
     """
     if operand is not None:
         operands = (operand,)
+    if len(operands) == 2 and callable(operands[1]) and not callable(true_fun):
+        return _cond_of_two_operands(pred, true_fun, false_fun, *operands)
     (which,), _ = enter_leaves("cond", pred)
     aval = typeof(which)
     if aval.shape != ():
@@ -235,6 +237,14 @@ def cond(
     truth = which if aval.dtype == dtypes.bool_ else ne(which, 0)
     index = convert_element_type(truth, dtypes.int32)
     return _choose_branch("cond", index, [false_fun, true_fun], operands)
+
+
+def _cond_of_two_operands(
+    pred: Any, true_operand: Any, true_fun: Any, false_operand: Any, false_fun: Any
+) -> Any:
+    """JAX's older form: each branch has an operand of its own."""
+    operands = (true_operand, false_operand)
+    return cond(pred, lambda a, b: true_fun(a), lambda a, b: false_fun(b), *operands)
 
 
 @user_facing

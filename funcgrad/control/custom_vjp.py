@@ -258,6 +258,9 @@ class custom_vjp(CustomRule):
         return call_jaxpr, ByMask(fwd, rules.fwd), ByMask(bwd, rules.bwd), captured
 
 
+PYTHON_NUMBERS = (bool, int, float, complex)
+
+
 class _VjpRules:
     """The forward and backward functions of one call, on and to flat lists. `perturbed` says for
     each inexact argument whether it is being differentiated, if the rules want to know.
@@ -268,6 +271,7 @@ class _VjpRules:
     ) -> None:
         self.function, self.call, self.perturbed = function, call, perturbed
         self.residual_tree: Any = None
+        self.fixed: list[Any] = []
         self.out_avals: list[ShapedArray] = []
 
     def stage(self, call_jaxpr: Jaxpr) -> list[Staged]:
@@ -296,7 +300,10 @@ class _VjpRules:
                 f"{self.call.out_tree}, "
                 f"but has {structure}."
             )
-        residuals, self.residual_tree = tree.flatten(result[1])
+        leaves_kept, self.residual_tree = tree.flatten(result[1])
+        # Numbers of Python (sizes, flags) stay what they are: they may be needed as such.
+        self.fixed = [r if isinstance(r, PYTHON_NUMBERS) else None for r in leaves_kept]
+        residuals = [r for r in leaves_kept if not isinstance(r, PYTHON_NUMBERS)]
         outs = [as_input(self.call.name, o) for o in outs]
         check_same_types(self.call.name, "fwd's result", outs, self.call.out_avals)
         self.out_avals = [typeof(o) for o in outs]
@@ -304,8 +311,10 @@ class _VjpRules:
 
     def bwd(self, *leaves: Any, mask: tuple[bool, ...] | None = None) -> list[Any]:
         """`mask` says which cotangents are given; the others are zero."""
-        count = self.residual_tree.num_leaves
-        residuals = tree.unflatten(self.residual_tree, leaves[:count])
+        count = sum(f is None for f in self.fixed)
+        given = iter(leaves[:count])
+        kept = [next(given) if f is None else f for f in self.fixed]
+        residuals = tree.unflatten(self.residual_tree, kept)
         if self.perturbed is None:
             cts = tangent_leaves(self.out_avals, leaves[count:])
         else:

@@ -8,7 +8,6 @@ scan.
 from __future__ import annotations
 
 import contextlib
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -403,24 +402,26 @@ def fori_loop(
     """`body_fun(i, carry)` for `i` from `lower` to `upper - 1`. The carry keeps its structure,
     shapes and dtypes.
 
-    With bounds known while tracing it is a `scan`, else a `while_loop`; both differentiate in
-    either mode.
+    With bounds known while tracing it is a `scan`, whose counter is a weak integer, else a
+    `while_loop`; both differentiate in either mode. `unroll` is as for `scan`.
+
+    Raises:
+        TypeError: the bounds have different types, or the carry changes its own.
 
     Example:
         >>> fori_loop(0, 5, lambda i, total: total + i, 0)
         Array(10, dtype=int32, weak_type=True)
     """
-    if config.current().disable_jit and is_concrete(lower) and is_concrete(upper):
-        value = init_val
-        for i in range(operator.index(lower), operator.index(upper)):
-            value = body_fun(i, value)
-        return value
-    if not isinstance(lower, Tracer) and not isinstance(upper, Tracer):
-        return _counted(
-            operator.index(lower), operator.index(upper), body_fun, init_val, unroll, lower, upper
-        )
     (start, stop), _ = enter_leaves("fori_loop", (lower, upper))
     start, stop = _common_bounds(start, stop)
+    if not isinstance(lower, Tracer) and not isinstance(upper, Tracer):
+        return _counted(int(lower), int(upper), body_fun, init_val, unroll)
+    if config.current().disable_jit and is_concrete(lower) and is_concrete(upper):
+        return _counted_in_python(int(lower), int(upper), body_fun, init_val)
+    if unroll not in (None, False, 1):
+        raise ValueError(
+            f"fori_loop: unroll={unroll!r} needs bounds that are known while tracing. Leave it out."
+        )
     _, result = while_loop(
         lambda carry: lt(carry[0], stop),
         lambda carry: (add(carry[0], 1), body_fun(carry[0], carry[1])),
@@ -429,21 +430,23 @@ def fori_loop(
     return result
 
 
-def _counted(
-    lower: int, upper: int, body_fun: Any, init_val: Any, unroll: Any, *bounds: Any
-) -> Any:
+def _counted_in_python(lower: int, upper: int, body_fun: Any, value: Any) -> Any:
+    for i in range(lower, upper):
+        value = body_fun(i, value)
+    return value
+
+
+def _counted(lower: int, upper: int, body_fun: Any, init_val: Any, unroll: Any) -> Any:
     """A scan over a counter in the carry, so that no index array is made."""
-    weak = all(isinstance(b, int) for b in bounds)
-    dtype = next((typeof(b).dtype for b in bounds if not isinstance(b, int)), dtypes.default_int())
-    start = lower if weak else full((), lower, dtype)
+    if config.current().disable_jit:
+        return _counted_in_python(lower, upper, body_fun, init_val)
 
     def step(carry: Any, _: Any) -> Any:
         i, value = carry
         return (add(i, 1), body_fun(i, value)), None
 
-    (_, result), _ = scan(
-        step, (start, init_val), None, length=max(upper - lower, 0), unroll=unroll or 1
-    )
+    length = max(upper - lower, 0)
+    (_, result), _ = scan(step, (lower, init_val), None, length=length, unroll=unroll or 1)
     return result
 
 

@@ -36,6 +36,12 @@ def test_switch_clamps_its_index(index: int) -> None:
     assert int(lax.switch(jnp.uint8(max(index, 0)), branches, 5)) == (min(max(index, 0), 2) + 1) * 5
 
 
+def test_the_older_form_with_two_operands() -> None:
+    for pred, expected in ((True, 4.0), (False, 4.5)):
+        f = lambda p, x: lax.cond(p, x, lambda a: a + 1, 2 * x, lambda b: 0.75 * b)
+        assert float(f(pred, 3.0)) == float(fg.jit(f)(pred, 3.0)) == expected
+
+
 def test_one_branch_needs_no_choice() -> None:
     assert fg.make_jaxpr(lambda i: lax.switch(i, [lambda: 3.0]))(0).eqns == ()
 

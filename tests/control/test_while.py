@@ -238,6 +238,18 @@ WRONG = {
     "fori carry": (
         lambda: lax.fori_loop(0, 3, lambda i, c: c > i, jnp.int32(1)), TypeError, "fori_loop|carry",
     ),
+    "weak carry that would lose its fraction": (
+        lambda: lax.while_loop(
+            lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1].astype("int32")), (0, 1.5)
+        ), TypeError, r"carry\[1\]: f32\[\] given, i32\[\] returned",
+    ),
+    "fori unrolled by data": (
+        lambda: fg.jit(lambda n: lax.fori_loop(0, n, lambda i, c: c, 0, unroll=2))(3), ValueError,
+        "needs bounds that are known",
+    ),
+    "fori bounds of two kinds": (
+        lambda: lax.fori_loop(0, np.float32(2), lambda i, c: c, 0), TypeError, "one dtype",
+    ),
     "fori bounds": (
         lambda: fg.jit(lambda n: lax.fori_loop(np.int8(0), n, lambda i, c: c, 0))(np.int16(3)),
         TypeError, "one dtype",

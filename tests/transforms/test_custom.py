@@ -234,3 +234,25 @@ def test_methods_can_have_rules() -> None:
             return self.f(*primals), tangents[0] * self.factor * 7
 
     np.testing.assert_array_equal(fg.grad(lambda x: Model().f(x).sum())(jnp.ones(2)), [21, 21])
+
+
+@pytest.mark.parametrize("transform", ["grad", "jit of grad", "grad of jit", "vmap of grad"])
+def test_numbers_of_python_among_the_residuals_stay_numbers(transform: str) -> None:
+    """Shapes and flags, which the backward function uses as such."""
+
+    @fg.custom_vjp
+    def pick(x: Any, i: Any) -> Any:
+        return x[i]
+
+    def bwd(kept: Any, ct: Any) -> Any:
+        (shape, doubled), i = kept
+        return jnp.zeros(shape).at[i].set(2 * ct if doubled else ct), None
+
+    pick.defvjp(lambda x, i: (x[i], ((x.shape, True), i)), bwd)
+    run = {
+        "grad": fg.grad(pick),
+        "jit of grad": fg.jit(fg.grad(pick)),
+        "grad of jit": fg.grad(fg.jit(pick)),
+        "vmap of grad": lambda x, i: fg.vmap(fg.grad(pick), (0, None))(x[None], i)[0],
+    }[transform]
+    np.testing.assert_array_equal(run(jnp.arange(3.0), 1), [0, 2, 0])
