@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from funcgrad.compiler.affine import (
     ZERO,
     At,
@@ -22,13 +20,13 @@ from funcgrad.compiler.affine import (
     NeedsSplit,
     Sum,
     counted,
-    unflatten,
 )
+from funcgrad.compiler.dead_statements import without_dead
 from funcgrad.compiler.graph import Definition, Graph, size_of
+from funcgrad.compiler.iteration import ITERATION, operation, reduced_size
 from funcgrad.compiler.kernel import (
     Accumulate,
     Buffer,
-    Compute,
     Kernel,
     Operand,
     Reduction,
@@ -39,10 +37,8 @@ from funcgrad.compiler.kernel import (
 )
 from funcgrad.compiler.products import TILED
 from funcgrad.compiler.reader import Reader
-from funcgrad.compiler.scalar import Constant
 from funcgrad.compiler.scattering import update, updates_of
 from funcgrad.core import loops
-from funcgrad.core.dtypes import bool_
 
 RECOMPUTED = 8  # a value that costs less is computed again in a later stage, not kept
 
@@ -489,13 +485,13 @@ class _Build:
         self, reader: Reader, key: Any, other: Root, at: At, guard: Ref | None
     ) -> Operand | None:
         """A root of this kernel, from registers or from memory."""
-        here = self.levels[other] == key[0]
-        if other.is_tiled:
+        earlier = self.levels[other] < key[0]
+        if other.is_tiled or (earlier and self._own(other) == 1):
             return self.values[other]
-        if other.reduces:
-            if self._own(other) == 1:
-                return self.values[other]
-        elif here or self.graph.cost(other.definition.eqn) < RECOMPUTED:
+        assert self.current is not None
+        same = not other.reduces and at.flat - self._visited(self.current[1]) == ZERO
+        cheap = self.graph.cost(other.definition.eqn) < RECOMPUTED
+        if not earlier or (same and cheap):
             return None
         place = self.check_row(other, at)
         if self.stored(other.var):
@@ -510,146 +506,3 @@ class _Build:
 
     def _made_in(self, key: Any, other: Root) -> bool:
         return key[0] == self.levels[other] and math.prod(key[1]) == self._own(other)
-
-
-def without_dead(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages with nothing in them that no store or reduction needs."""
-    needed: set[Ref] = set()
-    for stage in reversed(stages):
-        live = []
-        for r in stage.reductions:
-            needed.update(v for v in (r.value, r.position) if isinstance(v, Ref))
-        for s in reversed(stage.statements):
-            if isinstance(s, (Store, Accumulate)) or s.ref in needed:
-                needed.update(_read_by(s))
-                live.append(s)
-        stage.statements = live[::-1]
-    return [s for s in stages if s.reductions or s.statements]
-
-
-def _read_by(s: Any) -> list[Ref]:
-    """The values that a statement reads."""
-    index = getattr(s, "index", None)
-    terms = [v for v, _ in index.terms if isinstance(v, Ref)] if index is not None else []
-    args = getattr(s, "args", None) or (getattr(s, "value", None), getattr(s, "guard", None))
-    return [*terms, *(a for a in args if isinstance(a, Ref))]
-
-
-# ---- what reductions combine
-# -----------------------------------------------------------------------------
-
-
-def reduced_size(definition: Definition) -> int:
-    """How many elements each element of the result is made of."""
-    form, e = definition.form, definition.eqn
-    if isinstance(form, loops.Reduce):
-        return math.prod(e.args[0].aval.shape[d] for d in form.axes)
-    if isinstance(form, loops.ArgReduce):
-        return e.args[0].aval.shape[form.axis]
-    if isinstance(form, loops.Contract):
-        return math.prod(e.args[0].aval.shape[d] for d in form.lhs_contract)
-    if isinstance(form, loops.Window):
-        return math.prod(form.dimensions)
-    return 1
-
-
-def operation(form: Any) -> str:
-    """What a reduction combines with."""
-    if isinstance(form, loops.ArgReduce):
-        return f"arg{form.op}"
-    return "add" if isinstance(form, loops.Contract) else form.op
-
-
-def _merged(out: Sequence[Sum], axes: Sequence[int], inner: Sequence[Sum], rank: int) -> list[Sum]:
-    """Indices of an operand: those of the result where they are kept, the others from within."""
-    kept, summed = iter(out), dict(zip(axes, inner))
-    return [summed[d] if d in summed else next(kept) for d in range(rank)]
-
-
-def _reduce(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
-    (x,) = definition.eqn.args
-    shape, axes = x.aval.shape, definition.form.axes
-    if tuple(sorted(axes)) == tuple(range(len(shape) - len(axes), len(shape))):
-        count = math.prod(shape[d] for d in axes)
-        return reader.read(x, At(shape, flat=out.flat * count + turn))
-    inner = unflatten(turn, [shape[d] for d in axes])
-    return reader.read(x, At(shape, _merged(out.indices, axes, inner, len(shape))))
-
-
-def _arg_reduce(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
-    x = definition.eqn.args[0]
-    shape, axis = x.aval.shape, definition.form.axis
-    return reader.read(x, At(shape, _merged(out.indices, [axis], [turn], len(shape))))
-
-
-def _contract(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
-    lhs, rhs = definition.eqn.args
-    form, dtype = definition.form, definition.eqn.outs[0].aval.dtype
-    inner = unflatten(turn, [lhs.aval.shape[d] for d in form.lhs_contract])
-    batch = list(zip(form.lhs_batch, form.rhs_batch))
-    indices = out.indices
-    free = lhs.aval.ndim - len(batch) - len(form.lhs_contract)
-    values = []
-    for x, contracted, batched, own in (
-        (lhs, form.lhs_contract, form.lhs_batch, indices[len(batch) : len(batch) + free]),
-        (rhs, form.rhs_contract, form.rhs_batch, indices[len(batch) + free :]),
-    ):
-        known = {**dict(zip(contracted, inner)), **dict(zip(batched, indices))}
-        rest = iter(own)
-        at = [known[d] if d in known else next(rest) for d in range(x.aval.ndim)]
-        value = reader.read(x, At(x.aval.shape, at))
-        wide = value.dtype if value.dtype == dtype else dtype
-        values.append(value if value.dtype == wide else reader.compute("convert", [value], wide))
-    if dtype == bool_:
-        return reader.compute("and_", values, dtype)
-    return reader.compute("mul", values, dtype)
-
-
-def _window(reader: Reader, definition: Definition, out: At, turn: Sum) -> Operand:
-    (x,) = definition.eqn.args[:1]
-    form = definition.form
-    shape = x.aval.shape
-    inner = unflatten(turn, form.dimensions)
-    tests, indices = [], []
-    for o, k, size, stride, (low, _), dilation in zip(
-        out.indices, inner, shape, form.strides, form.padding, form.window_dilation
-    ):
-        index = o * stride + k * dilation + -low
-        tests.append(reader.within(index, 0, size))
-        indices.append(index)
-    holds = reader.all(tests)
-    identity = Constant(identity_of(form.op, x.aval.dtype))
-    if holds is False:
-        return identity
-    if holds is True:
-        return reader.read(x, At(shape, indices))
-    assert isinstance(holds, Ref)
-    value = reader.read(x, At(shape, indices), holds)
-    return reader.compute("select", [holds, value, identity], x.aval.dtype)
-
-
-ITERATION: dict[type, Callable[..., Operand]] = {
-    loops.Reduce: _reduce,
-    loops.ArgReduce: _arg_reduce,
-    loops.Contract: _contract,
-    loops.Window: _window,
-}
-
-
-def identity_of(op: str, dtype: np.dtype) -> Any:
-    """What changes nothing when combined."""
-    if op in ("add", "or", "xor"):
-        return dtype.type(0)
-    if op == "mul":
-        return dtype.type(1)
-    if dtype == bool_:
-        return dtype.type(op in ("and", "min"))
-    if op == "and":
-        return np.bitwise_not(dtype.type(0))
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return dtype.type(info.min if op == "max" else info.max)
-    return dtype.type(-math.inf if op == "max" else math.inf)
-
-
-__all__ = ["Compute", "Root", "build", "identity_of", "operation", "reduced_size"]

@@ -16,7 +16,7 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.scalar import render, round_narrow
 from funcgrad.compiler.affine import Loop, Sum
-from funcgrad.compiler.build import identity_of
+from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.kernel import (
     Accumulate,
     Buffer,

@@ -17,8 +17,8 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import Builder
 from funcgrad.backends.llvm.narrow import round_narrow
 from funcgrad.backends.llvm.scalar import Number, render
-from funcgrad.compiler.build import identity_of
 from funcgrad.compiler.graph import COSTS
+from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.scalar import record
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
