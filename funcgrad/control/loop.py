@@ -455,7 +455,8 @@ def _common_bounds(start: Any, stop: Any) -> tuple[Any, Any]:
     if a.dtype == b.dtype:
         weak = a.weak_type and b.weak_type
         return convert_element_type(start, b.dtype, weak), stop
-    if not (a.weak_type or b.weak_type):
+    integers = dtypes.is_integer(a.dtype) and dtypes.is_integer(b.dtype)
+    if not integers or not (a.weak_type or b.weak_type):
         raise TypeError(
             f"fori_loop: bounds must have one dtype, but got {a} and {b}. Convert with astype."
         )
