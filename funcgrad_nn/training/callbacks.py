@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad_nn.training.step import TrainState
@@ -37,9 +39,9 @@ class Epoch(NamedTuple):
 class Callback:
     """A callback with a memory. A plain function of an `Epoch` does as well where none is needed.
 
-    Write those methods that you need. A true answer of `on_step` or `on_epoch` stops training
-    there. What `saved` returns, a tree that `nn.save` accepts, is part of every checkpoint, and
-    `restore` gets it back when training resumes.
+    Write those methods that you need. `True` from `on_step` or `on_epoch` stops training there.
+    What `saved` returns, a tree that `nn.save` accepts, is part of every checkpoint, and `restore`
+    gets it back when training resumes.
 
     >>> import funcgrad_nn as nn
     >>> class StopBelow(nn.Callback):
@@ -142,6 +144,11 @@ class EarlyStopping(Callback):
         self.waited, self.kept = saved["waited"], saved["kept"]
 
 
+def _is_true(answer) -> bool:
+    """True itself, not what merely counts as true: a lambda that logs may return anything."""
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
 class Callbacks:
     """Several callbacks as one; functions are wrapped."""
 
@@ -150,11 +157,13 @@ class Callbacks:
 
     def on_step(self, step: Step) -> bool:
         """Whether one of them wants to stop."""
-        return True in [callback.on_step(step) for callback in self.all]
+        answers = [callback.on_step(step) for callback in self.all]  # each is asked
+        return any(map(_is_true, answers))
 
     def on_epoch(self, epoch: Epoch) -> bool:
         """Whether one of them wants to stop."""
-        return True in [bool(callback.on_epoch(epoch)) for callback in self.all]
+        answers = [callback.on_epoch(epoch) for callback in self.all]
+        return any(map(_is_true, answers))
 
     def on_end(self, train_state: TrainState) -> TrainState:
         """The state that is the result."""

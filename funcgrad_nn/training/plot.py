@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from funcgrad.util import optional
 
+DPI = 120
 LABELS = {"train": "training", "val": "validation"}
 
 
@@ -33,8 +36,15 @@ def plot(history: Mapping[str, Sequence[float]], path: str | os.PathLike | None 
         axes.grid(alpha=0.3)
         axes.legend()
     if path is not None:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=DPI)
+    figure._repr_png_ = functools.partial(_png, figure)  # what a notebook looks for
     return figure
+
+
+def _png(figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()
 
 
 def _panels(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Sequence[float]]]:
