@@ -158,12 +158,13 @@ REVERSE = {"gradient"}
 NO_FORWARD_MODE = "custom_vjp"
 
 
-def built(lib: Any, nest: Nest) -> Function:
-    """The function that a nest means, in a library."""
+def built(lib: Any, nest: Nest, leaves: Any = None) -> Function:
+    """The function that a nest means, in a library; with other `leaves`, if given."""
+    leaves = leaves or LEAVES
     kind, *inner = nest
-    if kind in LEAVES:
-        return lambda x: LEAVES[kind](lib.numpy, x)
-    return CONSTRUCTS[kind][1](lib, *(built(lib, each) for each in inner))
+    if kind in leaves:
+        return lambda x: leaves[kind](lib.numpy, x)
+    return CONSTRUCTS[kind][1](lib, *(built(lib, each, leaves) for each in inner))
 
 
 def kinds(nest: Nest) -> set[str]:

@@ -94,6 +94,36 @@ def test_as_jax(program: Any) -> None:
         agree(jax, nest, transform, point)
 
 
+def seen(lib: Any, nest: Any, transform: str, point: list[float]) -> list[tuple[str, list[float]]]:
+    """What ordered callbacks in all leaves are given, in order."""
+    calls: list[tuple[str, list[float]]] = []
+
+    def saying(name: str) -> Callable[[Any, Any], Any]:
+        def leaf(n: Any, x: Any) -> Any:
+            say = lambda v: calls.append((name, np.asarray(v).tolist()))
+            fg.debug.callback(say, x, ordered=True)
+            return LEAVES[name](n, x)
+
+        return leaf
+
+    leaves = {name: saying(name) for name in LEAVES}
+    with fg.enable_x64():
+        TRANSFORMS[transform](lib, built(lib, nest, leaves))(fg.numpy.asarray(np.asarray(point)))
+    return calls
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(PROGRAMS)
+def test_effects_happen_once_and_in_order(program: Any) -> None:
+    nest, transform, point = program
+    for kind in ("vmap", "custom_jvp", "custom_vjp"):  # lanes have no order; rules call again
+        hypothesis.assume(kind not in kinds(nest) and kind not in transform)
+    found, wanted = (seen(lib, nest, transform, point) for lib in (fg, unrolled))
+    assert [name for name, _ in found] == [name for name, _ in wanted]
+    for (_, a), (_, b) in zip(found, wanted):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", CONSTRUCTS)
 def test_each_construct_by_itself(kind: str) -> None:
     """Under every transformation, so that none is missed by chance."""
