@@ -14,7 +14,7 @@ from funcgrad.backends.llvm.builder import Type, Value
 from funcgrad.backends.llvm.complexes import COMPARE, COMPLEX
 from funcgrad.backends.llvm.floats import FLOAT
 from funcgrad.backends.llvm.integers import BOOL, INTEGER
-from funcgrad.backends.llvm.scalar import render
+from funcgrad.backends.llvm.scalar import constant_of, render
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.scalar import COMPARISONS, OPERATIONS
 from funcgrad.compiler.scalar_values import ScalarValues
@@ -155,6 +155,25 @@ def test_floats(dtype, full, level):
         expected = expected if expected.dtype == bool else expected.astype(dtype)
         kernel = operation(name, [dtype] * len(operands), expected.dtype, full, level)
         assert_same(kernel(*operands), expected, name)
+
+
+@TARGETS
+@SIZES
+@pytest.mark.parametrize("limit", [0.0, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["min", "max"])
+def test_extrema_with_a_constant(name, limit, full, level):
+    """NaN wins, on either side."""
+    x = np.array([-1.0, 0.0, 2.0, np.nan, np.inf, -np.inf] * 3, np.float32)
+    lanes = lanes_of(x.dtype, full, level)
+
+    for order in (1, -1):
+
+        def operation(b, v, order=order):
+            operands = [v, constant_of(x.dtype.type(limit), x.dtype, lanes)][::order]
+            return render(b, name, operands, [x.dtype] * 2, x.dtype, lanes)
+
+        kernel = compiled_map(operation, [x.dtype], x.dtype, lanes, host(level))
+        assert_same(kernel(x), getattr(VALUES, name)(x, x.dtype.type(limit)))
 
 
 @TARGETS

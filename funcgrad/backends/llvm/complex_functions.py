@@ -1,6 +1,6 @@
 """Elementary functions of complex128 numbers, from real functions of their parts.
 
-Square roots, inverse functions and tangents follow Kahan, "Branch cuts for complex elementary
+Square roots and tangents follow Kahan, "Branch cuts for complex elementary
 functions, or much ado about nothing's sign bit" (1987); division follows Smith (1962). Infinite and
 undefined parts are those of C99's annex G where NumPy's are.
 """
@@ -44,7 +44,7 @@ SAFE = 700.0  # e**x is finite up to here
 BIG, SMALL = 2.0**500, 2.0**-500  # between them, squares neither overflow nor vanish
 
 
-def _real(b: Builder, name: str, *args: Value) -> Value:
+def real(b: Builder, name: str, *args: Value) -> Value:
     return _REAL[name](b, *args)
 
 
@@ -52,26 +52,26 @@ def select(b: Builder, condition: Value, yes: Complex, no: Complex) -> Complex:
     return Complex(*(b.select(condition, p, q) for p, q in zip(yes, no)))
 
 
-def _turned(b: Builder, z: Complex) -> Complex:
+def turned(b: Builder, z: Complex) -> Complex:
     """i z."""
     return Complex(b.fneg(z.im), z.re)
 
 
-def _turned_back(b: Builder, z: Complex) -> Complex:
+def turned_back(b: Builder, z: Complex) -> Complex:
     """-i z."""
     return Complex(z.im, b.fneg(z.re))
 
 
-def _turning(function: Function) -> Function:
+def turning(function: Function) -> Function:
     """-i f(i z): the circular function that belongs to a hyperbolic one, and the other way."""
 
-    def turned(b: Builder, z: Complex) -> Complex:
-        return _turned_back(b, function(b, _turned(b, z)))
+    def function_turned(b: Builder, z: Complex) -> Complex:
+        return turned_back(b, function(b, turned(b, z)))
 
-    return turned
+    return function_turned
 
 
-def _shifted(b: Builder, z: Complex, amount: float) -> Complex:
+def shifted(b: Builder, z: Complex, amount: float) -> Complex:
     return Complex(b.fadd(z.re, b.like(amount, z.re)), z.im)
 
 
@@ -79,8 +79,12 @@ def _halved(b: Builder, z: Complex) -> Complex:
     return Complex(*(b.fmul(part, b.like(0.5, part)) for part in z))
 
 
-def _is_infinite(b: Builder, x: Value) -> Value:
+def is_infinite(b: Builder, x: Value) -> Value:
     return compared(b, "oeq", b.fabs(x), math.inf)
+
+
+def has_infinite(b: Builder, z: Complex) -> Value:
+    return b.or_(is_infinite(b, z.re), is_infinite(b, z.im))
 
 
 def _is_finite(b: Builder, x: Value) -> Value:
@@ -142,7 +146,7 @@ def absolute(b: Builder, z: Complex) -> Value:
     else:
         scale, root = _scale(b, z)
         size = b.fmul(b.fmul(_norm(b, _scaled(b, z, scale)), root), root)
-    endless = b.or_(_is_infinite(b, z.re), _is_infinite(b, z.im))
+    endless = has_infinite(b, z)
     return choose(b, size, (endless, math.inf))
 
 
@@ -163,12 +167,12 @@ def sqrt(b: Builder, z: Complex) -> Complex:
 
 def _special_roots(b: Builder, z: Complex, usual: Complex) -> Complex:
     """Infinite parts."""
-    endless, inf = _is_infinite(b, z.re), b.like(math.inf, z.re)
+    endless, inf = is_infinite(b, z.re), b.like(math.inf, z.re)
     up = b.fcmp("ogt", z.re, b.like(0.0, z.re))
     rest = b.select(_is_finite(b, z.im), b.like(0.0, z.re), b.like(math.nan, z.re))
     along = Complex(b.select(up, inf, rest), b.copysign(b.select(up, rest, inf), z.im))
     tall = Complex(inf, z.im)
-    return select(b, _is_infinite(b, z.im), tall, select(b, endless, along, usual))
+    return select(b, is_infinite(b, z.im), tall, select(b, endless, along, usual))
 
 
 def rsqrt(b: Builder, z: Complex) -> Complex:
@@ -185,14 +189,14 @@ def _grown(b: Builder, x: Value, size: Value, factors: Complex) -> Complex:
     """
     rest = b.fsub(x, at_most(b, x, SAFE))
     far = b.fcmp("ogt", rest, b.like(0.0, rest))
-    more = where_rare(b, far, b.like(1.0, x), lambda: _real(b, "exp", rest))
+    more = where_rare(b, far, b.like(1.0, x), lambda: real(b, "exp", rest))
     return Complex(*(b.fmul(b.fmul(f, size), more) for f in factors))
 
 
 def exp(b: Builder, z: Complex) -> Complex:
     """e**x (cos y + i sin y)."""
-    size = _real(b, "exp", at_most(b, z.re, SAFE))
-    circle = Complex(_real(b, "cos", z.im), _real(b, "sin", z.im))
+    size = real(b, "exp", at_most(b, z.re, SAFE))
+    circle = Complex(real(b, "cos", z.im), real(b, "sin", z.im))
     result = _grown(b, z.re, size, circle)
     vanishing = compared(b, "oeq", z.re, -math.inf)
     undefined = b.and_(vanishing, b.fcmp("uno", circle.re, circle.re))
@@ -210,9 +214,9 @@ def exp2(b: Builder, z: Complex) -> Complex:
 
 def expm1(b: Builder, z: Complex) -> Complex:
     """Its real part is (e**x - 1) cos y - 2 sin(y/2)**2."""
-    sine = _real(b, "sin", b.fmul(z.im, b.like(0.5, z.im)))
+    sine = real(b, "sin", b.fmul(z.im, b.like(0.5, z.im)))
     less = b.fmul(b.fmul(sine, sine), b.like(2.0, sine))
-    near = b.fsub(b.fmul(_real(b, "expm1", z.re), _real(b, "cos", z.im)), less)
+    near = b.fsub(b.fmul(real(b, "expm1", z.re), real(b, "cos", z.im)), less)
     far = exp(b, z)
     far = Complex(b.fsub(far.re, b.like(1.0, far.re)), far.im)
     moderate = compared(b, "olt", b.fabs(z.re), 1.0)
@@ -225,17 +229,17 @@ def _log_of_norm(b: Builder, re: Value, im: Value) -> Value:
     z = Complex(re, im)
     scale, root = _scale(b, z)
     norm = _norm(b, _scaled(b, z, scale))
-    away = b.fsub(_real(b, "log", norm), b.fmul(_real(b, "log", scale), b.like(1.0, re)))
+    away = b.fsub(real(b, "log", norm), b.fmul(real(b, "log", scale), b.like(1.0, re)))
     high, low = b.fmax(b.fabs(re), b.fabs(im)), b.fmin(b.fabs(re), b.fabs(im))
     near = b.and_(compared(b, "ogt", norm, 0.7), compared(b, "olt", norm, 1.5))
     near = b.and_(near, compared(b, "oeq", scale, 1.0))
     result = where_rare(b, near, away, lambda: _half_log1p(b, _excess(b, high, low)))
-    endless = b.or_(_is_infinite(b, re), _is_infinite(b, im))
+    endless = b.or_(is_infinite(b, re), is_infinite(b, im))
     return choose(b, result, (endless, math.inf))
 
 
 def _half_log1p(b: Builder, x: Value) -> Value:
-    return b.fmul(_real(b, "log1p", x), b.like(0.5, x))
+    return b.fmul(real(b, "log1p", x), b.like(0.5, x))
 
 
 def _excess(b: Builder, x: Value, y: Value) -> Value:
@@ -247,12 +251,12 @@ def _excess(b: Builder, x: Value, y: Value) -> Value:
 
 
 def log(b: Builder, z: Complex) -> Complex:
-    return Complex(_log_of_norm(b, z.re, z.im), _real(b, "atan2", z.im, z.re))
+    return Complex(_log_of_norm(b, z.re, z.im), real(b, "atan2", z.im, z.re))
 
 
 def log1p(b: Builder, z: Complex) -> Complex:
     """Near 0 the real part is log1p(x (2 + x) + y**2) / 2."""
-    whole = _shifted(b, z, 1.0)
+    whole = shifted(b, z, 1.0)
     twice, square = b.fadd(z.re, z.re), two_product(b, z.re, z.re)
     total = double_sum(b, Double(twice, b.like(0.0, z.re)), square)
     total = double_sum(b, total, two_product(b, z.im, z.im))
@@ -279,17 +283,17 @@ def pow(b: Builder, x: Complex, y: Complex) -> Complex:
 def _halves(b: Builder, x: Value) -> tuple[Value, Value, Value]:
     """sinh(x) and cosh(x) of x limited to SAFE, and by how much |x| is beyond."""
     size = at_most(b, b.fabs(x), SAFE)
-    sine = _real(b, "sinh", size)
-    cosine = b.fadd(sine, _real(b, "exp", b.fneg(size)))
+    sine = real(b, "sinh", size)
+    cosine = b.fadd(sine, real(b, "exp", b.fneg(size)))
     return b.copysign(sine, x), cosine, b.fsub(b.fabs(x), size)
 
 
 def _hyperbolic(b: Builder, z: Complex, first: int) -> Complex:
     """sinh(z) for first = 0, cosh(z) for first = 1."""
     *sides, beyond = _halves(b, z.re)
-    circle = (_real(b, "cos", z.im), _real(b, "sin", z.im))
+    circle = (real(b, "cos", z.im), real(b, "sin", z.im))
     far = compared(b, "ogt", beyond, 0.0)
-    more = where_rare(b, far, b.like(1.0, beyond), lambda: _real(b, "exp", beyond))
+    more = where_rare(b, far, b.like(1.0, beyond), lambda: real(b, "exp", beyond))
     re = b.fmul(b.fmul(sides[first], circle[0]), more)
     im = b.fmul(b.fmul(sides[1 - first], circle[1]), more)
     return _settled(b, z, Complex(re, im), first)
@@ -315,7 +319,7 @@ def cosh(b: Builder, z: Complex) -> Complex:
 
 
 def cos(b: Builder, z: Complex) -> Complex:
-    return cosh(b, _turned(b, z))
+    return cosh(b, turned(b, z))
 
 
 def tanh(b: Builder, z: Complex) -> Complex:
@@ -324,18 +328,18 @@ def tanh(b: Builder, z: Complex) -> Complex:
     """
     one = b.like(1.0, z.re)
     size = b.fabs(z.re)
-    t = _real(b, "tan", z.im)
-    s = _real(b, "sinh", b.copysign(at_most(b, size, 20.0), z.re))
+    t = real(b, "tan", z.im)
+    s = real(b, "sinh", b.copysign(at_most(b, size, 20.0), z.re))
     beta = b.fma(t, t, one)
     root = b.sqrt(b.fma(s, s, one))
     divisor = b.fma(b.fmul(beta, s), s, one)
     # a pole of the tangent: both parts tend to what remains when beta dominates
     near = Complex(b.fdiv(b.fmul(b.fmul(beta, root), s), divisor), b.fdiv(t, divisor))
-    twice = _real(b, "sin", b.fadd(z.im, z.im))
+    twice = real(b, "sin", b.fadd(z.im, z.im))
     small = b.fmul(
-        b.fmul(twice, b.like(2.0, size)), _real(b, "exp", b.fmul(size, b.like(-2.0, size)))
+        b.fmul(twice, b.like(2.0, size)), real(b, "exp", b.fmul(size, b.like(-2.0, size)))
     )
-    endless = _is_infinite(b, size)
+    endless = is_infinite(b, size)
     small = b.select(endless, b.copysign(b.like(0.0, size), z.im), small)
     far = Complex(b.copysign(one, z.re), small)
     return select(b, compared(b, "oge", size, 20.0), far, near)
@@ -346,93 +350,11 @@ def logistic(b: Builder, z: Complex) -> Complex:
     left = compared(b, "olt", z.re, 0.0)
     grown = exp(b, Complex(*(b.select(left, part, b.fneg(part)) for part in z)))
     one = Complex(b.like(1.0, z.re), b.like(0.0, z.re))
-    return quotient(b, select(b, left, grown, one), _shifted(b, grown, 1.0))
-
-
-# ---- their inverses ------------------------------------------------------------------------------
-
-
-def _roots(b: Builder, z: Complex) -> tuple[Complex, Complex]:
-    """The roots of 1 - z and 1 + z."""
-    return sqrt(b, _shifted(b, Complex(b.fneg(z.re), b.fneg(z.im)), 1.0)), sqrt(
-        b, _shifted(b, z, 1.0)
-    )
-
-
-def _cross(b: Builder, x: Complex, y: Complex) -> Value:
-    """The imaginary part of conj(x) y."""
-    return b.fsub(b.fmul(x.re, y.im), b.fmul(x.im, y.re))
-
-
-def _inner(b: Builder, x: Complex, y: Complex) -> Value:
-    """The real part of conj(x) y."""
-    return b.fadd(b.fmul(x.re, y.re), b.fmul(x.im, y.im))
-
-
-def _has_infinite(b: Builder, z: Complex) -> Value:
-    return b.or_(_is_infinite(b, z.re), _is_infinite(b, z.im))
-
-
-def _angle(b: Builder, z: Complex, tall: Value, y: Value, x: Value) -> Value:
-    """Twice the angle of (x, y); the angle of (z.re, tall) if z is infinite."""
-    endless = _has_infinite(b, z)
-    half = _real(b, "atan2", b.select(endless, tall, y), b.select(endless, z.re, x))
-    return b.select(endless, half, b.fadd(half, half))
-
-
-def asin(b: Builder, z: Complex) -> Complex:
-    less, more = _roots(b, z)
-    under = b.fsub(b.fmul(less.re, more.re), b.fmul(less.im, more.im))
-    zero, inf = (b.like(v, under) for v in (0.0, math.inf))
-    endless = b.select(_is_infinite(b, z.im), inf, zero)
-    under = b.select(_has_infinite(b, z), endless, under)
-    return Complex(_real(b, "atan2", z.re, under), _real(b, "asinh", _cross(b, less, more)))
-
-
-def acos(b: Builder, z: Complex) -> Complex:
-    less, more = _roots(b, z)
-    re = _angle(b, z, b.fabs(z.im), less.re, more.re)
-    return Complex(re, _real(b, "asinh", _cross(b, more, less)))
-
-
-def acosh(b: Builder, z: Complex) -> Complex:
-    less, more = sqrt(b, _shifted(b, z, -1.0)), sqrt(b, _shifted(b, z, 1.0))
-    im = _angle(b, z, z.im, less.im, more.re)
-    return Complex(_real(b, "asinh", _inner(b, less, more)), im)
-
-
-def atanh(b: Builder, z: Complex) -> Complex:
-    """log1p(4 x / ((1 - x)**2 + y**2)) / 4 for x >= 0, and half the angle of (1 - x) (1 + x) - y**2
-    and 2 y; for large z the real part is that of 1 / z.
-    """
-    one, size = b.like(1.0, z.re), b.fabs(z.re)
-    less = b.fsub(one, size)
-    square = b.fma(z.im, z.im, b.fmul(less, less))
-    four = b.fmul(size, b.like(4.0, size))
-    re = b.fmul(_real(b, "log1p", b.fdiv(four, square)), b.like(0.25, size))
-    across = b.fsub(b.fmul(less, b.fadd(one, size)), b.fmul(z.im, z.im))
-    im = b.fmul(_real(b, "atan2", b.fadd(z.im, z.im), across), b.like(0.5, size))
-    large = compared(b, "ogt", b.fmax(size, b.fabs(z.im)), 2.0**200)
-    inverse = quotient(b, Complex(one, b.like(0.0, one)), Complex(size, z.im))
-    inverse = Complex(choose(b, inverse.re, (_has_infinite(b, z), 0.0)), inverse.im)
-    quarter = b.copysign(b.like(math.pi / 2, z.im), z.im)
-    result = select(b, large, Complex(inverse.re, quarter), Complex(re, im))
-    return Complex(b.copysign(result.re, z.re), result.im)
-
-
-def atan2(b: Builder, y: Complex, x: Complex) -> Complex:
-    """-i log((x + i y) / sqrt(x**2 + y**2))."""
-    turned = _turned(b, y)
-    over = Complex(b.fadd(x.re, turned.re), b.fadd(x.im, turned.im))
-    xx, yy = product(b, x, x), product(b, y, y)
-    under = sqrt(b, Complex(b.fadd(xx.re, yy.re), b.fadd(xx.im, yy.im)))
-    return _turned_back(b, log(b, quotient(b, over, under)))
+    return quotient(b, select(b, left, grown, one), shifted(b, grown, 1.0))
 
 
 FUNCTIONS: dict[str, Function] = {
     "sqrt": sqrt, "rsqrt": rsqrt, "exp": exp, "exp2": exp2, "expm1": expm1, "log": log,
-    "log1p": log1p, "pow": pow, "sin": _turning(sinh), "cos": cos, "tan": _turning(tanh),
-    "sinh": sinh, "cosh": cosh, "tanh": tanh, "logistic": logistic, "asin": asin, "acos": acos,
-    "atan": _turning(atanh), "asinh": _turning(asin), "acosh": acosh, "atanh": atanh,
-    "atan2": atan2,
+    "log1p": log1p, "pow": pow, "sin": turning(sinh), "cos": cos, "tan": turning(tanh),
+    "sinh": sinh, "cosh": cosh, "tanh": tanh, "logistic": logistic,
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """Operations on complex numbers, which are pairs of values: arithmetic, order, the table of all.
 
 Sums of products are not contracted, so that z times its conjugate is real. Functions of complex64
-are computed in complex128 and rounded once; what they compute is in `complex_functions`.
+are computed in complex128 and rounded once; what they compute is in `complex_functions` and
+`complex_inverses`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from funcgrad.backends.llvm import complex_functions as functions
+from funcgrad.backends.llvm import complex_functions as functions, complex_inverses as inverses
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.complex_functions import Complex
 from funcgrad.backends.llvm.vector_math.parts import choose, compared
@@ -115,5 +116,5 @@ def _cast(b: Builder, operation: str, x: Complex, kind: str) -> Complex:
 COMPLEX: dict[str, Operation] = {
     "add": add, "sub": sub, "mul": functions.product, "div": functions.quotient, "neg": neg,
     "conj": conj, "sign": sign, "min": _extremum("ole"), "max": _extremum("oge"),
-    **{name: wide(function) for name, function in functions.FUNCTIONS.items()},
+    **{n: wide(f) for n, f in {**functions.FUNCTIONS, **inverses.FUNCTIONS}.items()},
 }  # fmt: skip

@@ -11,23 +11,42 @@ from collections.abc import Callable
 import numpy as np
 
 from funcgrad.backends.llvm import vector_math
-from funcgrad.backends.llvm.builder import Builder, Value
+from funcgrad.backends.llvm.builder import FLOATS, Builder, Value
 from funcgrad.backends.llvm.narrow import NARROW, read_narrow, write_narrow
 from funcgrad.backends.llvm.remainder import rem
 
 Operation = Callable[..., Value]
 
+SIGN, INFINITY = 1 << 63, 0x7FF << 52
 CONTRACTED = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract"}
 
 
 def minimum(b: Builder, x: Value, y: Value) -> Value:
     """The smaller one; NaN if either is."""
-    return b.select(b.fcmp("uno", x, x), x, b.fmin(x, y))
+    return _extremum(b, b.fmin, x, y)
 
 
 def maximum(b: Builder, x: Value, y: Value) -> Value:
     """The larger one; NaN if either is."""
-    return b.select(b.fcmp("uno", x, x), x, b.fmax(x, y))
+    return _extremum(b, b.fmax, x, y)
+
+
+def _extremum(b: Builder, choose: Operation, x: Value, y: Value) -> Value:
+    """`choose` gives its second operand if either is NaN; that is right where the first is a
+    constant.
+    """
+    if _is_number(y):
+        x, y = y, x
+    if _is_number(x):
+        return choose(x, y)
+    return b.select(b.fcmp("uno", x, x), x, choose(x, y))
+
+
+def _is_number(x: Value) -> bool:
+    """Is it a constant other than NaN? Constants are written as the bits of an f64 number."""
+    prefix, _, bits = x.text.rstrip(")").rpartition("0x")
+    is_constant = prefix in ("", f"splat ({FLOATS[x.type.kind]} ") and bits != x.text
+    return is_constant and int(bits, 16) & ~SIGN <= INFINITY
 
 
 def sign(b: Builder, x: Value) -> Value:
