@@ -218,6 +218,9 @@ def test_binned_auroc_is_near_the_exact_one(classes):
     np.testing.assert_array_equal(fine.merge(*halves), state)
     edges = metrics.AUROC(bins=4)(jnp.array([0.0, 1.0, 1.5, -1.0]), jnp.array([0, 1, 1, 0]))
     assert float(edges) == 1.0
+    ties = metrics.AUROC(bins=2)(jnp.full(4, 0.3), jnp.array([0, 1, 1, 0]))
+    assert float(ties) == 0.5
+    assert metrics.AUROC(classes=2).init().scores.shape == (0, 2)
 
 
 def test_auroc_of_one_class_is_nan_and_of_ties_a_half():
