@@ -163,6 +163,14 @@ def _validator(model, validation, loss, metrics) -> Callable[[TrainState, Interr
     return validate
 
 
+def _length(data: Iterable) -> int | None:
+    """The number of batches, where it is known; a loader over a stream knows none."""
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 class Loop:
     """A training under way. Between two steps, `saved` is all that is needed to go on from there.
 
@@ -179,7 +187,7 @@ class Loop:
         self.epoch, self.batch, self.steps = 1, 0, int(now.step)
         self.means, self.history = Means(measures), {}
         self.stopped = False
-        self.between_steps = True
+        self.whole = True  # not so in the middle of a step, or of closing an epoch
         # Of the last batch that a step was made of: the data may have handed out one more.
         self.position = getattr(data, "position", None)
 
@@ -187,7 +195,7 @@ class Loop:
         """Train until the end of the last epoch, or until a callback stops it."""
         with Interrupts() as interrupts:
             try:
-                while self.epoch <= epochs and not self.stopped:
+                while self.epoch <= epochs and not (self.stopped and self.batch == 0):
                     self._run_epoch(interrupts)
             except KeyboardInterrupt as interrupt:
                 self._save_interrupted(interrupt)
@@ -214,6 +222,7 @@ class Loop:
         rate = rate_of(self.now.optimizer, self.now.step, self.rate)
         if rate is not None:
             values["rate"] = rate
+        self.whole = False
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
         self.display.epoch(self.epoch, only_scalars(values), steps, seconds)
@@ -221,15 +230,17 @@ class Loop:
         self.stopped = self.callbacks.on_epoch(told) or self.stopped
         self.epoch, self.batch, self.means = self.epoch + 1, 0, Means(self.measures)
         self.position = getattr(self.data, "position", None)
+        self.whole = True
         self._save(only_scalars(values))
 
     def _run_batches(self, interrupts: Interrupts) -> None:
         """The rest of the epoch, batch by batch."""
-        total = len(self.data) if hasattr(self.data, "__len__") else None
+        if self.stopped:
+            return
         batches = iter(self.data)
         if self.batch and not hasattr(self.data, "position"):
             batches = itertools.islice(batches, self.batch, None)
-        for batch in self.display.watch(batches, total, self.epoch, self.batch):
+        for batch in self.display.watch(batches, _length(self.data), self.epoch, self.batch):
             interrupts.check()
             self._take_step(*pair_of(batch))
             if self.stopped:
@@ -237,12 +248,12 @@ class Loop:
         interrupts.check()
 
     def _take_step(self, inputs, targets) -> None:
-        self.between_steps = False
+        self.whole = False
         self.now, logs, states = self.step(self.now, self.means.states, inputs, targets)
         self.batch, self.steps = self.batch + 1, self.steps + 1
         self.means.add(logs, states, row_count(inputs))
         self.position = getattr(self.data, "position", None)
-        self.between_steps = True
+        self.whole = True
         self.display.step(lambda: self._shown(logs))
         self.stopped = self.callbacks.on_step(Step(self.steps, self.epoch, logs, self.now))
         if self.every is not None and self.steps % self.every == 0:
@@ -274,7 +285,7 @@ class Loop:
             self.manager.save(self.steps, self.saved(), metrics)
 
     def _save_interrupted(self, interrupt: KeyboardInterrupt) -> None:
-        if self.manager is None or not self.between_steps:
+        if self.manager is None or not self.whole:
             return
         self._save({})
         interrupt.add_note(

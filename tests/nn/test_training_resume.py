@@ -171,6 +171,59 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(tmp_path
         assert_same(fitted(tmp_path, resume=True), WHOLE)
 
 
+def test_streams_can_be_trained_on_and_resumed(tmp_path):
+    """No length, no random order, but a place."""
+
+    def rows():
+        yield from zip(X, Y, strict=True)
+
+    data = lambda: DataLoader(rows, 8)
+    whole = fitted(data=data(), epochs=2)
+    with pytest.raises(Stop):
+        fitted(tmp_path, data=data(), epochs=2, every=1, callbacks=[FailAt(7)])
+    assert_same(fitted(tmp_path, data=data(), epochs=2, resume=True), whole)
+
+
+def test_a_stop_within_an_epoch_is_remembered(tmp_path):
+    """Killed between the step that stopped and the end of its epoch, it only ends the epoch."""
+
+    class StopAt(nn.Callback):
+        def on_step(self, step):
+            return step.number == 7
+
+    expected = fitted(callbacks=[StopAt()])
+    with pytest.raises(Stop):
+        fitted(tmp_path, every=1, validation=FailingValidation(2), callbacks=[StopAt()])
+    assert_same(fitted(tmp_path, every=1, callbacks=[StopAt()], resume=True), expected)
+
+
+class FailingValidation:
+    """Validation data that raises in a given epoch."""
+
+    def __init__(self, epochs):
+        self.left = epochs
+
+    def __iter__(self):
+        self.left -= 1
+        if self.left == 0:
+            raise Stop
+        return iter([(X, Y)])
+
+
+def test_an_interrupt_while_an_epoch_is_closed_saves_nothing_half(tmp_path):
+    """Pressed twice, Ctrl-C raises anywhere: here after the history has its new entry."""
+
+    def press(epoch):
+        if epoch.number == 2 and not pressed:
+            pressed.append(1)
+            raise KeyboardInterrupt
+
+    pressed = []
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path, callbacks=[press])
+    assert_same(fitted(tmp_path, callbacks=[press], resume=True), WHOLE)
+
+
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 
