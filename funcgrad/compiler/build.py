@@ -62,6 +62,21 @@ class Root:
         """Is it a product, whose elements come from tiles?"""
         return isinstance(self.definition.form, TILED)
 
+    def parts(self, rows: int) -> list[Any]:
+        """The parts of a concatenation whose rows are made of rows of each part; else nothing."""
+        form = self.definition.form
+        if not isinstance(form, loops.Guarded) or form.fill is not None or len(form.parts) < 2:
+            return []
+        shape, product = self.var.aval.shape, 1
+        for d, n in enumerate(shape):
+            whole = all(p.extent[d] == n and p.stride[d] == 1 for p in form.parts)
+            if product == rows:
+                break
+            if not whole:
+                return []
+            product *= n
+        return [p for p in form.parts if 0 not in p.extent] if product == rows else []
+
     @property
     def scatters(self) -> bool:
         """Is it a copy with updates?"""
@@ -210,7 +225,9 @@ class _Build:
 
     def inner(self, root: Root) -> tuple[list[Loop], list[Loop]]:
         """The loops of a root within its row: over its elements, and over what each is made of."""
-        key = self._key(root)
+        return self._loops_of(self._key(root))
+
+    def _loops_of(self, key: tuple[int, int]) -> tuple[list[Loop], list[Loop]]:
         if key not in self._shared:
             kept, reduced = key
             self._shared[key] = (
@@ -322,6 +339,7 @@ class _Build:
         """Is it the very element that the loops of both are at?"""
         return (
             not other.reduces
+            and not other.parts(self.count)
             and (self._key(other) == self._key(root) or self._visits(root) == self._own(other))
             and at.flat - self._visited(root) == ZERO
         )
@@ -347,18 +365,24 @@ class _Build:
         return place
 
     def _stage(self, root: Root) -> tuple[Any, Stage, Reader]:
-        """The stage and its reader; maps join reductions that visit as many elements."""
-        level = self.levels[root]
-        key = (level, self._key(root))
-        if not root.reduces or (root.accumulates and root.size > 1):
-            visits = self._visits(root)
+        """The stage of a root and its reader; maps join reductions that visit as many elements."""
+        joins = not root.reduces or (root.accumulates and root.size > 1)
+        found = self._stage_of(self.levels[root], self._key(root), joins)
+        self.joined[root] = found[1]
+        return found
+
+    def _stage_of(
+        self, level: int, wanted: tuple[int, int], joins: bool = True
+    ) -> tuple[Any, Stage, Reader]:
+        key = (level, wanted)
+        if joins:
+            visits = math.prod(wanted)
             fitting = [k for k in self.stages if k[0] == level and math.prod(k[1]) == visits]
             key = fitting[0] if fitting else key
         if key not in self.stages:
-            kept, reduced = self.inner(root)
+            kept, reduced = self._loops_of(wanted)
             self.stages[key] = Stage([*kept, *reduced], len(reduced))
             self.readers[key] = Reader(self.graph, self._leaf, self.numbers)
-        self.joined[root] = self.stages[key]
         return key, self.stages[key], self.readers[key]
 
     # ---- statements
@@ -367,7 +391,9 @@ class _Build:
         key, stage, reader = self._stage(root)
         self.current = (key, root)
         reader.statements = stage.statements
-        if root.is_tiled:
+        if parts := self.stored(root.var) and root.parts(self.count):
+            self._write_parts(root, parts)
+        elif root.is_tiled:
             self._write_tile(root, stage)
         elif root.reduces:
             self._write_reduction(root, stage, reader)
@@ -377,6 +403,25 @@ class _Build:
             )
             if self.stored(root.var):
                 stage.statements.append(Store(self.out(root), self.at(root, stage), value))
+
+    def _write_parts(self, root: Root, parts: Sequence[Any]) -> None:
+        """Each part of a concatenation goes where it belongs, in a stage of its own or of maps that
+        visit as many elements.
+        """
+        out = self.out(root)
+        for part in parts:
+            key, stage, reader = self._stage_of(self.levels[root], self._part_key(part))
+            self.current = (key, root)
+            reader.statements = stage.statements
+            place = self.row * math.prod(self._part_key(part)) + counted(stage.loops)
+            indices = At(part.extent, flat=place).indices
+            value = reader.read(root.definition.eqn.args[part.operand], At(part.extent, indices))
+            moved = [i * s + first for i, s, first in zip(indices, part.stride, part.start)]
+            index = At(root.var.aval.shape, moved).flat
+            stage.statements.append(Store(out, index, value))
+
+    def _part_key(self, part: Any) -> tuple[int, int]:
+        return math.prod(part.extent) // self.count, 1
 
     def _write_tile(self, root: Root, stage: Stage) -> None:
         """Its elements are there when the stage begins."""
@@ -401,6 +446,13 @@ class _Build:
 
     def _element(self, reader: Reader, root: Root) -> Any:
         """The value of a map, or what a reduction combines, at the loops."""
+        if parts := self.stored(root.var) and root.parts(self.count):
+            for part in parts:
+                key = self._part_key(part)
+                place = self.row * key[0] + counted(self._loops_of(key)[0])
+                operand = root.definition.eqn.args[part.operand]
+                reader.read(operand, At(part.extent, flat=place))
+            return None
         if not root.reduces:
             return reader.read(root.var, At(root.var.aval.shape, flat=self.position(root)))
         _, reduced = self.inner(root)
@@ -490,7 +542,7 @@ class _Build:
             return self.values[other]
         assert self.current is not None
         same = not other.reduces and at.flat - self._visited(self.current[1]) == ZERO
-        cheap = self.graph.cost(other.definition.eqn) < RECOMPUTED
+        cheap = self.graph.cost(other.definition.eqn) < RECOMPUTED and not other.parts(self.count)
         if not earlier or (same and cheap):
             return None
         place = self.check_row(other, at)

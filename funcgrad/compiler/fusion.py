@@ -24,6 +24,7 @@ DEEPEST = 40  # equations in a row that are computed where they are read
 DEAR = 40  # a value that costs more, and has several readers, is computed once
 ROW = 1 << 18  # bytes that one row may touch, so that its stages find it in cache
 SMALL = 1 << 16  # bytes; kernels that touch no more are merged whatever their rows
+SHORTEST = 64  # elements of a row whose sum is worth adding to a total at once
 SUMS = 1 << 15  # bytes of a sum over rows, which stays in cache
 
 
@@ -266,6 +267,8 @@ class Fusion:
 
     def _fitted(self, root: Root, rows: int, made: set[Var], sums: set[Var]) -> Root | None:
         for option in _forms(root):
+            if option.accumulates and option.size == 1 and option.total < SHORTEST * rows:
+                continue
             found = self.footprint(option, rows)
             if found is None:
                 continue

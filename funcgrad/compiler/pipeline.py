@@ -8,19 +8,37 @@ are skipped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from funcgrad.compiler.passes.dead import drop_dead
 from funcgrad.compiler.passes.fold import fold_constants
-from funcgrad.compiler.passes.inline import inline_calls
+from funcgrad.compiler.passes.inline import inline_calls, recomputing
 from funcgrad.compiler.passes.keys import physical_keys
+from funcgrad.compiler.passes.residuals import choose_residuals
+from funcgrad.compiler.passes.scans import split_scans
 from funcgrad.compiler.passes.share import share_common
 from funcgrad.compiler.passes.simplify import simplify
+from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.config import config
-from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr
 from funcgrad.core.stage import checked, collector_paused
 
 Pass = Callable[[Jaxpr], Jaxpr]
+
+
+def optimise_bodies(jaxpr: Jaxpr) -> Jaxpr:
+    """The programs inside scans after all passes, so that later passes see them as they are run."""
+    return rewrite(jaxpr, _with_optimised_body)
+
+
+def _with_optimised_body(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
+    if e.primitive.name != "scan":
+        return None
+    body = optimise(e.params["jaxpr"])
+    if body is e.params["jaxpr"]:
+        return None
+    return program.emit_all(e.primitive, e.args, {**e.params, "jaxpr": body})
+
 
 PIPELINE: tuple[Pass, ...] = (
     inline_calls,
@@ -30,6 +48,9 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,
     fold_constants,
     share_common,
+    optimise_bodies,
+    split_scans,
+    simplify,
     drop_dead,
 )
 
@@ -43,6 +64,15 @@ def optimise(jaxpr: Jaxpr) -> Jaxpr:
         with collector_paused():
             found = jaxpr._memo[key] = run_passes(jaxpr, PIPELINE)
     return found
+
+
+# What compilers add that share nothing afterwards.
+PREPARATION: tuple[Pass, ...] = (recomputing, choose_residuals)
+
+
+def prepared(jaxpr: Jaxpr) -> Jaxpr:
+    """The program after all passes, as compilers of kernels take it."""
+    return run_passes(optimise(jaxpr), PREPARATION)
 
 
 def run_passes(jaxpr: Jaxpr, passes: tuple[Pass, ...]) -> Jaxpr:

@@ -21,8 +21,7 @@ from funcgrad.compiler.donation import shared_memory, without_copy
 from funcgrad.compiler.fusion import Fusion, Unit
 from funcgrad.compiler.graph import Graph, bytes_of, size_of
 from funcgrad.compiler.kernel import Buffer, Kernel
-from funcgrad.compiler.passes.inline import recomputing
-from funcgrad.compiler.pipeline import optimise
+from funcgrad.compiler.pipeline import prepared
 from funcgrad.core.jaxpr import Jaxpr, Literal, Var
 
 Addresses = dict[Any, Value]
@@ -49,7 +48,7 @@ class Workshop:
     def block(self, jaxpr: Jaxpr) -> Block:
         """The block of an inner program."""
         if jaxpr not in self._blocks:
-            self._blocks[jaxpr] = Block(recomputing(optimise(jaxpr)), self)
+            self._blocks[jaxpr] = Block(prepared(jaxpr), self)
         return self._blocks[jaxpr]
 
     def constant(self, array: Any) -> int:

@@ -18,14 +18,13 @@ from funcgrad.backends.llvm import convolution_plan
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import compiled
-from funcgrad.backends.llvm.loops import native_loop
+from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler import scattering
 from funcgrad.compiler.donation import shared_memory
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import is_static, size_of, variables
-from funcgrad.compiler.passes.inline import recomputing
-from funcgrad.compiler.pipeline import optimise
+from funcgrad.compiler.pipeline import optimise, prepared
 from funcgrad.compiler.products import Convolution, is_plain
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
@@ -50,7 +49,7 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
         return numpy_engine.compile(jaxpr, donated)
     try:
         with collector_paused():
-            program = NativeProgram(recomputing(optimise(jaxpr)), donated)
+            program = NativeProgram(prepared(jaxpr), donated)
     except Exception as error:
         _warn(error)
         return numpy_engine.compile(jaxpr, donated)
@@ -118,7 +117,7 @@ class NativeProgram:
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
         self.jaxpr = jaxpr
         self.target = host()
-        self.shop = Workshop(Module(self.target), is_native, native_loop)
+        self.shop = Workshop(Module(self.target), is_native, native_unit)
         self.block = Block(jaxpr, self.shop)
         outside_units = [u for u in self.block.units if self._is_outside(u)]
         made_outside = [o for u in outside_units for o in u.results()]
