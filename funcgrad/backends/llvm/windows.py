@@ -182,7 +182,7 @@ def adding(
         at = address(b, out.pointer, kind, *zip(place, out.strides))
         step *= out.strides[lane]
         held = _load_evenly(b, at, step, values.type, mask)
-        _store_evenly(b, plus(b, held, values), at, step, mask)
+        store_evenly(b, plus(b, held, values), at, step, mask)
 
     return deliver
 
@@ -448,7 +448,7 @@ def _load_evenly(b: Builder, pointer: Value, step: int, type: Type, mask: Value 
     return b.gather(b.element(pointer, steps, type.kind), type.kind, mask)
 
 
-def _store_evenly(b: Builder, x: Value, pointer: Value, step: int, mask: Value | None) -> None:
+def store_evenly(b: Builder, x: Value, pointer: Value, step: int, mask: Value | None) -> None:
     if step == 1:
         b.store(x, pointer, mask)
         return

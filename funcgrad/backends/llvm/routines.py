@@ -1,0 +1,156 @@
+"""Equations that are no kernels but have native code of their own: each becomes one function.
+
+A routine has `scratch` bytes of memory and `emit(frame, operands, results, scratch)`, as loops do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad.backends.llvm import memory, windows
+from funcgrad.backends.llvm.block import Frame, Workshop
+from funcgrad.backends.llvm.builder import PTR, Builder, Value
+from funcgrad.backends.llvm.cumulate import cumulate
+from funcgrad.backends.llvm.loops import native_loop
+from funcgrad.backends.llvm.tiles import address
+from funcgrad.compiler.affine import strides_of
+from funcgrad.compiler.graph import size_of
+from funcgrad.compiler.views import form_of
+from funcgrad.core import dtypes, loops
+from funcgrad.core.jaxpr import Eqn
+from funcgrad.core.primitive import Primitive
+from funcgrad.primitives.logic import ge_p
+from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
+
+Write = Callable[..., None]
+
+
+class Routine:
+    """One equation as a function of the addresses of its operands, results and scratch memory."""
+
+    is_native = True
+
+    def __init__(self, e: Eqn, write: Write, scratch: int = 0) -> None:
+        self.e, self.write, self.scratch = e, write, scratch
+
+    def emit(
+        self, frame: Frame, operands: Sequence[Value], results: Sequence[Value], scratch: Value
+    ) -> None:
+        """A call of the function, which equal equations share."""
+        e = self.e
+        avals = [str(v.aval) for v in (*e.args, *e.outs)]
+        text = f"{e.primitive.name}{sorted(e.params.items(), key=str)}{avals}"
+        name = f"routine_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+        pointers = [*operands, *results, *([scratch] if self.scratch else [])]
+        frame.b.module.function(name, [PTR] * len(pointers), None, self.write)
+        frame.b.call(name, None, pointers)
+
+
+def native_unit(e: Eqn, shop: Workshop) -> Any:
+    """The native form of an equation that is no part of a kernel; None if it has none."""
+    return _routine(e) if type(e.primitive).evaluate is Primitive.evaluate else native_loop(e, shop)
+
+
+def _routine(e: Eqn) -> Routine | None:
+    if e.effects or not all(_is_plain(v.aval) for v in (*e.args, *e.outs)):
+        return None
+    if any(size_of(v) == 0 for v in e.outs):
+        return None
+    if isinstance(form_of(e), loops.Cumulate):
+        return _cumulate(e)
+    make = ROUTINES.get(e.primitive)
+    return None if make is None else make(e)
+
+
+def _is_plain(aval: Any) -> bool:
+    known = all(isinstance(n, int) for n in aval.shape)
+    return known and not dtypes.is_key(aval.dtype) and aval.dtype.kind != "O"
+
+
+def _cumulate(e: Eqn) -> Routine:
+    (x,) = e.args
+    form: Any = form_of(e)
+    return Routine(
+        e, lambda b, source, out: cumulate(b, form, x.aval.shape, x.aval.dtype, source, out)
+    )
+
+
+# ---- elements chosen by windows
+
+
+def _window_plan(e: Eqn) -> windows.WindowPlan | None:
+    operand = e.args[1].aval
+    if operand.dtype not in (dtypes.float32, dtypes.float64):
+        return None
+    params = {name: value for name, value in e.params.items() if name != "select_prim"}
+    return windows.plan(params, operand.shape)
+
+
+def _dense(e: Eqn, n: int, pointer: Value) -> windows.Array:
+    v = (*e.args, *e.outs)[n]
+    return windows.Array(pointer, tuple(strides_of(v.aval.shape)))
+
+
+def _extreme(e: Eqn) -> str:
+    return "max" if e.params["select_prim"] is ge_p else "min"
+
+
+def _chosen(e: Eqn) -> Routine | None:
+    """For each window the element of one array where another one has its extreme element."""
+    plan = _window_plan(e)
+    if plan is None:
+        return None
+    kind, _ = memory.element(e.outs[0].aval.dtype)
+
+    def write(b: Builder, tangents: Value, x: Value, out: Value) -> None:
+        given, operand, goal = _dense(e, 0, tangents), _dense(e, 1, x), _dense(e, 2, out)
+        lane = windows.lane_dimension(plan, operand.strides)
+        store = _storing(b, kind, goal, lane)
+
+        def keep(values: Value, place: tuple[Value, ...], mask: Value | None) -> None:
+            store(values, place, mask, 1)
+
+        windows.gather_windows(b, kind, plan, _extreme(e), given, operand, keep)
+
+    return Routine(e, write)
+
+
+def _scattered(e: Eqn) -> Routine | None:
+    """Zeros, with each number of an array added where its window has its extreme element."""
+    plan = _window_plan(e)
+    if plan is None:
+        return None
+    dtype = e.outs[0].aval.dtype
+    kind, _ = memory.element(dtype)
+
+    def write(b: Builder, source: Value, x: Value, out: Value) -> None:
+        given, operand, goal = _dense(e, 0, source), _dense(e, 1, x), _dense(e, 2, out)
+        lane = windows.lane_dimension(plan, operand.strides)
+        if plan.tiled:
+            deliver = _storing(b, kind, goal, lane)
+        else:
+            memory.fill(b, out, dtype, size_of(e.outs[0]), dtype.type(0))
+            deliver = windows.adding(b, kind, goal, lane)
+        windows.scatter_windows(b, kind, plan, _extreme(e), given, operand, deliver)
+
+    if any(s.base > 1 for s in plan.slides):
+        return None
+    return Routine(e, write)
+
+
+def _storing(b: Builder, kind: str, out: windows.Array, lane: int) -> Write:
+    """Stores vectors that lie along `lane`, `step` elements apart."""
+
+    def store(values: Value, place: tuple[Value, ...], mask: Value | None, step: int) -> None:
+        at = address(b, out.pointer, kind, *zip(place, out.strides))
+        windows.store_evenly(b, values, at, step * out.strides[lane], mask)
+
+    return store
+
+
+ROUTINES: dict[Primitive, Callable[[Eqn], Routine | None]] = {
+    select_and_gather_add_p: _chosen,
+    select_and_scatter_add_p: _scattered,
+}

@@ -1,0 +1,92 @@
+"""Equations with native code of their own, against the primitives' values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+from funcgrad import lax
+from funcgrad.backends.llvm import native
+from funcgrad.config import config
+from funcgrad.core import dtypes
+from tests.backends.test_native_cases import agree
+
+pytest.importorskip("llvmlite")
+
+DTYPES = ("float32", "float64", "bfloat16", "float16", "int8", "int32", "uint64", "complex64")
+CUMULATIONS = (lax.cumsum, lax.cumprod, lax.cummax, lax.cummin, lax.cumlogsumexp)
+
+
+def numbers(shape: Any, dtype: str, seed: int = 0) -> np.ndarray:
+    """Small numbers with ties, zeros of both signs, and in floats NaN and infinities."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-3, 4, shape)
+    found = dtypes.as_dtype(dtype)
+    if found.kind == "c":
+        return np.asarray(x + 1j * rng.integers(-3, 4, shape), found)
+    return np.asarray(np.abs(x) if found.kind == "u" else x, found)
+
+
+@pytest.fixture
+def all_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may run outside."""
+
+    def refuse(e: Any) -> None:
+        raise AssertionError(f"{e.primitive} runs outside")
+
+    monkeypatch.setattr(native, "outside", refuse)
+
+
+def compare(function: Any, *operands: np.ndarray) -> None:
+    """Compiled to native code alone, and eagerly."""
+    given = [fg.numpy.asarray(x, x.dtype) for x in operands]
+    expected = fg.tree.leaves(function(*given))
+    with config.override(engine="llvm"):
+        found = fg.tree.leaves(fg.jit(function)(*given))
+    for a, e in zip(found, expected, strict=True):
+        agree(np.asarray(a), np.asarray(e))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("shape, axis", [((37,), 0), ((3, 16), 1), ((5, 33), 0), ((2, 7, 3), 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", CUMULATIONS, ids=lambda f: f.__name__)
+def test_running_reductions(function: Any, dtype: str, shape: Any, axis: int) -> None:
+    kind = dtypes.as_dtype(dtype).kind
+    if function is lax.cumlogsumexp and kind in "iuc":
+        pytest.skip("of floats only")
+    if function in (lax.cummax, lax.cummin) and kind == "c":
+        pytest.skip("complex numbers have no order")
+    x = numbers(shape, dtype)
+    compare(lambda x: (function(x, axis), function(x, axis, reverse=True)), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("function", CUMULATIONS, ids=lambda f: f.__name__)
+def test_running_reductions_of_special_values(function: Any, special: float) -> None:
+    x = numbers((40,), "float32")
+    x[[0, 21, 22]] = special
+    compare(lambda x: (function(x, 0), function(x, 0, reverse=True), function(x[1:], 0)), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("window, strides, padding", [
+    ((1, 2, 2, 1), (1, 2, 2, 1), "VALID"), ((1, 3, 3, 1), (1, 2, 2, 1), "SAME"),
+    ((1, 3, 2, 1), (1, 1, 1, 1), "SAME"), ((1, 2, 5, 1), (1, 3, 4, 1), "VALID"),
+])  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 17])
+def test_gradients_of_pooling(window: Any, strides: Any, padding: str, channels: int) -> None:
+    x = numbers((2, 9, 8, channels), "float32", 3)
+
+    def pooled(x: Any) -> Any:
+        return lax.reduce_window(x, -np.inf, lax.max, window, strides, padding)
+
+    compare(lambda x: fg.grad(lambda x: fg.numpy.sum(fg.numpy.sin(pooled(x))))(x), x)
+    compare(lambda x: fg.jvp(pooled, (x,), (fg.numpy.cos(x),))[1], x)
