@@ -22,7 +22,7 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import Axis
 from funcgrad.primitives.basis import add_p
 from funcgrad.primitives.contract import dot_general_p
-from funcgrad.primitives.movement import reduce_sum_p
+from funcgrad.primitives.movement import reduce_sum_p, transpose_p
 from funcgrad.transforms.batching import batch_jaxpr
 from funcgrad.transforms.dce import drop_dead
 
@@ -92,13 +92,14 @@ def _emitted(program: Rewriter, primitive: Primitive, scan: Scan) -> list[Var]:
 
 def _hoisted(program: Rewriter, scan: Scan) -> Scan | None:
     """The scan without what can be computed before it; None if that is nothing."""
+    scan, turned = _turned(scan)
     consts, _, xs = scan.body_parts()
     fixed = {*scan.body.constvars, *consts}
     rowwise = fixed | set(xs)
     once: list[Var] = []
     for_all: list[Var] = []
     for e in scan.body.eqns:
-        kind = _worth_moving(e)
+        kind = "other" if e.outs[0] in turned else _worth_moving(e)
         reads = {a for a in e.args if type(a) is Var}
         if reads <= fixed and not e.effects:
             fixed.update(e.outs)
@@ -110,6 +111,34 @@ def _hoisted(program: Rewriter, scan: Scan) -> Scan | None:
     if not once and not for_all:
         return None
     return _with_inputs(program, scan, once, for_all)
+
+
+def _turned(scan: Scan) -> tuple[Scan, set[Var]]:
+    """The scan with constants that products read by columns transposed, and the new values."""
+    fixed = {*scan.body.constvars, *scan.body_parts()[0]}
+    found: dict[Any, Eqn] = {}
+    eqns: list[Eqn] = []
+    for e in scan.body.eqns:
+        if e.primitive is dot_general_p and e.args[1] in fixed and _reads_columns(e):
+            matrix = e.args[1]
+            if matrix not in found:
+                m, n = matrix.aval.shape
+                out = Var(matrix.aval.update(shape=(n, m)))
+                found[matrix] = Eqn(transpose_p, [matrix], {"permutation": (1, 0)}, [out])
+                eqns.append(found[matrix])
+            numbers = (((1,), (0,)), ((), ()))
+            params = {**e.params, "dimension_numbers": numbers}
+            e = e.replace(args=[e.args[0], found[matrix].outs[0]], params=params)
+        eqns.append(e)
+    if not found:
+        return scan, set()
+    body = scan.body.replace(eqns=eqns)
+    return scan._replace(body=body), {e.outs[0] for e in found.values()}
+
+
+def _reads_columns(e: Eqn) -> bool:
+    numbers = e.params["dimension_numbers"]
+    return tuple(map(tuple, numbers[0])) == ((1,), (1,)) and not any(numbers[1])
 
 
 def _worth_moving(e: Eqn) -> str | None:
