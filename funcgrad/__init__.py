@@ -15,7 +15,7 @@ from funcgrad import (
 )
 from funcgrad.api.autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
 from funcgrad.api.checkpoint import checkpoint, checkpoint_policies, remat
-from funcgrad.api.compile import clear_caches, jit
+from funcgrad.api.compile import clear_cache, clear_caches, jit
 from funcgrad.api.devices import (
     block_until_ready,
     default_backend,
@@ -117,17 +117,17 @@ def __getattr__(name: str) -> _Any:
 
 __all__ = [
     "Array", "Device", "ShapeDtypeStruct", "__version__", "ad_checkpoint", "block_until_ready",
-    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_caches", "closure_convert",
-    "config", "custom_batching", "custom_derivatives", "custom_gradient", "custom_jvp",
-    "custom_vjp", "debug", "debug_infs", "debug_nans", "default_backend", "default_device",
-    "default_matmul_precision", "device_count", "device_get", "device_put", "devices",
-    "disable_jit", "dtypes", "effects_barrier", "enable_x64", "ensure_compile_time_eval", "errors",
-    "eval_shape", "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd", "jacobian",
-    "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "local_device_count",
-    "local_devices", "log_compiles", "make_jaxpr", "named_call", "named_scope", "nn", "numpy",
-    "numpy_dtype_promotion", "numpy_rank_promotion", "ops", "process_count", "process_index",
-    "profile", "pure_callback", "random", "remat", "scipy", "sparse", "transfer_guard",
-    "transfer_guard_device_to_device", "transfer_guard_device_to_host",
-    "transfer_guard_host_to_device", "tree",
-    "tree_util", "typeof", "typing", "value_and_grad", "vjp", "vmap",
+    "checking_leaks", "checkpoint", "checkpoint_policies", "clear_cache", "clear_caches",
+    "closure_convert", "config", "custom_batching", "custom_derivatives", "custom_gradient",
+    "custom_jvp", "custom_vjp", "debug", "debug_infs", "debug_nans", "default_backend",
+    "default_device", "default_matmul_precision", "device_count", "device_get", "device_put",
+    "devices", "disable_jit", "dtypes", "effects_barrier", "enable_x64", "ensure_compile_time_eval",
+    "errors", "eval_shape", "experimental", "flatten_util", "float0", "grad", "hessian", "jacfwd",
+    "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize",
+    "local_device_count", "local_devices", "log_compiles", "make_jaxpr", "named_call",
+    "named_scope", "nn", "numpy", "numpy_dtype_promotion", "numpy_rank_promotion", "ops",
+    "process_count", "process_index", "profile", "pure_callback", "random", "remat", "scipy",
+    "sparse", "transfer_guard", "transfer_guard_device_to_device", "transfer_guard_device_to_host",
+    "transfer_guard_host_to_device", "tree", "tree_util", "typeof", "typing", "value_and_grad",
+    "vjp", "vmap",
 ]  # fmt: skip

@@ -69,6 +69,9 @@ class State:
         "", "names of compiler passes to skip, comma-separated", traced=True
     )
     check_jaxprs: bool = setting(False, "check every program after it is built")
+    enable_compilation_cache: bool = setting(True, "native code is kept on disk")
+    cache_dir: str = setting("", "where native code is kept; empty is the user's cache folder")
+    cache_size: int = setting(1 << 29, "bytes of native code that are kept on disk")
     show: str = setting("", "names of compiler passes to print, comma-separated, or all")
     traceback: str = setting("short", "full shows our own frames", choices=("short", "full"))
     log_compiles: bool = setting(False, "log every compilation")
@@ -93,6 +96,7 @@ class State:
 
 
 _FIELDS = {f.name: f for f in fields(State) if f.metadata}
+_OTHER_NAMES = {"compilation_cache_dir": "cache_dir", "compilation_cache_max_size": "cache_size"}
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -112,9 +116,21 @@ def _parse(name: str, value: Any) -> Any:
         if parsed is None:
             raise ValueError(f"config: {name} is True or False, but got {value!r}.")
         return parsed
+    if isinstance(default, int):
+        return _natural(name, value)
     if choices and value not in choices:
         raise ValueError(f"config: {name} is one of {', '.join(choices)}, but got {value!r}.")
     return value
+
+
+def _natural(name: str, value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0:
+        raise ValueError(f"config: {name} is a number of at least 0, but got {value!r}.")
+    return number
 
 
 def _from_environment() -> State:
@@ -127,6 +143,7 @@ def _from_environment() -> State:
 def _field_name(name: str) -> str:
     """Accepts JAX's spelling too: `jax_enable_x64` is `enable_x64`."""
     short = name.removeprefix("jax_").removeprefix("funcgrad_")
+    short = _OTHER_NAMES.get(short, short)
     if short not in _FIELDS:
         raise AttributeError(
             f"config: there is no setting {name!r}. There are: {', '.join(_FIELDS)}."

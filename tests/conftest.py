@@ -6,10 +6,14 @@ skips, also those of whole files, and fail the session. Configuration is put bac
 """
 
 import os
+import tempfile
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nothing outside decides a test, and no test changes anything outside.
+os.environ["FUNCGRAD_ENABLE_COMPILATION_CACHE"] = "0"
+os.environ["FUNCGRAD_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"funcgrad-{os.getpid()}")
 
 import re
 import sys

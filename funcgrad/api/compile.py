@@ -21,6 +21,7 @@ from funcgrad.config import config
 from funcgrad.control.call import jit_p
 from funcgrad.control.checkify import checked_function, stopping
 from funcgrad.control.checks import CATEGORIES
+from funcgrad.core import backend
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr
@@ -320,3 +321,16 @@ def clear_caches() -> None:
     for options in list(_caches.values()):
         for cache in options.values():
             cache.clear()
+
+
+def clear_cache() -> None:
+    """Removes what earlier processes and this one have compiled from the disk.
+
+    `config.cache_dir` says where it lies, `config.enable_compilation_cache` whether anything is
+    kept there at all. What this process has compiled goes on working; see `clear_caches`.
+
+    Example:
+        >>> import funcgrad as fg
+        >>> fg.clear_cache()
+    """
+    backend.load("cache").clear()

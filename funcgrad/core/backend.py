@@ -30,6 +30,7 @@ _MODULES = {
     "analysis": "funcgrad.compiler.analysis",
     "sparsity": "funcgrad.compiler.sparsity",
     "lanes": "funcgrad.compiler.lanes",
+    "cache": "funcgrad.backends.llvm.cache",
     "cupy": "funcgrad.backends.cupy.device",
 }
 

@@ -6,7 +6,11 @@ import itertools
 import threading
 from typing import Any
 
+from funcgrad.backends.llvm import cache
 from funcgrad.backends.llvm.target import Target, llvm
+from funcgrad.util import optional
+
+FORMAT = 1  # of how functions are called and what they expect; a part of every key
 
 _names = itertools.count()
 _lock = threading.Lock()
@@ -14,11 +18,15 @@ _linkers: dict[Target, Any] = {}
 
 
 class Compiled:
-    """Functions of one module, by name; their code lives as long as this object."""
+    """Functions of one module, by name; their code lives as long as this object.
+
+    `from_disk` says that an earlier process has compiled them.
+    """
 
     def __init__(self, tracker: Any, names: tuple[str, ...]) -> None:
         self._tracker = tracker
         self.addresses = {name: tracker[name] for name in names}
+        self.from_disk = False
 
 
 def machine(target: Target) -> Any:
@@ -63,6 +71,32 @@ def link(code: bytes, names: tuple[str, ...], target: Target) -> Compiled:
         return Compiled(library.link(_linkers[target], f"funcgrad{next(_names)}"), names)
 
 
+def key_of(target: Target, *parts: object) -> str:
+    """The name on disk of what these parts become on this machine, with this compiler."""
+    binding = llvm()
+    versions = (FORMAT, optional("llvmlite").__version__, *binding.llvm_version_info)
+    return cache.key_of((*versions, *target, *parts))
+
+
+def from_disk(key: str, names: tuple[str, ...], target: Target) -> Compiled | None:
+    """The named functions of an object file that is kept under this key, if there is one."""
+    code = cache.get(key)
+    if code is None:
+        return None
+    try:
+        found = link(code, names, target)
+    except RuntimeError:  # it lacks a function: not what it should be
+        return None
+    found.from_disk = True
+    return found
+
+
 def compiled(text: str, names: tuple[str, ...], target: Target) -> Compiled:
-    """The named functions of a module."""
-    return link(object_code(text, target), names, target)
+    """The named functions of a module; from disk if it was compiled before."""
+    key = key_of(target, "object", text)
+    found = from_disk(key, names, target)
+    if found is None:
+        code = object_code(text, target)
+        cache.put(key, code)
+        found = link(code, names, target)
+    return found

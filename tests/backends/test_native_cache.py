@@ -1,0 +1,320 @@
+"""Native code on disk: found again, never trusted, never in the way."""
+
+import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+import funcgrad.numpy as jnp
+from funcgrad.backends.llvm import cache, engine
+from funcgrad.backends.llvm.target import host
+from funcgrad.config import config
+
+KEY = cache.key_of(["an entry"])
+modes_matter = pytest.mark.skipif(os.name == "nt", reason="folders have no modes")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A cache of its own, switched on."""
+    where = tmp_path / "cache"
+    with config.override(enable_compilation_cache=True, cache_dir=str(where)):
+        yield where
+
+
+def files(folder):
+    return sorted(folder.glob("*")) if folder.exists() else []
+
+
+# ---- entries
+# -------------------------------------------------------------------------------------
+
+
+def test_what_is_put_is_got(folder):
+    assert cache.get(KEY) is None
+    cache.put(KEY, b"code")
+    assert cache.get(KEY) == b"code"
+    assert [f.suffix for f in files(folder)] == [cache.SUFFIX]
+
+
+@modes_matter
+def test_only_the_owner_can_read_and_write(folder):
+    cache.put(KEY, b"code")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(files(folder)[0].stat().st_mode) == 0o600
+
+
+def test_keys_tell_parts_apart():
+    keys = {cache.key_of(parts) for parts in (["ab", "c"], ["a", "bc"], ["abc"], ["ab", "c", ""])}
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+        lambda data: bytes([data[0] ^ 1]) + data[1:],
+        lambda data: b"\x7fELF" + data,
+        lambda data: cache.sealed("another key", b"code"),
+    ],
+    ids=["empty", "cut", "longer", "flipped", "magic", "foreign", "renamed"],
+)
+def test_a_damaged_entry_is_not_there(folder, damage):
+    cache.put(KEY, b"code")
+    (file,) = files(folder)
+    file.write_bytes(damage(file.read_bytes()))
+    assert cache.get(KEY) is None
+    cache.put(KEY, b"code")
+    assert cache.get(KEY) == b"code"
+
+
+def test_a_folder_in_place_of_an_entry(folder):
+    cache.put(KEY, b"code")
+    (file,) = files(folder)
+    file.unlink()
+    file.mkdir()
+    assert cache.get(KEY) is None
+    cache.put(KEY, b"code")
+    assert files(folder) == [file], "the unfinished file is removed"
+
+
+def test_switched_off(folder):
+    with config.override(enable_compilation_cache=False):
+        cache.put(KEY, b"code")
+        assert not files(folder)
+    cache.put(KEY, b"code")
+    with config.override(enable_compilation_cache=False):
+        assert cache.get(KEY) is None
+
+
+def test_clear_cache_leaves_what_is_not_ours(folder):
+    cache.put(KEY, b"code")
+    (folder / "notes.txt").write_text("mine")
+    fg.clear_cache()
+    assert [f.name for f in files(folder)] == ["notes.txt"]
+    fg.clear_cache()
+
+
+# ---- whom to trust
+# -----------------------------------------------------------------------------------
+
+
+@modes_matter
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_can_write_is_not_used(folder, mode):
+    cache.put(KEY, b"code")
+    folder.chmod(mode)
+    assert cache.get(KEY) is None
+    cache.put(cache.key_of(["other"]), b"code")
+    assert len(files(folder)) == 1
+
+
+@modes_matter
+def test_an_entry_that_others_can_write_is_not_used(folder):
+    cache.put(KEY, b"code")
+    files(folder)[0].chmod(0o666)
+    assert cache.get(KEY) is None
+
+
+@modes_matter
+def test_somebody_elses_folder_is_not_used(folder, monkeypatch):
+    cache.put(KEY, b"code")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert cache.get(KEY) is None
+
+
+@modes_matter
+def test_links_are_not_followed(folder, tmp_path):
+    cache.put(KEY, b"code")
+    (file,) = files(folder)
+    outside = tmp_path / "outside"
+    file.rename(outside)
+    file.symlink_to(outside)
+    assert cache.get(KEY) is None
+    file.unlink()
+    outside.rename(file)
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    with config.override(cache_dir=str(linked)):
+        assert cache.get(KEY) is None
+    assert cache.get(KEY) == b"code"
+
+
+def test_a_place_that_cannot_be_a_folder(folder, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for where in (file, file / "below"):
+        with config.override(cache_dir=str(where)):
+            cache.put(KEY, b"code")
+            assert cache.get(KEY) is None
+            fg.clear_cache()
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/caches"}, "/caches/funcgrad"),
+        ("linux", {"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/funcgrad"),
+        ("linux", {}, "/home/me/.cache/funcgrad"),
+        ("darwin", {}, "/home/me/Library/Caches/funcgrad"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/funcgrad"),
+    ],
+)
+@modes_matter
+def test_location_by_platform(monkeypatch, platform, variables, expected):
+    monkeypatch.setattr(sys, "platform", platform)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/home/me", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with config.override(cache_dir=""):
+        assert str(cache.location()) == expected
+
+
+# ---- size
+# ----------------------------------------------------------------------------------------
+
+
+def test_what_was_not_used_for_longest_goes_first(folder):
+    keys = [cache.key_of([n]) for n in range(4)]
+    for key in keys:
+        cache.put(key, bytes(1000))
+    for age, file in enumerate(folder / (key + cache.SUFFIX) for key in keys):
+        os.utime(file, (1000.0 + age, 1000.0 + age))
+    assert cache.get(keys[0]) is not None, "used now"
+    with cache._opened(create=False) as opened:
+        opened.shrink(3200)
+    assert [cache.get(key) is not None for key in keys] == [True, False, False, True]
+
+
+def test_the_limit_holds(folder, monkeypatch):
+    monkeypatch.setattr(cache, "BETWEEN_SWEEPS", 2)
+    with config.override(cache_size=10_000):
+        for n in range(40):
+            cache.put(cache.key_of([n]), bytes(1000))
+        assert sum(f.stat().st_size for f in files(folder)) <= 12_000
+        cache.put(KEY, bytes(10_001))
+        assert cache.get(KEY) is None, "larger than the limit"
+
+
+def test_what_nobody_finished_is_removed(folder):
+    cache.put(KEY, b"code")
+    old, new = (folder / f"{n}{cache.UNFINISHED}" for n in ("old", "new"))
+    for file in (old, new):
+        file.write_bytes(b"half")
+    os.utime(old, (time.time() - 2 * cache.ABANDONED,) * 2)
+    with cache._opened(create=False) as opened:
+        opened.shrink(1 << 20)
+    assert new.exists()
+    assert not old.exists()
+
+
+def write_and_read(where, number):
+    """What each of several processes does at the same time."""
+    with config.override(enable_compilation_cache=True, cache_dir=where, cache_size=50_000):
+        for turn in range(50):
+            key = cache.key_of([turn % 10])
+            cache.put(key, bytes([turn % 10]) * 5000)
+            found = cache.get(key)
+            assert found is None or found == bytes([turn % 10]) * 5000
+
+
+def test_processes_at_the_same_time(folder):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=write_and_read, args=(str(folder), n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert not [f for f in files(folder) if f.suffix == cache.UNFINISHED]
+
+
+# ---- programs
+# ------------------------------------------------------------------------------------
+
+TEXT = """
+define void @answer(ptr %out) {
+  store i64 42, ptr %out
+  ret void
+}
+"""
+
+
+def test_code_is_compiled_once(folder, monkeypatch):
+    target = host()
+    assert not engine.compiled(TEXT, ("answer",), target).from_disk
+    monkeypatch.setattr(engine, "object_code", None)
+    assert engine.compiled(TEXT, ("answer",), target).from_disk
+
+
+@pytest.mark.parametrize("change", ["text", "cpu", "features", "vector_bytes", "format"])
+def test_whatever_matters_is_in_the_key(folder, monkeypatch, change):
+    target = host()
+    before = engine.key_of(target, "object", TEXT)
+    text = TEXT
+    if change == "text":
+        text = TEXT.replace("42", "43")
+    elif change == "format":
+        monkeypatch.setattr(engine, "FORMAT", -1)
+    else:
+        target = target._replace(**{change: "other" if change != "vector_bytes" else 8})
+    assert engine.key_of(target, "object", text) != before
+
+
+def test_an_entry_that_lacks_the_function_is_compiled_again(folder):
+    target = host()
+    other = TEXT.replace("answer", "question")
+    code = engine.object_code(other, target)
+    cache.put(engine.key_of(target, "object", TEXT), code)
+    assert not engine.compiled(TEXT, ("answer",), target).from_disk
+    assert engine.compiled(TEXT, ("answer",), target).from_disk
+
+
+SCRIPT = """
+import sys
+import funcgrad as fg, funcgrad.numpy as jnp
+from funcgrad.backends.llvm import engine
+from funcgrad.config import config
+config.update("engine", "llvm")
+config.update("enable_compilation_cache", True)
+config.update("cache_dir", sys.argv[1])
+compiled, made = engine.object_code, []
+engine.object_code = lambda *args: (made.append(1), compiled(*args))[1]
+loss = lambda w, x: jnp.sum(jnp.tanh(x @ w) ** 2)
+print(fg.jit(fg.grad(loss))(jnp.arange(3.0), jnp.ones((2, 3))).tolist(), len(made))
+"""
+
+
+def test_a_second_process_compiles_nothing(folder):
+    def run():
+        command = [sys.executable, "-c", SCRIPT, str(folder)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        result, _, count = found.stdout.strip().rpartition(" ")
+        return result, int(count)
+
+    result, count = run()
+    assert count == 1
+    assert run() == (result, 0)
+    for file in files(folder):
+        file.write_bytes(file.read_bytes()[:100])
+    assert run() == (result, 1)
+
+
+def test_results_are_the_same_bits(folder):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=100).astype(np.float32))
+
+    def run():
+        return np.asarray(fg.jit(lambda x: jnp.exp(jnp.sin(x)).sum())(x)).tobytes()
+
+    with config.override(engine="llvm"):
+        assert run() == run()
