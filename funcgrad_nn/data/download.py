@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+from funcgrad.util import optional
 from funcgrad_nn.saving.files import replacing
 
 CHUNK = 1 << 20
@@ -39,10 +38,11 @@ def fetch(remote: Remote, directory: Path) -> Path:
     if path.is_file():
         return path
     directory.mkdir(parents=True, exist_ok=True)
+    request = optional("urllib.request")  # not at the top: it brings encryption and mail with it
     try:
-        with urllib.request.urlopen(remote.base + remote.name, timeout=TIMEOUT_SECONDS) as source:
+        with request.urlopen(remote.base + remote.name, timeout=TIMEOUT_SECONDS) as source:
             _keep(source, path, remote)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except OSError as error:  # what the network raises, a timeout included
         raise FileNotFoundError(
             f"{remote.base}{remote.name} cannot be downloaded ({error}). Put {remote.name} into "
             f"{directory} by hand."

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import multiprocessing
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from funcgrad.util import optional
 
 Task = Any
 _make: Callable[[Task], Any]  # in a worker process: set once, so that the data set travels once
@@ -58,7 +59,7 @@ def _pool(make: Callable[[Task], Any], count: int, kind: str) -> concurrent.futu
     if kind == "thread":
         return concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="batches")
     # Forking a process with threads in it may copy a lock that nobody will ever open.
-    context = multiprocessing.get_context("spawn")
+    context = optional("multiprocessing").get_context("spawn")
     return concurrent.futures.ProcessPoolExecutor(
         count, mp_context=context, initializer=_initialise, initargs=(make,)
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +23,7 @@ class DamagedFileError(ValueError):
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A stream whose content becomes the file `path` at the end, in one step, or not at all."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{ENDING}")
+    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}{ENDING}")
     try:
         with open(aside, "xb") as stream:
             yield stream
