@@ -25,6 +25,9 @@ MODEL = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Li
 SCHEDULE = nn.optim.cosine_decay_schedule(0.05, 40)
 
 
+POSIX = pytest.mark.skipif(os.name != "posix", reason="a process cannot press its own Ctrl-C")
+
+
 class Stop(Exception):
     """Raised in the middle of a training by these tests."""
 
@@ -227,6 +230,7 @@ def test_an_interrupt_while_an_epoch_is_closed_saves_nothing_half(tmp_path):
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 
+@POSIX
 def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     """The signal arrives in the middle of a step; the step ends, its state is saved."""
 
@@ -243,6 +247,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@POSIX
 def test_ctrl_c_during_validation(tmp_path):
     """The epoch's steps are kept, and validation is done again."""
     pressed = []
@@ -258,6 +263,7 @@ def test_ctrl_c_during_validation(tmp_path):
     assert_same(fitted(tmp_path, validation=Batches(), resume=True), WHOLE)
 
 
+@POSIX
 def test_a_second_ctrl_c_raises_at_once():
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGINT)
@@ -269,6 +275,7 @@ def test_a_second_ctrl_c_raises_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@POSIX
 def test_another_handler_of_ctrl_c_is_left_alone():
     heard = []
     previous = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
