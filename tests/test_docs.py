@@ -18,7 +18,11 @@ from funcgrad import lax, random
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-DOCUMENTS = [p for p in (ROOT / "README.md", ROOT / "docs" / "tour.md") if p.exists()]
+DOCUMENTS = [
+    p
+    for p in (ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "training.md")
+    if p.exists()
+]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 AT_HAND = {
     "funcgrad": funcgrad,
