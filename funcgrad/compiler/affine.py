@@ -45,22 +45,27 @@ class Sum(NamedTuple):
     def __add__(self, other: Any) -> Sum:  # type: ignore[override]
         if isinstance(other, int):
             return Sum(self.constant + other, self.terms)
+        return self.plus(other, 1)
+
+    def plus(self, other: Sum, factor: int) -> Sum:
+        """This sum and a multiple of another."""
+        constant = self.constant + other.constant * factor
         if not other.terms:
-            return Sum(self.constant + other.constant, self.terms)
+            return Sum(constant, self.terms)
         merged = dict(self.terms)
         for variable, coefficient in other.terms:
-            merged[variable] = merged.get(variable, 0) + coefficient
-        return Sum(self.constant + other.constant, tuple((v, c) for v, c in merged.items() if c))
+            merged[variable] = merged.get(variable, 0) + coefficient * factor
+        return Sum(constant, tuple([term for term in merged.items() if term[1]]))
 
     def __mul__(self, factor: Any) -> Sum:  # type: ignore[override]
         if factor == 1:
             return self
         if factor == 0:
             return ZERO
-        return Sum(self.constant * factor, tuple((v, c * factor) for v, c in self.terms))
+        return Sum(self.constant * factor, tuple([(v, c * factor) for v, c in self.terms]))
 
     def __sub__(self, other: Sum) -> Sum:
-        return self + other * -1
+        return self.plus(other, -1)
 
     def span(self) -> tuple[int, int]:
         """The smallest and the largest value that the sum takes, bounds at least."""
@@ -119,10 +124,13 @@ def strides_of(shape: Sequence[int]) -> list[int]:
 
 def flatten(indices: Iterable[Sum], shape: Sequence[int]) -> Sum:
     """The position in row-major order of an element by its indices."""
-    total = ZERO
+    constant = 0
+    terms: dict[Any, int] = {}
     for index, stride in zip(indices, strides_of(shape)):
-        total = total + index * stride
-    return total
+        constant += index.constant * stride
+        for variable, coefficient in index.terms:
+            terms[variable] = terms.get(variable, 0) + coefficient * stride
+    return Sum(constant, tuple([term for term in terms.items() if term[1]]))
 
 
 def unflatten(position: Sum, shape: Sequence[int]) -> tuple[Sum, ...]:

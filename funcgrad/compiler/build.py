@@ -36,7 +36,7 @@ from funcgrad.compiler.kernel import (
     Tile,
 )
 from funcgrad.compiler.products import TILED
-from funcgrad.compiler.reader import Reader
+from funcgrad.compiler.reader import Reader, Walker
 from funcgrad.compiler.scattering import update, updates_of
 from funcgrad.core import loops
 
@@ -264,7 +264,7 @@ class _Build:
             return 0
         level = 0
 
-        def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
+        def leaf(reader: Any, v: Any, at: At, guard: Any) -> Operand | None:
             nonlocal level
             other = self.mine.get(v)
             if other is root or (other is None and not self.stored_elsewhere(v)):
@@ -273,9 +273,9 @@ class _Build:
                 level = max(level, self.levels[other] + self._waits(root, other, at))
                 if self.is_here(root, other, at) and not other.is_tiled:
                     return None
-            return reader.new(v.aval.dtype, [at.flat])
+            return reader.element(v, at)[0]
 
-        self._element(Reader(self.graph, leaf, self.numbers), root)
+        self._element(Walker(self.graph, leaf, self.numbers), root)
         return level
 
     def footprint(self, root: Root) -> dict[Any, bool]:
@@ -288,13 +288,15 @@ class _Build:
             return self._scatter_footprint(root)
         found: dict[Any, bool] = {}
 
-        def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
+        def leaf(reader: Any, v: Any, at: At, guard: Any) -> Operand | None:
             if v is root.var or not self.stored(v):
                 return None
-            found[v] = found.get(v, True) and self._in_row(v, at)
-            return reader.new(v.aval.dtype, [at.flat])
+            element, is_new = reader.element(v, at)
+            if is_new:
+                found[v] = found.get(v, True) and self._in_row(v, at)
+            return element
 
-        self._element(Reader(self.graph, leaf, self.numbers), root)
+        self._element(Walker(self.graph, leaf, self.numbers), root)
         if root.accumulates:
             self._sum_place(root)
         return found
@@ -302,13 +304,13 @@ class _Build:
     def _scatter_footprint(self, root: Root) -> dict[Any, bool]:
         found: dict[Any, bool] = {}
 
-        def leaf(reader: Reader, v: Any, at: At, guard: Any) -> Operand | None:
+        def leaf(reader: Any, v: Any, at: At, guard: Any) -> Operand | None:
             if not self.stored(v):
                 return None
             found[v] = False
-            return reader.new(v.aval.dtype, [at.flat])
+            return reader.element(v, at)[0]
 
-        reader = Reader(self.graph, leaf, self.numbers)
+        reader = Walker(self.graph, leaf, self.numbers)
         operand = root.definition.eqn.args[0]
         copied = counted(self.loops("copy", root.size))
         reader.read(operand, At(operand.aval.shape, flat=copied))
@@ -320,8 +322,9 @@ class _Build:
         own, rest = divmod(size_of(v), self.count)
         if rest:
             return False
-        low, high = (at.flat - self.row * own).span()
-        return low >= 0 and high < own and not self._depends_on_row(at.flat - self.row * own)
+        place = at.flat.plus(self.row, -own)
+        low, high = place.span()
+        return low >= 0 and high < own and not self._depends_on_row(place)
 
     def _depends_on_row(self, place: Sum) -> bool:
         return any(v in self.rows for v, _ in place.terms)

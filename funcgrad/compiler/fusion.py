@@ -54,6 +54,10 @@ class Fusion:
         self.graph = graph
         self.jaxpr = graph.jaxpr
         self.needed = _needed(graph)
+        self.reduced = {v for v in graph.definitions if graph.is_reduced(v) and size_of(v) > 0}
+        self._order = {v: n for n, v in enumerate(graph.definitions)}
+        self._options: dict[Any, list[Root]] = {}
+        self._row_counts: dict[Any, set[int]] = {}
         self.stored = self._stored()
         self._sources: dict[Var, frozenset[Var]] = {}
         self._footprints: dict[Any, Any] = {}
@@ -71,6 +75,7 @@ class Fusion:
             self._try(self._current(a), self._current(b))
         for a, b in self._siblings():
             self._try(self._current(a), self._current(b))
+        self.units = [unit for unit in self.units if unit is not None]
         self._mark_read_outside()
         return self.units
 
@@ -126,9 +131,9 @@ class Fusion:
 
     def is_root(self, v: Var) -> bool:
         """Does a kernel make this value for others?"""
-        graph = self.graph
-        made = graph.is_reduced(v) or (v in self.stored and graph.is_pulled(v))
-        return made and size_of(v) > 0
+        if v in self.reduced:
+            return True
+        return v in self.stored and self.graph.is_pulled(v) and size_of(v) > 0
 
     def sources(self, v: Var) -> frozenset[Var]:
         """The roots and leaves that computing a value reads."""
@@ -189,7 +194,7 @@ class Fusion:
         """Pairs of roots that read the same value."""
         readers: dict[Var, list[Unit]] = {}
         for unit in self.units:
-            if unit.roots:
+            if unit is not None and unit.roots:
                 for v in unit.sources:
                     readers.setdefault(v, []).append(unit)
         order = {v: n for n, v in enumerate([*self.jaxpr.inputs, *self.maker])}
@@ -248,8 +253,20 @@ class Fusion:
         if tiled:
             ends = not any(r.reduces for r in roots)
             return [tiled[0].size] if ends and all(r.size == tiled[0].size for r in roots) else []
-        candidates = [set(_cuts(root)) for root in (*a.roots[:8], *b.roots[:8])]
+        candidates = [self._cuts(root) for root in (*a.roots[:8], *b.roots[:8])]
         return sorted(set.intersection(*candidates), reverse=True)[:4]
+
+    def _cuts(self, root: Root) -> set[int]:
+        key = (root.var, root.accumulates)
+        if key not in self._row_counts:
+            self._row_counts[key] = set(_cuts(root))
+        return self._row_counts[key]
+
+    def _forms(self, root: Root) -> list[Root]:
+        key = (root.var, root.accumulates)
+        if key not in self._options:
+            self._options[key] = _forms(root)
+        return self._options[key]
 
     def _fit(self, first: list[Root], second: list[Root], rows: int) -> list[Root] | None:
         """The roots as they can be cut into rows together; None if they cannot."""
@@ -266,7 +283,7 @@ class Fusion:
         return chosen
 
     def _fitted(self, root: Root, rows: int, made: set[Var], sums: set[Var]) -> Root | None:
-        for option in _forms(root):
+        for option in self._forms(root):
             if option.accumulates and option.size == 1 and option.total < SHORTEST * rows:
                 continue
             found = self.footprint(option, rows)
@@ -288,7 +305,7 @@ class Fusion:
         key = (root.var, root.accumulates, rows)
         if key not in self._footprints:
             self._footprints[key] = building.footprint(
-                self.graph, rows, root, lambda v: v in self.stored or self.is_root(v)
+                self.graph, rows, root, lambda v: v in self.stored or v in self.reduced
             )
         return self._footprints[key]
 
@@ -311,19 +328,20 @@ class Fusion:
         span = self.units[first : last + 1]
         ahead = set(between)
         rest = [u for u in span if u not in ahead and u is not a and u is not b]
-        self.units[first : last + 1] = [*between, merged, *rest]
-        self._number(self.units[first:], first)
+        span = [*between, merged, *rest]
+        self.units[first : last + 1] = [*span, None]  # others keep their positions
+        self._number(span, first)
         for root in roots:
             self.maker[root.var] = merged
 
     def _in_order(self, roots: list[Root]) -> list[Root]:
         """Roots before those that read them."""
-        order = {o: n for n, o in enumerate(self.graph.definitions)}
-        return sorted(roots, key=lambda r: order[r.var])
+        return sorted(roots, key=lambda r: self._order[r.var])
 
     def _number(self, units: Sequence[Unit], start: int) -> None:
         for n, unit in enumerate(units):
-            unit.position = start + n
+            if unit is not None:
+                unit.position = start + n
 
     def _mark_read_outside(self) -> None:
         """Roots that only their own kernel reads need no memory of their own."""
@@ -344,7 +362,8 @@ def _needed(graph: Graph) -> set[Eqn]:
     for e in reversed(graph.jaxpr.eqns):
         if e.effects or any(o in wanted for o in e.outs):
             needed.add(e)
-            wanted.update(variables(e.args))
+            form = graph.forms[e]
+            wanted.update(form.operands if isinstance(form, TILED) else variables(e.args))
     return needed
 
 

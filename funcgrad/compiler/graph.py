@@ -8,10 +8,18 @@ call has stored. Everything else is computed where it is read.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from funcgrad.compiler.products import TILED, convolution_of, is_plain, product_of
+from funcgrad.compiler.products import (
+    TILED,
+    Product,
+    convolution_of,
+    is_plain,
+    product_of,
+    transposed,
+)
 from funcgrad.compiler.scalar import Body, record, record_cached
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
@@ -69,6 +77,9 @@ class Graph:
         self.forms: dict[Eqn, Any] = {}
         self.rules: dict[Eqn, Rule] = {}
         self.native = native
+        self._reads = Counter(
+            a for atoms in (*(e.args for e in jaxpr.eqns), jaxpr.outputs) for a in atoms
+        )
         for e in jaxpr.eqns:
             self._add(e)
 
@@ -98,10 +109,20 @@ class Graph:
         if isinstance(form, loops.Contract) and _is_large(e, form) and is_plain(e):
             form = product_of(self.definitions, e, form) or form
             parts = [form]
+        if isinstance(form, loops.View) and self._reads[e.args[0]] == 1:
+            form = self._turned(e, form)
+            parts = [form]
         if isinstance(form, loops.Convolve):
             found = convolution_of(self.definitions, e, form) if is_plain(e) else None
             return found if found is not None and self.native(e, found) else None
         return form if all(self.native(e, f) for f in parts) else None
+
+    def _turned(self, e: Eqn, form: loops.View) -> Any:
+        """A product that is only read in another order is made in that order."""
+        made = self.definitions.get(e.args[0])  # type: ignore[arg-type]
+        if made is None or not isinstance(made.form, Product):
+            return form
+        return transposed(made.form, e, form) or form
 
     def is_pulled(self, v: Any) -> bool:
         """Can the value be computed element by element?"""

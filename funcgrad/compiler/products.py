@@ -34,7 +34,8 @@ class Product(loops.Form):
     """out[...] = sum over `summed` of lhs * rhs; `dimensions` are those of the result, in order.
 
     `row` and `column` say which of them a tile is made of (None: one of extent 1); the others, of
-    batches and where no single stride covers all rows or columns, are loops outside.
+    batches and where no single stride covers all rows or columns, are loops outside. `plain` are
+    the dimensions before neighbours were merged.
     """
 
     lhs: Strided
@@ -43,6 +44,7 @@ class Product(loops.Form):
     row: int | None
     column: int | None
     summed: Dimension
+    plain: tuple[Dimension, ...]
 
     @property
     def operands(self) -> tuple[Any, Any]:
@@ -178,10 +180,40 @@ def _product(
     (*outer_k, k) = merged(summed) or [Dimension(1, 0, 0)]
     if outer_k:
         return None
-    batch, rows, columns = merged(batch), merged(rows), merged(columns)
-    row = len(batch) + len(rows) - 1 if rows else None
-    column = len(batch) + len(rows) + len(columns) - 1 if columns else None
-    return Product(lhs, rhs, (*batch, *rows, *columns), row, column, k)
+    return _arranged(lhs, rhs, (*batch, *rows, *columns), k)
+
+
+def _arranged(lhs: Strided, rhs: Strided, plain: tuple[Dimension, ...], k: Dimension) -> Product:
+    """The product whose result has these dimensions; the columns of its tiles are the operand's
+    whose dimension is the last one.
+    """
+    dimensions = merged(plain)
+    if dimensions and not dimensions[-1].rhs and dimensions[-1].lhs:
+        return _arranged(rhs, lhs, tuple(map(_swapped, plain)), _swapped(k))
+    rows = [n for n, d in enumerate(dimensions) if d.lhs and not d.rhs]
+    columns = [n for n, d in enumerate(dimensions) if d.rhs and not d.lhs]
+    row = max(rows, key=lambda n: dimensions[n].extent, default=None)
+    return Product(lhs, rhs, tuple(dimensions), row, columns[-1] if columns else None, k, plain)
+
+
+def _swapped(d: Dimension) -> Dimension:
+    return Dimension(d.extent, d.rhs, d.lhs)
+
+
+def transposed(product: Product, e: Eqn, form: Any) -> Product | None:
+    """The product with its result in another order of dimensions, if that is what a view of it
+    is.
+    """
+    shape = e.outs[0].aval.shape
+    places = [dim.terms[0][0] if dim.terms else None for dim in getattr(form, "dims", ())]
+    moves = [loops.Affine(0, ((d, 1),)) for d in places]
+    if None in places or sorted(places) != list(range(len(shape))) or list(form.dims) != moves:  # type: ignore[type-var]
+        return None
+    if [d.extent for d in product.plain] != [shape[p] for p in places]:  # type: ignore[index]
+        return None
+    order = sorted(range(len(places)), key=lambda d: places[d])  # type: ignore[arg-type, return-value]
+    plain = tuple(product.plain[d] for d in order)
+    return _arranged(product.lhs, product.rhs, plain, product.summed)
 
 
 def _free(shape: Sequence[int], strides: Sequence[int], taken: set[int]) -> list[Dimension]:

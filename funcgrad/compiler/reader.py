@@ -20,6 +20,9 @@ from funcgrad.core import dtypes, loops
 from funcgrad.core.backend import NARROW
 from funcgrad.core.dtypes import bool_, int64
 
+SCALAR = At((), ())
+NO_LOOPS: frozenset[Loop] = frozenset()
+
 # What happens at a leaf: load it, or use what the kernel has computed.
 Leaf = Callable[["Reader", Any, At, "Ref | None"], "Operand | None"]
 
@@ -108,8 +111,7 @@ class Reader:
         key = (e, at.flat, guard)
         found = self._memo.get(key)
         if found is None:
-            scalar = At((), ())
-            operands = [self.read(a, at if a.aval.shape else scalar, guard) for a in e.args]
+            operands = [self.read(a, at if a.aval.shape else SCALAR, guard) for a in e.args]
             found = self._memo[key] = self.apply(e, operands)
         return found
 
@@ -153,6 +155,36 @@ class Reader:
             if isinstance(test, Ref):
                 joined = isinstance(found, Ref)
                 found = self.compute("and_", [found, test], bool_) if joined else test  # type: ignore[list-item]
+        return found
+
+
+class Walker(Reader):
+    """A reader that only finds out what is read: it asks `leaf`, and writes as little as it can."""
+
+    def __init__(self, graph: Graph, leaf: Leaf, numbers: Any) -> None:
+        super().__init__(graph, leaf, numbers)
+        self._elements: dict[Any, Ref] = {}
+
+    def element(self, v: Any, at: At) -> tuple[Ref, bool]:
+        """What stands for an element in memory, and whether this is the first time."""
+        key = (v, at.flat)
+        found = self._elements.get(key)
+        if found is not None:
+            return found, False
+        found = self._elements[key] = Ref(-1, v.aval.dtype, NO_LOOPS, False)
+        return found, True
+
+    def _map(self, definition: Definition, at: At, guard: Ref | None) -> Sequence[Operand]:
+        e = definition.eqn
+        if not self.graph.rules[e].ops:
+            return super()._map(definition, at, guard)
+        key = (e, at.flat, guard)
+        found = self._memo.get(key)
+        if found is None:
+            for a in e.args:
+                if not hasattr(a, "value"):
+                    self.read(a, at if a.aval.shape else SCALAR, guard)
+            found = self._memo[key] = [Ref(-1, o.aval.dtype, NO_LOOPS, False) for o in e.outs]
         return found
 
 
