@@ -34,6 +34,10 @@ COLLECTIVES = {
     "psum_scatter, tiled": lambda lib, x: lib.lax.psum_scatter(
         lib.numpy.concatenate([x, x * x]), "i", tiled=True
     ),
+    "psum_scatter, tiled, of matrices": lambda lib, x: lib.lax.psum_scatter(
+        x[:2, None, None] * lib.numpy.concatenate([x, x * x])[:, None] * x[:2],
+        "i", scatter_dimension=1, tiled=True,
+    ),
     "ppermute": lambda lib, x: lib.lax.ppermute(x, "i", [(0, 1), (1, 2), (2, 0)]) * x,
     "pshuffle": lambda lib, x: lib.lax.pshuffle(x, "i", [2, 0, 1]) * x,
     "all_to_all": lambda lib, x: lib.lax.all_to_all(x * x, "i", 0, 0),

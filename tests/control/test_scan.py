@@ -15,6 +15,7 @@ import funcgrad.numpy as jnp
 from funcgrad import lax
 from funcgrad.backends.numpy import inner_call, program_of
 from funcgrad.compiler.pipeline import optimise
+from funcgrad.config import config
 from funcgrad.core.jaxpr import Jaxpr, subjaxprs
 
 Pair = collections.namedtuple("Pair", "a b")
@@ -311,6 +312,19 @@ def test_the_body_is_traced_once_whatever_the_length() -> None:
         assert len(calls) == 1
 
 
+def test_nested_bodies_are_traced_once_from_weak_carries() -> None:
+    """Numbers of Python as carries become strong in the body: no reason to trace it again."""
+    traced = []
+
+    def nest(depth: int, xs: Any) -> Any:
+        traced.append(depth)
+        body = lambda c, x: (c + (nest(depth - 1, xs) if depth else 1.0) * x, None)
+        return lax.scan(body, 0.0, xs)[0]
+
+    found = fg.jit(lambda xs: nest(3, xs))(jnp.arange(3.0))
+    assert (traced, float(found), found.weak_type) == ([3, 2, 1, 0], 81.0, False)
+
+
 def test_what_does_not_vary_is_not_stacked() -> None:
     """`exp(sin(w))` and its derivative are the same in all steps: kept once, not once a step."""
     w, c = jnp.ones((3, 3)), jnp.ones((3, 3))
@@ -402,3 +416,45 @@ def test_messages(name: str) -> None:
     call, kind, message = WRONG[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_reference_engine_runs_loops(reverse: bool) -> None:
+    """Constants, two carries of different types, several inputs and stacks, no row at all."""
+    y = np.float32([2.0, -1.0])
+
+    def run(xs: Any) -> Any:
+        def step(carry: Any, row: Any) -> Any:
+            total, count = carry
+            total = total * y + row["a"] - row["b"]
+            return (total, count + 1), (total[0], jnp.stack([row["b"], total]))
+
+        return lax.scan(step, (jnp.float32([1.0, 3.0]), 0), xs, reverse=reverse)
+
+    def in_python(xs: Any) -> Any:
+        total, firsts, pairs = np.float32([1.0, 3.0]), [], []
+        rows = list(zip(xs["a"], xs["b"]))
+        for a, b in reversed(rows) if reverse else rows:
+            total = total * y + a - b
+            firsts.append(total[0])
+            pairs.append(np.stack([b, total]))
+        turned = slice(None, None, -1) if reverse else slice(None)
+        shapes = (len(rows),), (len(rows), 2, 2)
+        stacks = (np.reshape(s[turned], d) for s, d in zip((firsts, pairs), shapes))
+        return (total, len(rows)), tuple(stacks)
+
+    rng = np.random.default_rng(0)
+    for length in (4, 1, 0):
+        xs = {k: rng.normal(size=(length, 2)).astype(np.float32) for k in "ab"}
+        with config.override(engine="reference"):
+            found = run(xs)
+        for a, b in zip(fg.tree.leaves(found), fg.tree.leaves(in_python(xs)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_the_reference_engine_counts() -> None:
+    with config.override(engine="reference"):
+        run = lambda n, x: lax.fori_loop(0, n, lambda i, c: c * x + i, 1.0)
+        assert [float(run(jnp.int32(n), 3.0)) for n in (0, 1, 3)] == [1.0, 3.0, 32.0]
+        last, rows = lax.scan(lambda c, _: (c + 1, (c, c > 1)), 0, None, length=3)
+        assert (int(last), rows[0].tolist(), rows[1].tolist()) == (3, [0, 1, 2], [0, 0, 1])

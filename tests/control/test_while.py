@@ -262,3 +262,18 @@ def test_messages(name: str) -> None:
     call, kind, message = WRONG[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_lanes_that_stop_by_themselves_with_values_that_are_no_lanes(jitted: bool) -> None:
+    """Some results of the body are constants, the same in all lanes; the trip counts are not."""
+
+    def run(n: Any, x: Any) -> Any:
+        return lax.fori_loop(0, n, lambda i, c: (5.0, c[1] + i * x, i), (1.0, 0.5, -1))
+
+    counts = jnp.array([0, 3, 1, 2])
+    mapped = fg.vmap(run, (0, None))
+    first, second, last = (fg.jit(mapped) if jitted else mapped)(counts, 2.0)
+    np.testing.assert_array_equal(first, [1.0, 5.0, 5.0, 5.0])
+    np.testing.assert_array_equal(second, [0.5, 6.5, 0.5, 2.5])
+    np.testing.assert_array_equal(last, [-1, 2, 0, 1])

@@ -70,6 +70,8 @@ CASES = [
     Case(p.cholesky_p, [definite(3, 3)]),
     Case(p.cholesky_p, [definite(2, 3, 3, dtype="complex64")], skip=REAL_PART),
     Case(p.triangular_solve_p, [regular(3, 3), normal(3, 3)], TRIANGULAR),
+    Case(p.triangular_solve_p, [regular(4, 4), normal(2, 4)], TRIANGULAR[:8:3]),
+    Case(p.triangular_solve_p, [regular(4, 4), normal(4, 2)], TRIANGULAR[8::3]),
     Case(p.triangular_solve_p, [regular(2, 3, 3), normal(2, 3, 4)],
          {**TRIANGULAR[-2], "transpose_a": False}),
     Case(p.triangular_solve_p, [regular(3, 3, dtype="complex64"), normal(3, 2, dtype="complex64")],

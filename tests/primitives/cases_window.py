@@ -108,6 +108,7 @@ CASES = [
     ),
     Case(reduce_window_sum_p, [normal(4, 6)], WINDOWS),
     Case(reduce_window_sum_p, [normal(4, 6)], windows(2, 2, window_strides=(3, 3))),
+    Case(reduce_window_sum_p, [normal(2, 4)], windows(3, 2)),  # no window
     Case(reduce_window_sum_p, [normal(4, 5, dtype="float16")], windows(2, 2)),
     Case(reduce_window_sum_p, [integers(-9, 9, 4, 5)], windows(2, 2)),
     Case(reduce_window_sum_p, [normal(4, 5, dtype="complex64")], windows(2, 2)),

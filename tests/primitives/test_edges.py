@@ -11,7 +11,7 @@ import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad import lax
 from funcgrad.primitives.dynamic_slice import dynamic_slice_p
-from funcgrad.primitives.slicing import pad_p
+from funcgrad.primitives.slicing import pad_p, slice_p
 
 jax = pytest.importorskip("jax")
 pytestmark = pytest.mark.oracle
@@ -201,3 +201,70 @@ def test_gather_names_the_dimensions_that_are_wrong(field: str, dims: Any) -> No
     indices = jnp.zeros((2, len(numbers.start_index_map)), "int32")
     with pytest.raises(ValueError, match=f"gather: {field} must be different"):
         fg.eval_shape(lambda x, i: lax.gather(x, i, numbers, (1,)), jnp.ones(3), indices)
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize(
+    "start, limit",
+    [((0, 0), (4, 4)), ((0, 0), (3, 5)), ((2, 0), (1, 4)), ((-1, 2), (3, 4)), ((0, -2), (3, 4))],
+    ids=str,
+)
+def test_slices_stay_inside(start: Any, limit: Any, jitted: bool) -> None:
+    cut = lambda x: lax.slice(x, start, limit)
+    with pytest.raises(ValueError, match="slice: needs 0 <= start <= limit <= size"):
+        (fg.jit(cut) if jitted else cut)(jnp.ones((3, 4)))
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_slices_name_every_dimension(jitted: bool) -> None:
+    cut = lambda x: slice_p.bind(x, start_indices=(0,), limit_indices=(2,), strides=None)
+    with pytest.raises(ValueError, match="slice: needs a start, limit and stride for each"):
+        (fg.jit(cut) if jitted else cut)(jnp.ones((3, 4)))
+
+
+SCATTERS = {
+    "inserted_window_dims": [(-1,), (2,), (0, 0), (1, 0)],
+    "scatter_dims_to_operand_dims": [(-1,), (2,), (0, 0)],
+    "update_window_dims": [(-1,), (3,), (1, 1), (1, 0)],
+}
+
+
+@pytest.mark.parametrize("field, dims", [(f, d) for f, ds in SCATTERS.items() for d in ds], ids=str)
+def test_scatter_names_the_dimensions_that_are_wrong(field: str, dims: Any) -> None:
+    fields = dict.fromkeys(SCATTERS, (0,))
+    numbers = lax.ScatterDimensionNumbers(**{**fields, "update_window_dims": (1,), field: dims})
+    indices = jnp.zeros((2, len(numbers.scatter_dims_to_operand_dims)), "int32")
+    write = lambda x, u: lax.scatter(x, indices, u, numbers)
+    with pytest.raises(ValueError, match=f"scatter: {field} must be different"):
+        fg.eval_shape(write, jnp.ones((3, 4)), jnp.ones((2, 4)))
+
+
+def test_updates_larger_than_the_operand_are_refused() -> None:
+    numbers = lax.ScatterDimensionNumbers((1,), (0,), (0,))
+    write = lambda x, u: lax.scatter(x, jnp.zeros((2, 1), "int32"), u, numbers)
+    with pytest.raises(ValueError, match="scatter: updates of shape .2, 5. do not fit"):
+        fg.eval_shape(write, jnp.ones((3, 4)), jnp.ones((2, 5)))
+
+
+@pytest.mark.parametrize(
+    "old, new, slope", [(2.0, 2.0, 3.0), (1.0, np.nan, 5.0), (np.nan, 1.0, 1.0), (3.0, 2.0, 1.0)]
+)
+@pytest.mark.parametrize("scatter", [lax.scatter_max, lax.scatter_min])
+def test_what_is_kept_brings_its_derivative(
+    scatter: Any, old: float, new: float, slope: float
+) -> None:
+    """Ties share; NaN is kept, and nothing beside it."""
+    sign = 1 if scatter is lax.scatter_max else -1
+    numbers = lax.ScatterDimensionNumbers((), (0,), (0,))
+    write = lambda x, u: scatter(x, jnp.array([[1]]), u, numbers)
+    x, u = sign * jnp.array([7.0, old]), sign * jnp.array([new])
+    _, tangent = fg.jvp(write, (x, u), (jnp.array([4.0, 1.0]), jnp.array([5.0])))
+    np.testing.assert_array_equal(tangent, [4.0, slope])
+
+
+def test_factors_that_are_scattered_are_linear() -> None:
+    numbers = lax.ScatterDimensionNumbers((), (0,), (0,))
+    x, indices = jnp.array([2.0, 3.0, 5.0]), jnp.array([[2], [0]])
+    write = lambda u: lax.scatter_mul(x, indices, u, numbers, unique_indices=True)
+    (found,) = fg.linear_transpose(write, jnp.ones(2))(jnp.array([10.0, 100.0, 1000.0]))
+    np.testing.assert_array_equal(found, [5000.0, 20.0])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import funcgrad as fg
+import funcgrad.lax
 from funcgrad.core.backend import NUMPY
 from funcgrad.core.dtypes import ALL, short_name
 from funcgrad.primitives import ordering
@@ -85,3 +87,11 @@ def test_positions_of_the_largest(dtype, k):
         with jax.enable_x64(True):
             _, expected = jax.lax.top_k(x, k)
         np.testing.assert_array_equal(ordering.largest_positions(NUMPY, x, k), expected)
+
+
+def test_arrays_sorted_together_have_one_shape():
+    for shapes in ([(3,), (4,)], [(3,), (3,), (4,)]):
+        arrays = [np.zeros(shape, np.float32) for shape in shapes]
+        for call in (fg.lax.sort, fg.jit(fg.lax.sort)):
+            with pytest.raises(ValueError, match="sort: operands must have equal shapes"):
+                call(arrays)

@@ -175,3 +175,24 @@ def test_running_logsumexp_of_what_is_far_apart():
 def test_equal_infinities_share_the_derivative_of_a_running_logsumexp(infinity):
     jacobian = np.asarray(jacrev(cumulative.cumlogsumexp)(array(infinity, infinity)))
     np.testing.assert_array_equal(jacobian, [[1, 0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize("name", ["bitwise_and", "bitwise_or", "bitwise_xor"])
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
+def test_reductions_of_bits_in_modules_that_cannot_reduce(name, axes):
+    ufunc = getattr(np, name)
+
+    def halves(a, b):
+        assert a.shape == b.shape
+        return ufunc(a, b)
+
+    def refuse(x, axes):
+        raise NotImplementedError
+
+    halves.reduce = refuse
+    module = types.SimpleNamespace(
+        moveaxis=np.moveaxis, concatenate=np.concatenate, **{name: halves}
+    )
+    x = np.random.default_rng(0).integers(0, 1 << 16, (7, 6, 5))
+    found = reduce._bits_value(name)(module, x, axes=axes)
+    np.testing.assert_array_equal(found, ufunc.reduce(x, axes))

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import special
 
 import funcgrad as fg
 from funcgrad.primitives.special import functions as f
@@ -110,6 +111,7 @@ EDGES = {
         (2, 3, 0.3, 0.3483),
         (INF, 1, 0.5, 0),
         (1, INF, 0.5, 1),
+        (0, 1, 1.5, NAN),
     ],
 }
 
@@ -193,3 +195,40 @@ def test_blocks_do_not_show(size):
     assert whole.shape == x.shape
     for i in {0, size // 2, size - 1} & set(range(size)):
         assert whole[i] == np.asarray(f.erf(x[i]))
+
+
+def spread(low, high, count=400):
+    """Numbers of all sizes between two, in an order of their own for each operand."""
+    return lambda rng: np.exp(rng.permutation(np.linspace(np.log(low), np.log(high), count)))
+
+
+def between(low, high, count=400):
+    return lambda rng: rng.permutation(np.linspace(low, high, count))
+
+
+# What it is compared with, samples of each operand, relative and absolute tolerance: SciPy's own
+# errors where two large terms cancel, and test_special_accuracy.py has the sharper bounds.
+AS_SCIPY = {
+    "erf": (f.erf, special.erf, [between(-6, 6)], 1e-14, 0),
+    "erfc": (f.erfc, special.erfc, [between(-6, 26)], 1e-13, 0),
+    "erf_inv": (f.erf_inv, special.erfinv, [between(-0.999999, 0.999999)], 1e-11, 1e-15),
+    "lgamma": (f.lgamma, special.gammaln, [between(-9.97, 40)], 1e-12, 1e-13),
+    "digamma": (f.digamma, special.digamma, [between(-9.97, 40)], 1e-11, 1e-11),
+    "i0e": (f.bessel_i0e, special.i0e, [between(-40, 40)], 1e-13, 0),
+    "i1e": (f.bessel_i1e, special.i1e, [between(-40, 40)], 1e-13, 0),
+    "zeta": (f.zeta, special.zeta, [spread(1.01, 30), spread(0.01, 60)], 1e-12, 0),
+    "polygamma": (f.polygamma, special.polygamma,
+                  [lambda rng: rng.integers(0, 9, 400).astype(float), spread(0.1, 30)], 1e-11, 0),
+    "igamma": (f.igamma, special.gammainc, [spread(0.05, 300), spread(0.05, 300)], 1e-10, 1e-300),
+    "igammac": (f.igammac, special.gammaincc, [spread(0.05, 300), spread(0.05, 300)], 1e-9, 1e-14),
+    "betainc": (f.regularized_incomplete_beta, special.betainc,
+                [spread(0.05, 90), spread(0.05, 90), between(0.002, 0.998)], 1e-9, 1e-14),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AS_SCIPY)
+def test_values_as_scipy(name):
+    ours, theirs, samples, rtol, atol = AS_SCIPY[name]
+    rng = np.random.default_rng(len(name))
+    operands = [sample(rng) for sample in samples]
+    np.testing.assert_allclose(ours(*operands), theirs(*operands), rtol=rtol, atol=atol)

@@ -115,3 +115,4 @@ def test_comparisons_are_never_weak():
         assert not compare(weak, weak).weak_type
         assert not fg.eval_shape(compare, weak, weak).weak_type
     assert not lax.is_finite(weak).weak_type
+    assert not any(x.weak_type for x in lax.top_k(weak, 2))
