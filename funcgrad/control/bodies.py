@@ -48,17 +48,17 @@ def enter_leaves(name: str, value: Any) -> tuple[list[Any], Any]:
 
 
 def settle_carry(leaves: Sequence[Any], out_avals: Sequence[ShapedArray]) -> list[Any]:
-    """Initial carries whose type is weak, brought to the type that the body returns for them, where
-    that is what they promote to.
+    """Initial carries whose type is weak, brought to the dtype that the body returns for them,
+    where that is what they promote to. A carry that only becomes strong is left alone: tracing the
+    body again would take a time exponential in the depth of nested loops.
     """
     settled = []
     for leaf, out in zip(leaves, out_avals):
         own = typeof(leaf)
-        if own.weak_type and own.shape == out.shape and own != out:
+        if own.weak_type and own.shape == out.shape and own.dtype != out.dtype:
             common, _ = dtypes.promote(((own.dtype, True), (out.dtype, out.weak_type)))
             if common == out.dtype:
-                weak = out.weak_type and own.dtype == out.dtype
-                leaf = convert_element_type(leaf, out.dtype, weak)
+                leaf = convert_element_type(leaf, out.dtype)
         settled.append(leaf)
     return settled
 
