@@ -215,13 +215,12 @@ class Fusion:
             a, b = b, a
         if a.weight + b.weight > LARGEST:
             return
-        between = self._between(a, b)
-        if between is None:
-            return
         for rows in self._common_rows(a, b):
             chosen = self._fit(a.roots, b.roots, rows)
             if chosen is not None and self._pays(chosen, rows):
-                self._merge(a, b, between, chosen, rows)
+                between = self._between(a, b)
+                if between is not None:
+                    self._merge(a, b, between, chosen, rows)
                 return
 
     def _between(self, a: Unit, b: Unit) -> list[Unit] | None:
@@ -342,6 +341,12 @@ class Fusion:
         for n, unit in enumerate(units):
             if unit is not None:
                 unit.position = start + n
+
+    def divided(self, unit: Unit) -> list[Unit]:
+        """A unit as one for each of its roots, all of which lie in memory then."""
+        parts = [self._kernel_unit(root.var) for root in unit.roots]
+        self.stored |= {root.var for root in unit.roots}
+        return parts
 
     def _mark_read_outside(self) -> None:
         """Roots that only their own kernel reads need no memory of their own."""

@@ -5,10 +5,10 @@ The arena is one piece of memory for a call. Values that are not alive at the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from funcgrad.compiler.fusion import Fusion, Unit
+from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import bytes_of
 from funcgrad.core.jaxpr import Var
 
@@ -31,13 +31,16 @@ class Layout:
     What only kernels use lies in the arena, and so does the scratch memory of each unit.
     """
 
-    def __init__(self, fusion: Fusion, own: Sequence[Var], scratch: dict[Unit, int]) -> None:
+    def __init__(
+        self, units: Sequence[Unit], stored: set[Var], own: Sequence[Var],
+        scratch_of: Callable[[Unit], int],
+    ) -> None:  # fmt: skip
         self.slots: dict[Var, Slot] = {}
         for v in dict.fromkeys(own):
             self.slots[v] = Slot(len(self.slots) + 1)
         self.entries = len(self.slots) + 1
-        self.scratch: dict[Unit, int] = dict.fromkeys(scratch, 0)
-        self.bytes = self._plan(fusion.units, fusion.stored, scratch)
+        self.scratch: dict[Unit, int] = dict.fromkeys(units, 0)
+        self.bytes = self._plan(units, stored, {u: scratch_of(u) for u in units})
 
     def _plan(self, units: Sequence[Unit], stored: set[Var], scratch: dict[Unit, int]) -> int:
         """Offsets: the first gap that is free for the value's life, the largest values first."""

@@ -16,6 +16,7 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, Builder, Module, Value
 from funcgrad.backends.llvm.tiled_kernels import emit, scratch_bytes
+from funcgrad.compiler.affine import Misaligned
 from funcgrad.compiler.build import build
 from funcgrad.compiler.donation import shared_memory, without_copy
 from funcgrad.compiler.fusion import Fusion, Unit
@@ -67,15 +68,12 @@ class Block:
         self.jaxpr, self.shop = jaxpr, shop
         self.graph = Graph(jaxpr, shop.native)
         self.fusion = Fusion(self.graph)
-        self.units = self.fusion.run()
-        self.loops = {u: shop.loop(u.eqn, shop) for u in self.units if u.eqn is not None}
         self._buffers: dict[Var, Buffer] = {}
-        stored = self.fusion.stored.__contains__
-        self.kernels: dict[Unit, Kernel] = {
-            unit: build(self.graph, unit.rows, unit.roots, self._buffer, stored)
-            for unit in self.units
-            if unit.eqn is None
-        }
+        self.units: list[Unit] = []
+        self.kernels: dict[Unit, Kernel] = {}
+        for unit in self.fusion.run():
+            self._add(unit)
+        self.loops = {u: shop.loop(u.eqn, shop) for u in self.units if u.eqn is not None}
         self.shop.kernels += self.kernels.values()
         self._names: dict[Any, str] = {}
 
@@ -83,6 +81,22 @@ class Block:
     def is_native(self) -> bool:
         """Can all of it run without the outside?"""
         return all(loop is not None for loop in self.loops.values())
+
+    def _add(self, unit: Unit) -> None:
+        """A unit and its kernel. Roots that fit together one by one, but whose loops are cut up in
+        different ways, become kernels of their own.
+        """
+        if unit.eqn is None:
+            stored = self.fusion.stored.__contains__
+            try:
+                self.kernels[unit] = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
+            except Misaligned:
+                if len(unit.roots) == 1:
+                    raise
+                for part in self.fusion.divided(unit):
+                    self._add(part)
+                return
+        self.units.append(unit)
 
     def _buffer(self, v: Var) -> Buffer:
         if v not in self._buffers:
@@ -113,7 +127,7 @@ class Block:
 
     def layout(self, own: Sequence[Var]) -> Layout:
         """Places for everything but the variables in `own`, whose addresses are given."""
-        return Layout(self.fusion, own, {u: self.scratch_of(u) for u in self.units})
+        return Layout(self.units, self.fusion.stored, own, self.scratch_of)
 
     # ---- code
 
