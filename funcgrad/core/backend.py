@@ -142,7 +142,7 @@ def engine_name() -> str:
 @functools.lru_cache(maxsize=1)
 def _automatic() -> str:
     """Native code where llvmlite is installed."""
-    return "numpy" if importlib.util.find_spec("llvmlite") else "numpy"
+    return "llvm" if importlib.util.find_spec("llvmlite") else "numpy"
 
 
 def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:
