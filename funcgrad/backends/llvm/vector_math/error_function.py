@@ -8,6 +8,7 @@ exp(-x**2) P(t) / (1 + 2x) with t = (x - 3) / (x + 3) beyond.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -60,12 +61,17 @@ def _erf_by_table(b: Builder, x: Value) -> Value:
     size = at_most(b, b.fabs(x), ONE_FROM)
     n = rounded_product(b, size, 8.0)
     r = b.fma(n.number, b.like(-0.125, x), size)
-    rows = zip(*(_taylor_of_erf(k / 8, 5) for k in range(32)))
-    first, *others = [lookup(b, n.integer, row) for row in rows]
+    first, *others = [lookup(b, n.integer, row) for row in _erf_table()]
     result = others[-1]
     for coefficient in (*others[-2::-1], first):
         result = b.fma(result, r, coefficient)
     return b.copysign(result, x)
+
+
+@functools.cache
+def _erf_table() -> list[tuple[float, ...]]:
+    """Coefficients around 0, 1/8, ..., 31/8; one row for each power."""
+    return list(zip(*(_taylor_of_erf(k / 8, 5) for k in range(32))))
 
 
 def _taylor_of_erf(center: float, degree: int) -> list[float]:
