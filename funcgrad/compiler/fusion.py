@@ -58,6 +58,7 @@ class Fusion:
         self._order = {v: n for n, v in enumerate(graph.definitions)}
         self._options: dict[Any, list[Root]] = {}
         self._row_counts: dict[Any, set[int]] = {}
+        self._bytes: dict[Var, int] = {}
         self.stored = self._stored()
         self._sources: dict[Var, frozenset[Var]] = {}
         self._footprints: dict[Any, Any] = {}
@@ -215,9 +216,10 @@ class Fusion:
             a, b = b, a
         if a.weight + b.weight > LARGEST:
             return
+        moved = self._moved(a, b)
         for rows in self._common_rows(a, b):
-            chosen = self._fit(a.roots, b.roots, rows)
-            if chosen is not None and self._pays(chosen, rows):
+            chosen = self._fit(a.roots, b.roots, rows) if _pays(a, b, moved, rows) else None
+            if chosen is not None:
                 between = self._between(a, b)
                 if between is not None:
                     self._merge(a, b, between, chosen, rows)
@@ -308,15 +310,13 @@ class Fusion:
             )
         return self._footprints[key]
 
-    def _pays(self, roots: Sequence[Root], rows: int) -> bool:
-        """Does merging keep rows in cache?"""
-        touched = {v for r in roots for v in (self.footprint(r, rows) or ())}
-        moved = sum(map(bytes_of, touched)) + sum(bytes_of(r.var) for r in roots)
-        if moved <= SMALL or rows > 1 and not any(r.reduces for r in roots):
-            return True
-        if any(r.accumulates and bytes_of(r.var) > SUMS for r in roots):
-            return False
-        return rows > 1 and moved / rows <= ROW
+    def _moved(self, a: Unit, b: Unit) -> int:
+        """Bytes that two units read and write."""
+        touched = [*(a.sources | b.sources), *(r.var for r in (*a.roots, *b.roots))]
+        for v in touched:
+            if v not in self._bytes:
+                self._bytes[v] = bytes_of(v)
+        return sum(map(self._bytes.__getitem__, touched))
 
     def _merge(self, a: Unit, b: Unit, between: list[Unit], roots: list[Root], rows: int) -> None:
         """One unit in the place of two: after what b needs, before what needs a."""
@@ -328,7 +328,7 @@ class Fusion:
         ahead = set(between)
         rest = [u for u in span if u not in ahead and u is not a and u is not b]
         span = [*between, merged, *rest]
-        self.units[first : last + 1] = [*span, None]  # others keep their positions
+        self.units[first : last + 1] = [*span, None]  # type: ignore[list-item]  # others stay
         self._number(span, first)
         for root in roots:
             self.maker[root.var] = merged
@@ -358,6 +358,13 @@ class Fusion:
             if unit.eqn is not None:
                 kept.update(unit.eqn.outs)
         self.stored = kept
+
+
+def _pays(a: Unit, b: Unit, moved: int, rows: int) -> bool:
+    """Does merging keep rows in cache?"""
+    if moved <= SMALL or (rows > 1 and not any(r.reduces for r in (*a.roots, *b.roots))):
+        return True
+    return rows > 1 and moved / rows <= ROW
 
 
 def _needed(graph: Graph) -> set[Eqn]:
