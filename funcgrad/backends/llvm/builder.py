@@ -103,6 +103,18 @@ def _wrapped(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
+def only_lane(mask: Value) -> int | None:
+    """The lane that a constant mask chooses, if it is a single one.
+
+    LLVM 22 makes of a masked store of one lane a plain one, of too many bytes if what is stored was
+    truncated before. So these stores are written as plain ones.
+    """
+    if not mask.text.startswith("<"):
+        return None
+    chosen = [i for i, bit in enumerate(mask.text[1:-1].split(", ")) if bit in ("i1 1", "i1 true")]
+    return chosen[0] if len(chosen) == 1 else None
+
+
 class Module:
     """Functions, and what they call. `function` adds one; equal names are added once."""
 
@@ -424,6 +436,8 @@ class Builder:
             self.do(f"store {x}, {pointer}, align {align}")
         elif x.type.lanes == 1:
             self.when(mask, lambda: self.store(x, pointer))
+        elif (lane := only_lane(mask)) is not None:
+            self.store(self.extract(x, lane), self.element(pointer, lane, x.type.kind))
         else:
             name = f"llvm.masked.store.{x.type.suffix}.p0"
             self.module.declare(name, "void", f"{x.type.text}, ptr, i32, {x.type.of('i1').text}")
