@@ -40,6 +40,7 @@ from funcgrad.compiler.reader import Reader, Walker
 from funcgrad.compiler.scattering import update, updates_of
 from funcgrad.core import loops
 
+LARGEST_LOCAL = 1 << 15  # bytes of one row
 RECOMPUTED = 8  # a value that costs less is computed again in a later stage, not kept
 
 
@@ -271,8 +272,6 @@ class _Build:
                 return None
             if other is not None:
                 level = max(level, self.levels[other] + self._waits(root, other, at))
-                if self.is_here(root, other, at) and not other.is_tiled:
-                    return None
             return reader.element(v, at)[0]
 
         self._element(Walker(self.graph, leaf, self.numbers), root)
@@ -491,7 +490,9 @@ class _Build:
             found.buffer, found.index = self._local(root), place - self.row * self._own(root)
 
     def _local(self, root: Root) -> Buffer:
-        """Memory for one row of a root."""
+        """Memory for one row of a root, on the stack."""
+        if self._own(root) * root.var.aval.dtype.itemsize > LARGEST_LOCAL:
+            raise Misaligned("a row too long for the stack")
         if root not in self.locals:
             buffer = Buffer(("local", root.var), root.var.aval.dtype, self._own(root), local=True)
             self.locals[root] = buffer
@@ -546,6 +547,8 @@ class _Build:
         assert self.current is not None
         same = not other.reduces and at.flat - self._visited(self.current[1]) == ZERO
         cheap = self.graph.cost(other.definition.eqn) < RECOMPUTED and not other.parts(self.count)
+        if not earlier and same and self.joined.get(other) is self.stages[key]:
+            return self.values.get(other)
         if not earlier or (same and cheap):
             return None
         place = self.check_row(other, at)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from funcgrad.compiler.passes.dead import drop_dead
+from funcgrad.compiler.passes.empty import settle_empty
 from funcgrad.compiler.passes.fold import fold_constants
 from funcgrad.compiler.passes.inline import inline_calls, recomputing
 from funcgrad.compiler.passes.keys import physical_keys
@@ -43,6 +44,7 @@ def _with_optimised_body(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
 PIPELINE: tuple[Pass, ...] = (
     inline_calls,
     physical_keys,
+    settle_empty,
     drop_dead,
     fold_constants,
     simplify,

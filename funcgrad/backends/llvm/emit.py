@@ -16,6 +16,7 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.scalar import render, round_narrow
 from funcgrad.compiler.affine import Loop, Sum
+from funcgrad.compiler.graph import COSTS
 from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.kernel import (
     Accumulate,
@@ -35,6 +36,7 @@ from funcgrad.compiler.schedule import vector_loops
 
 Registers = Any  # a Value, or the real and the imaginary part
 UNROLLED = 40  # statements; longer bodies run one vector at a time
+MOST_INLINE = 24  # functions of numbers; kernels with more of them call them
 ONE_BODY = 160  # statements; longer bodies are not written twice for the last vector
 
 LOCALS = 1 << 17  # bytes of one row's own memory on the stack
@@ -61,6 +63,8 @@ class Emitter:
         self.vector: Loop | None = None
         self.lanes = 1
         self.chosen = vector_loops(kernel)
+        dear = [s for stage in kernel.stages for s in stage.statements if _is_dear(s)]
+        self.outlined = len(dear) > MOST_INLINE
         for buffer in kernel.buffers:
             if buffer.local:
                 self.pointers[buffer] = memory.allocate(b, buffer.dtype, buffer.size)
@@ -405,7 +409,24 @@ class Emitter:
         args = [self._value(a, scope, lanes) for a in s.args]
         if s.name == "narrow":
             return round_narrow(self.b, args[0], s.ref.dtype)
-        return render(self.b, s.name, args, [_dtype(a) for a in s.args], s.ref.dtype, lanes)
+        types = [_dtype(a) for a in s.args]
+        if self.outlined and s.name in COSTS and not memory.is_complex(types[0]):
+            return self._called(s, args, types, lanes)
+        return render(self.b, s.name, args, types, s.ref.dtype, lanes)
+
+    def _called(
+        self, s: Compute, args: Sequence[Value], types: Sequence[np.dtype], lanes: int
+    ) -> Value:
+        """An operation as a call, which long kernels have: code is made once for all of them."""
+        kinds = [a.type for a in args]
+        result = Type(memory.register_kind(s.ref.dtype), lanes)
+        name = "_".join([s.name, *(f"{t}x{lanes}" for t in types), str(s.ref.dtype)])
+
+        def write(b: Builder, *operands: Value) -> Any:
+            return render(b, s.name, operands, types, s.ref.dtype, lanes)
+
+        function = self.b.module.function(f"op_{name}", kinds, result, write)
+        return self.b.call(function, result, args)
 
     def _value(self, x: Operand, scope: Scope, lanes: int) -> Registers:
         """An operand in that many lanes."""
@@ -504,6 +525,10 @@ class Emitter:
         name = {"and": "and_", "or": "or_"}.get(s.op, s.op)
         combined = render(self.b, name, [old, new], [dtype, dtype], dtype, lanes)
         memory.store(self.b, combined, address, dtype, lanes, step, mask)
+
+
+def _is_dear(s: Statement) -> bool:
+    return isinstance(s, Compute) and COSTS.get(s.name, 1) >= 8
 
 
 def _deepest(found: frozenset[Loop], order: Sequence[Loop]) -> int:

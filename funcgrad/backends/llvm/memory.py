@@ -30,6 +30,11 @@ def is_narrow(dtype: np.dtype) -> bool:
     return dtype in NARROW
 
 
+def is_complex(dtype: np.dtype) -> bool:
+    """Is it a pair of numbers?"""
+    return dtypes.is_complex(dtype)
+
+
 def parts(x: Number) -> list[Value]:
     """The values that hold a number."""
     return [x] if isinstance(x, Value) else list(x)
