@@ -277,3 +277,31 @@ def test_lanes_that_stop_by_themselves_with_values_that_are_no_lanes(jitted: boo
     np.testing.assert_array_equal(first, [1.0, 5.0, 5.0, 5.0])
     np.testing.assert_array_equal(second, [0.5, 6.5, 0.5, 2.5])
     np.testing.assert_array_equal(last, [-1, 2, 0, 1])
+
+
+def test_constants_of_the_condition_and_of_the_body() -> None:
+    limit = jnp.array(3)
+    cube = lambda y: lax.while_loop(
+        lambda c: c[0] < limit, lambda c: (c[0] + 1, c[1] * y), (0, 1.0)
+    )[1]
+    np.testing.assert_array_equal(fg.vmap(cube)(jnp.array([1.0, 2.0, 3.0])), [1.0, 8.0, 27.0])
+    assert fg.jvp(cube, (2.0,), (1.0,)) == (8.0, 12.0)
+
+
+def test_lanes_that_talk_with_constants_of_their_own() -> None:
+    """Each lane runs until its own limit, with a body that asks all lanes; one result is the same
+    in all lanes that ran.
+    """
+
+    def run(limit: Any, y: Any) -> Any:
+        body = lambda c: (c[0] + y + lax.pmax(0 * y, "i"), 7.0)
+        return lax.while_loop(lambda c: c[0] < limit, body, (0.0, 1.0))
+
+    limits, steps = jnp.array([5.0, 0.0, 3.0]), jnp.array([2.0, 1.0, 1.0])
+    found, ran = fg.vmap(run, axis_name="i")(limits, steps)
+    np.testing.assert_array_equal(found, [6.0, 0.0, 3.0])
+    np.testing.assert_array_equal(ran, [7.0, 1.0, 7.0])
+    until = lambda limit: lax.while_loop(
+        lambda c: lax.psum(c, "i") * 0 + c < limit, lambda c: c + 2.0, 0.0
+    )
+    np.testing.assert_array_equal(fg.vmap(until, axis_name="i")(limits), [6.0, 0.0, 4.0])

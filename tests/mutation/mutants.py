@@ -10,8 +10,6 @@ from __future__ import annotations
 import ast
 import copy
 import functools
-import inspect
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
@@ -33,9 +31,11 @@ OTHER_FUNCTIONS = {
 # Swapping their operands changes nothing, or nothing that is a rule's business.
 UNORDERED = {
     "add", "mul", "max", "min", "maximum", "minimum", "multiply", "eq", "ne", "logical_and",
-    "logical_or", "isinstance", "getattr", "hasattr", "zip", "map", "get",
+    "logical_or", "bitwise_and", "bitwise_or", "bitwise_xor", "and_", "or_", "xor", "isinstance",
+    "getattr", "hasattr", "zip", "map", "get",
 }  # fmt: skip
 FIRST_OF_TWO = {"add", "sub", "mul", "div"}  # a term or a factor can be dropped
+COMMUTATIVE = ast.Add | ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor
 DROPPED = {"neg", "conj", "rev", "instantiate", "broadcast_in_dim", "reduce_sum", "transpose"}
 
 Change = tuple[str, Callable[[ast.AST], ast.AST]]
@@ -47,8 +47,41 @@ class Mutant:
 
     functions: list[FunctionType]  # all that share the code: a factory makes many
     code: CodeType
-    place: str
+    file: str  # within the package
+    lines: range  # of the statement's part that is changed
+    column: int
+    node: Any  # what is changed
+    around: tuple[Any, ...]  # what it stands in, and what that stands in
     what: str
+
+    @property
+    def fragment(self) -> str:
+        """The source that is changed."""
+        return ast.unparse(self.node)
+
+    @property
+    def context(self) -> str:
+        """The same, or what a constant stands in."""
+        return self.sources[0]
+
+    @functools.cached_property
+    def sources(self) -> tuple[str, str]:
+        """What is changed, or what a constant stands in; and the expression around that."""
+        inner, outer = (self.node, *self.around)[:2]
+        if isinstance(self.node, ast.Constant):
+            inner, outer = self.around
+        if not isinstance(outer, ast.expr):
+            outer = inner
+        return tuple(" ".join(ast.unparse(node).split()) for node in (inner, outer))
+
+    @property
+    def function(self) -> str:
+        """The name of the function that is wrong."""
+        return short_name(self.functions[0])
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.lines[0]}:{self.column}"
+        return f"{place}  {self.function}  {self.context}  {self.what}"
 
     def __enter__(self) -> None:
         self.right = self.functions[0].__code__
@@ -62,6 +95,11 @@ class Mutant:
             function.__code__ = code
 
 
+def short_name(function: FunctionType) -> str:
+    """Its own, after that of the function it is made in."""
+    return function.__qualname__.replace(".<locals>", "")
+
+
 # ---- changes of a node ---------------------------------------------------------------------------
 
 
@@ -70,7 +108,7 @@ def changes(node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
         if (other := SAME_OTHERWISE.get(type(node.op))) is not None:
             yield f"{type(node.op).__name__} is {other.__name__}", with_field("op", other())
-    if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.Mult):
+    if isinstance(node, ast.BinOp) and not isinstance(node.op, COMMUTATIVE):
         yield "operands swapped", lambda n: rebuilt(n, left=n.right, right=n.left)
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         other = SAME_OTHERWISE[type(node.ops[0])]
@@ -227,21 +265,32 @@ class Replaced(ast.NodeTransformer):
         return node
 
 
-def mutable_nodes(node: Any) -> Iterator[ast.AST]:
-    """The nodes that decide what is computed: no messages, annotations, docstrings."""
+def mutable_nodes(node: Any, around: tuple[Any, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """The nodes that decide what is computed, each with the two around it: no messages,
+    annotations, docstrings.
+    """
+    within = (node, *around[:1])
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert | ast.arguments):
         return
     if isinstance(node, ast.If) and isinstance(node.body[0], ast.Raise):
         return  # tests of errors see to it
-    if isinstance(node, ast.keyword) and node.arg == "strict":
+    if isinstance(node, ast.keyword) and node.arg in ("strict", "copy"):
+        return  # whether `astype` may return its operand: a matter of time alone
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+        yield node, around  # the order of what is searched is none
+        yield from mutable_nodes(node.left, within)
         return
-    yield node
+    yield node, around
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list"):
+        if (
+            name in ("annotation", "returns", "decorator_list")
+            or isinstance(value, ast.Tuple)
+            and (isinstance(node, ast.ExceptHandler))
+        ):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
-                yield from mutable_nodes(child)
+                yield from mutable_nodes(child, within)
 
 
 def mutants(functions: list[FunctionType]) -> Iterator[Mutant]:
@@ -251,7 +300,7 @@ def mutants(functions: list[FunctionType]) -> Iterator[Mutant]:
     path, node = path_to(function.__code__, compiled(filename)), node_of(function)
     if path is None or node is None:
         return
-    for part in mutable_nodes(node):
+    for part, around in mutable_nodes(node):
         if part is node:
             continue
         for what, change in changes(part):
@@ -263,38 +312,10 @@ def mutants(functions: list[FunctionType]) -> Iterator[Mutant]:
             if code.co_freevars == function.__code__.co_freevars and code.co_code + repr_of(
                 code
             ) != (function.__code__.co_code + repr_of(function.__code__)):
-                place = f"{filename.rpartition('/funcgrad/')[2]}:{part.lineno}:{part.col_offset}"
-                yield Mutant(functions, code, place, what)
+                file = filename.rpartition("/funcgrad/")[2]
+                lines = range(part.lineno, part.end_lineno + 1)
+                yield Mutant(functions, code, file, lines, part.col_offset, part, around, what)
 
 
 def repr_of(code: CodeType) -> bytes:
     return repr((code.co_consts, code.co_names)).encode()
-
-
-# ---- the functions a rule is made of -------------------------------------------------------------
-
-
-def functions_of(rule: Any, belongs: Callable[[str], bool], depth: int = 3) -> list[FunctionType]:
-    """The rule itself and the functions of the same modules that it calls or closes over."""
-    found: dict[int, FunctionType] = {}
-    _collect(rule, belongs, depth, found)
-    return list(found.values())
-
-
-def _collect(value: Any, belongs: Callable[[str], bool], depth: int, found: dict[int, Any]) -> None:
-    value = inspect.unwrap(value) if callable(value) and not isinstance(value, type) else value
-    if isinstance(value, functools.partial):
-        return _collect(value.func, belongs, depth, found)
-    if not isinstance(value, FunctionType) or id(value) in found or depth == 0:
-        return None
-    if not belongs(value.__module__ or ""):
-        return None
-    found[id(value)] = value
-    for cell in value.__closure__ or ():
-        _collect(cell.cell_contents, belongs, depth, found)
-    module = sys.modules[value.__module__]
-    for name in value.__code__.co_names:
-        helper = getattr(module, name, None)
-        if name.startswith("_") and getattr(helper, "__module__", None) == value.__module__:
-            _collect(helper, belongs, depth - 1, found)
-    return None

@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
+from fnmatch import fnmatchcase
+
+import numpy as np
 import pytest
 
 import funcgrad as fg
 from funcgrad.core.primitive import registry
-from tests.mutation import mutate
-from tests.mutation.mutants import mutants
+from tests.mutation import equivalent
+from tests.mutation.judges import forget
+from tests.mutation.mutants import mutants, short_name
+from tests.mutation.rules import targets
+from tests.primitives import test_laws as laws
 
 FEW = ("tanh", "rsqrt", "relu")
+LAWS = {
+    "abstract": laws.test_abstract_is_what_comes_out,
+    "derivative": laws.test_jvp_is_the_difference_quotient,
+    "transpose": laws.test_transpose_is_the_adjoint,
+    "batch": laws.test_batch_is_a_stacked_loop,
+    "loops": laws.test_loop_form_says_what_value_computes,
+    "jit": laws.test_compiled_is_the_same,
+}
 
 
 def own_targets(name):
-    return [t for t in mutate.targets(mutate.FIELDS) if t.primitives[0].name == name]
+    """The rules that no other primitive shares."""
+    return [target for target in targets() if target.primitives == [name]]
+
+
+def checks_of(name):
+    return [
+        functools.partial(law, case, params)
+        for kind, law in LAWS.items()
+        for _, case, params in laws.CASES
+        if case.primitive.name == name and kind not in case.skip
+    ]
+
+
+def is_killed(mutant, checks):
+    with mutant, warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        forget()
+        for check in checks:
+            try:
+                check()
+            except pytest.skip.Exception:
+                continue
+            except Exception:
+                return True
+    return False
 
 
 @pytest.mark.parametrize("name", FEW)
 def test_no_mutant_of_a_few_primitives_survives(name):
-    found = [
-        (target, mutant)
-        for target in own_targets(name)
-        for mutant in list(mutants(target.functions))
-    ]
-    assert found
-    alive = [
-        f"{target.field} {mutant.place} {mutant.what}"
-        for target, mutant in found
-        if not mutate.killed(mutant, [c for p in target.primitives for c in mutate.checks_of(p)])
-    ]
-    assert not alive
+    found = [mutant for target in own_targets(name) for mutant in mutants(target.functions)]
+    checks = checks_of(name)
+    try:
+        alive = [m for m in found if not is_killed(m, checks) and not equivalent.names_of(m)]
+    finally:
+        forget()
+    assert found and not alive, "\n".join(map(str, alive))
 
 
 def test_a_mutant_is_wrong_while_it_lives_and_leaves_nothing_behind():
@@ -38,15 +73,27 @@ def test_a_mutant_is_wrong_while_it_lives_and_leaves_nothing_behind():
     slopes = set()
     for mutant in mutants(target.functions):
         with mutant:
-            mutate.forget()
+            forget()
             slopes.add(float(fg.grad(fg.numpy.tanh)(0.5)))
-    mutate.forget()
+    forget()
     assert slopes and before not in slopes
     assert float(fg.grad(fg.numpy.tanh)(0.5)) == before
 
 
-def test_every_primitive_with_rows_has_mutants():
+def test_every_primitive_with_rules_has_mutants():
     """Else a change of the script or of the table could make it look at nothing."""
-    counted = {t.primitives[0].name for t in mutate.targets(mutate.FIELDS)}
-    assert {"dot_general", "gather", "scan", "cond", "while", "reduce_sum", "conj"} <= counted
-    assert len(counted) >= 0.5 * len({p.name for p in registry})
+    counted = {name for target in targets() for name in target.primitives}
+    assert {"dot_general", "gather", "scan", "cond", "while", "psum", "conj"} <= counted
+    assert len(counted) >= 0.9 * len({p.name for p in registry if laws.is_ours(p)})
+
+
+def test_equivalent_mutants_are_of_rules_that_exist():
+    """That they are mutants still, a whole run of the script sees to."""
+    rules = {
+        (f.__code__.co_filename.rpartition("/funcgrad/")[2], short_name(f))
+        for target in targets()
+        for f in target.functions
+    }
+    for names in equivalent.EQUIVALENT.values():
+        for file, function, *_ in names:
+            assert any(f == file and fnmatchcase(g, function) for f, g in rules), (file, function)

@@ -1,0 +1,277 @@
+"""The tests as judges of mutants: which of them runs which line, how long each takes, and what it
+says while a rule is broken.
+
+Everything happens in children of one process that has imported all but run nothing: a mutant finds
+no cache filled by the right rules, leaves nothing behind, and is stopped by the clock or by memory.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import hashlib
+import os
+import pathlib
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+import funcgrad as fg
+from funcgrad.core.primitive import registry
+from funcgrad.transforms import autodiff
+from tests.mutation.mutants import Mutant
+
+try:
+    import resource
+except ImportError:  # on Windows, which has no `fork` either: there mutants are not tried
+    resource = None
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HOMES = tuple(str(ROOT / "funcgrad" / room) for room in ("primitives", "control"))
+PATIENCE = 10  # times as long as usual, and some seconds: a loop that does not end
+MEMORY = 8 << 30  # bytes of address space beyond what the process has
+
+Line = tuple[str, int]  # a file within the package, and a number
+
+
+@dataclass
+class Judge:
+    """A test that passes while nothing is broken."""
+
+    item: pytest.Item
+    seconds: float
+    kills: int = 0
+
+    @property
+    def price(self) -> float:
+        """Who is cheap, and was right before, is asked first."""
+        return self.seconds / (1 + self.kills)
+
+
+@dataclass
+class Court:
+    """All judges, by the lines that they run."""
+
+    budget: float  # seconds of tests for one mutant; those that take longest are left out
+    judges: list[Judge] = field(default_factory=list)
+    by_line: dict[Line, list[Judge]] = field(default_factory=lambda: collections.defaultdict(list))
+
+    def add(self, item: pytest.Item, seconds: float, lines: Iterable[Line]) -> None:
+        judge = Judge(item, seconds)
+        self.judges.append(judge)
+        for line in lines:
+            self.by_line[line].append(judge)
+
+    def judges_of(self, mutant: Mutant, primitives: list[str]) -> list[Judge]:
+        """Those who run what is broken, rows of these primitives first, then the cheapest, as many
+        as the budget pays for.
+        """
+        first = mutant.functions[0].__code__.co_firstlineno
+        found = self._on(mutant.file, mutant.lines) or self._on(mutant.file, [first])
+        own = tuple(f"[{name}-" for name in primitives)
+        found.sort(key=lambda j: (not any(o in j.item.nodeid for o in own), j.price))
+        left = self.budget
+        return [j for j in found if (left := left - j.seconds) > 0 or j is found[0]]
+
+    def _on(self, file: str, lines: Iterable[int]) -> list[Judge]:
+        found = {id(j): j for line in lines for j in self.by_line.get((file, line), ())}
+        return list(found.values())
+
+    def verdict(self, mutant: Mutant, primitives: list[str]) -> str:
+        """The test that fails while the mutant lives; nothing if none does."""
+        judges = self.judges_of(mutant, primitives)
+        with child() as answer:
+            if answer.here:
+                limit_memory()
+                mutant.__enter__()
+                forget()
+                for number, judge in enumerate(judges):
+                    answer.give(number)
+                    if not passes(judge.item, judge.seconds * PATIENCE + 5):
+                        answer.give("failed")
+                        break
+                else:
+                    answer.give("passed")
+        if not answer.got or answer.got[-1] == "passed":
+            return ""
+        number = max(n for n in answer.got if isinstance(n, int))
+        judges[number].kills += 1
+        how = "" if answer.got[-1] == "failed" else " (did not come to an end)"
+        return judges[number].item.nodeid + how
+
+
+# ---- one test ------------------------------------------------------------------------------------
+
+
+def passes(item: pytest.Item, seconds: float) -> bool:
+    """Runs a test; the process is ended when time is up, also in the middle of a library."""
+    limits = (
+        (signal.SIGPROF, signal.ITIMER_PROF, seconds),  # of the processor: others may be busy
+        (signal.SIGALRM, signal.ITIMER_REAL, 120 + 20 * seconds),  # for what waits
+    )
+    for kind, clock, limit in limits:
+        signal.signal(kind, signal.SIG_DFL)
+        signal.setitimer(clock, limit)
+    reports = runtestprotocol(item, log=False, nextitem=None)
+    for _, clock, _ in limits:
+        signal.setitimer(clock, 0)
+    return not any(report.failed for report in reports)
+
+
+@functools.cache
+def caches() -> list[Any]:
+    """Everything in the package that remembers results."""
+    modules = [m for name, m in list(sys.modules.items()) if name.startswith("funcgrad.")]
+    kind = type(functools.cache(abs))
+    values = {id(v): v for m in modules for v in vars(m).values() if isinstance(v, kind)}
+    return list(values.values())
+
+
+def forget() -> None:
+    """No result of another version of the rules is used again."""
+    for cache in caches():
+        cache.cache_clear()
+    for primitive in registry:
+        if primitive.units:
+            primitive.units.clear()
+    autodiff._composites.clear()
+    fg.clear_caches()
+
+
+def limit_memory() -> None:
+    """No more than MEMORY beyond what this process has now, where the system says what that is."""
+    pages = pathlib.Path("/proc/self/statm")
+    if pages.exists():
+        now = int(pages.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+
+
+# ---- children ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """What a child says: objects, in order. `here` is true in the child."""
+
+    here: bool
+    pipe: Any
+    got: list[Any] = field(default_factory=list)
+
+    def give(self, value: Any) -> None:
+        pickle.dump(value, self.pipe)
+        self.pipe.flush()
+
+
+@contextlib.contextmanager
+def child() -> Iterator[Answer]:
+    """The block runs in a child and in the parent, which has the answer when the block has
+    ended.
+    """
+    ours, theirs = os.pipe()
+    number = os.fork()
+    if number == 0:
+        os.close(ours)
+        code = 1
+        try:
+            with open(theirs, "wb") as pipe:
+                yield Answer(True, pipe)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(theirs)
+    answer = Answer(False, None)
+    yield answer
+    with open(ours, "rb") as pipe:
+        while True:
+            try:
+                answer.got.append(pickle.load(pipe))
+            except (EOFError, pickle.UnpicklingError):
+                break
+    os.waitpid(number, 0)
+
+
+# ---- who runs what -------------------------------------------------------------------------------
+
+
+class Watch:
+    """Notes the lines of rules that are run."""
+
+    def __init__(self) -> None:
+        self.lines: set[Line] = set()
+        self.names: dict[str, str] = {}
+
+    def __enter__(self) -> set[Line]:
+        sys.settrace(self._call)
+        return self.lines
+
+    def __exit__(self, *exc: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame: Any, event: str, argument: Any) -> Any:
+        code = frame.f_code
+        if not code.co_filename.startswith(HOMES):
+            return None
+        name = code.co_filename.rpartition("/funcgrad/")[2]
+        add = self.lines.add
+
+        def line(frame: Any, event: str, argument: Any) -> Any:
+            add((name, frame.f_lineno))
+            return line
+
+        add((name, code.co_firstlineno))
+        return line
+
+
+def measured(items: list[pytest.Item]) -> Iterator[tuple[str, float, set[Line]]]:
+    """Of each test that passes and runs a rule: its name, its time, and the lines."""
+    with child() as answer:
+        if answer.here:
+            for item in items:
+                forget()
+                start = time.perf_counter()
+                with Watch() as lines:
+                    good = passes(item, 300)
+                if good and lines:
+                    answer.give((item.nodeid, time.perf_counter() - start, lines))
+    yield from answer.got
+
+
+def court(items: list[pytest.Item], budget: float, memory: pathlib.Path, say: Any) -> Court:
+    """Measures all tests, those of an unchanged file only once."""
+    known = pickle.loads(memory.read_bytes()) if memory.exists() else {}
+    found, package = Court(budget), digest(*sorted((ROOT / "funcgrad").rglob("*.py")))
+    files = collections.defaultdict(list)
+    for item in items:
+        files[item.path].append(item)
+    for path, group in files.items():
+        key = (str(path.relative_to(ROOT)), len(group), package, digest(path, *family(path)))
+        if key not in known:
+            start = time.perf_counter()
+            known[key] = list(measured(group))
+            say(f"{key[0]}: {len(known[key])} of {len(group)} tests are judges, "
+                f"{time.perf_counter() - start:.0f} s")  # fmt: skip
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_bytes(pickle.dumps(known))
+        by_name = {item.nodeid: item for item in group}
+        for name, seconds, lines in known[key]:
+            found.add(by_name[name], seconds, lines)
+    return found
+
+
+def family(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files beside a test's that hold its tables, if it has any from elsewhere."""
+    if "from tests." not in path.read_text(encoding="utf-8"):
+        return []
+    return sorted(p for p in path.parent.glob("*.py") if not p.name.startswith("test_"))
+
+
+def digest(*paths: pathlib.Path) -> str:
+    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
