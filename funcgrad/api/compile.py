@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
-from funcgrad.api.entry import Entry
+from funcgrad.api.entry import MISS, Entry
 from funcgrad.api.explain import Explanation, Signature, explain, refusal
 from funcgrad.api.flat import Flat, call_leaves, check_callable, name_of
 from funcgrad.api.shapes import abstract_leaf
@@ -67,13 +67,13 @@ class JitFunction:
             entry = self._last
             if (
                 entry is not None
-                and entry.match is not None
+                and entry.fast is not None
                 and current_trace() is EVAL
                 and config.current() is entry.state
             ):
-                buffers = entry.match(args, kwargs)
-                if buffers is not None:
-                    return entry.finish(entry._run(buffers))  # type: ignore[misc]
+                found = entry.fast(args, kwargs)
+                if found is not MISS:
+                    return found
             return self._call(args, kwargs)
         except Exception as error:
             __tracebackhide__ = True

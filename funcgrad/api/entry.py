@@ -2,7 +2,8 @@
 
 After a few calls, matching the arguments and building the result are done by Python functions
 written for this very structure, shapes and dtypes: straight-line comparisons cost a fraction of
-flattening a tree and hashing a key.
+flattening a tree and hashing a key. Where the engine offers to check and wrap the leaves itself,
+they only take the trees apart and put them together.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from funcgrad.core.jaxpr import Jaxpr
 _GENERATE_AFTER = 2  # calls; before that the general way costs less than generating code
 
 
+MISS = object()  # what `fast` returns if the arguments do not fit
+
+
 class Entry:
-    """A program with everything that a call needs: `match` arguments, `run` on buffers, `finish`
-    the result.
+    """A program with everything that a call needs: `fast` for arguments that fit, once it was
+    called a few times; else `run` on buffers, and `finish` the result.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Entry:
         self.avals = jaxpr.in_avals
         self.out_avals = jaxpr.out_avals
         self.calls = 0
-        self.match: Callable[..., Any] | None = None
+        self.fast: Callable[..., Any] | None = None
         self._run: Callable[[Sequence[Any]], list[Any]] | None = None
         self.finish: Callable[[Sequence[Any]], Any] = self._unflatten
 
@@ -80,17 +84,32 @@ class Entry:
         return buffers
 
     def _generate(self) -> None:
-        """Writes `finish`, and `match` unless something in the arguments needs the general way."""
+        """Writes `finish`, and `fast` unless something in the arguments needs the general way."""
         leaves = list(range(len(self.out_avals)))
-        source = _Writer(self.out_avals).expression(tree.unflatten(self.out_tree, leaves))
+        result = tree.unflatten(self.out_tree, leaves)
+        direct = getattr(self._run, "direct", lambda: None)()
+        if direct is not None:
+            self.fast = _Matcher(self, direct).direct_call(result)
+        source = _Writer(self.out_avals).expression(result)
         if source is not None:
             self.finish = _compile(f"def finish(o):\n    return {source}\n", "finish", {})
-        if not any(self.donated):
-            self.match = _Matcher(self).build()
+        if self.fast is None and not any(self.donated):
+            self.fast = self._through_buffers()
+
+    def _through_buffers(self) -> Callable[..., Any] | None:
+        match, run, finish = _Matcher(self).build(), self._run, self.finish
+        if match is None:
+            return None
+
+        def fast(args: Any, kwargs: Any) -> Any:
+            buffers = match(args, kwargs)
+            return MISS if buffers is MISS else finish(run(buffers))  # type: ignore[misc]
+
+        return fast
 
 
 def _compile(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any]:
-    scope = {"Array": ConcreteArray, **names}
+    scope = {"Array": ConcreteArray, "MISS": MISS, **names}
     exec(compile(source, f"<funcgrad {name}>", "exec"), scope)
     return scope[name]
 
@@ -98,13 +117,15 @@ def _compile(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any
 class _Writer:
     """Writes the expression that builds a tree of results from the list of their buffers."""
 
-    def __init__(self, avals: Sequence[Any]) -> None:
-        self.avals = avals
+    def __init__(self, avals: Sequence[Any], wrapped: bool = False) -> None:
+        self.avals, self.wrapped = avals, wrapped
 
     def expression(self, node: Any) -> str | None:
         """None for structures that only `tree.unflatten` can build."""
         if isinstance(node, int):
             aval = self.avals[node]
+            if self.wrapped:
+                return f"o{node}"
             return None if is_key(aval.dtype) else f"Array(o[{node}], {aval.weak_type})"
         if node is None:
             return "None"
@@ -131,11 +152,11 @@ class _Unmatchable(Exception):
 
 class _Matcher:
     """Writes the function that takes `(args, kwargs)` to buffers if they fit this entry, and to
-    None otherwise.
+    MISS otherwise; or the one that calls the engine with the leaves.
     """
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
+    def __init__(self, entry: Entry, direct: Callable[..., Any] | None = None) -> None:
+        self.entry, self.direct = entry, direct
         self.lines: list[str] = []
         self.names: dict[str, Any] = {}
         self.buffers: dict[
@@ -144,9 +165,41 @@ class _Matcher:
         self.count = 0
 
     def build(self) -> Callable[..., Any] | None:
-        entry = self.entry
-        if any(is_key(a.dtype) for a in entry.avals):
+        """None if only the general way will do."""
+        if any(is_key(a.dtype) for a in self.entry.avals) or not self._visited():
             return None
+        body = "".join(f"        {line}\n" for line in self.lines)
+        source = (
+            "def match(args, kwargs):\n    try:\n"
+            f"{body}        return [{self._leaves()}]\n"
+            "    except (KeyError, ValueError):\n        return MISS\n"
+        )
+        return _compile(source, "match", self.names)
+
+    def direct_call(self, result: Any) -> Callable[..., Any] | None:
+        """From arguments to the tree of results, whose leaves are numbers in `result`."""
+        built = _Writer(self.entry.out_avals, wrapped=True).expression(result)
+        if built is None or not self._visited():
+            return None
+        body = "".join(f"        {line}\n" for line in self.lines) or "        pass\n"
+        count = len(self.entry.out_avals)
+        parts = ", ".join(f"o{n}" for n in range(count))
+        unpack = f"    {parts} = o\n" if count > 1 else ""
+        source = (
+            f"def fast(args, kwargs):\n    try:\n{body}"
+            "    except (KeyError, ValueError):\n        return MISS\n"
+            f"    {'o' if count != 1 else 'o0'} = direct({self._leaves()})\n"
+            f"    if {'o' if count != 1 else 'o0'} is None:\n        return MISS\n"
+            f"{unpack}    return {built}\n"
+        )
+        return _compile(source, "fast", {**self.names, "direct": self.direct})
+
+    def _leaves(self) -> str:
+        return ", ".join(self.buffers[i] for i in sorted(self.buffers))
+
+    def _visited(self) -> bool:
+        """Writes the lines that take the arguments apart; False if they need the general way."""
+        entry = self.entry
         args, kwargs = tree.unflatten(entry.in_tree, list(range(len(entry.avals))))
         args = list(args)
         statics = dict(entry.statics)
@@ -157,14 +210,8 @@ class _Matcher:
             self._sequence("args", tuple(args))
             self._dict("kwargs", kwargs)
         except _Unmatchable:
-            return None
-        body = "".join(f"        {line}\n" for line in self.lines)
-        source = (
-            "def match(args, kwargs):\n    try:\n"
-            f"{body}        return [{', '.join(self.buffers[i] for i in sorted(self.buffers))}]\n"
-            "    except (KeyError, ValueError):\n        return None\n"
-        )
-        return _compile(source, "match", self.names)
+            return False
+        return True
 
     def _name(self, prefix: str) -> str:
         self.count += 1
@@ -176,7 +223,7 @@ class _Matcher:
         return name
 
     def _unless(self, condition: str) -> None:
-        self.lines.append(f"if {condition}: return None")
+        self.lines.append(f"if {condition}: return MISS")
 
     def _node(self, name: str, node: Any) -> None:
         if isinstance(node, int):
@@ -218,6 +265,9 @@ class _Matcher:
         self._unless(f"{kind} or {name} != {constant}")
 
     def _leaf(self, name: str, index: int) -> None:
+        if self.direct is not None:
+            self.buffers[index] = name
+            return
         aval, buffer = self.entry.avals[index], self._name("b")
         self.buffers[index] = buffer
         self._unless(f"type({name}) is not Array")

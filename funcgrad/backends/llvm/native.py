@@ -17,11 +17,13 @@ from funcgrad.backends import numpy as numpy_engine, reference
 from funcgrad.backends.llvm import convolution_plan
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
+from funcgrad.backends.llvm.direct import direct_call
 from funcgrad.backends.llvm.engine import compiled
 from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler import scattering
 from funcgrad.compiler.donation import shared_memory
+from funcgrad.compiler.effort import duration
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import is_static, size_of, variables
 from funcgrad.compiler.pipeline import optimise, prepared
@@ -35,6 +37,7 @@ from funcgrad.core.stage import collector_paused
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
+LONG_CALL = 1e-5  # seconds
 LONG = 1000  # turns of a loop that is compiled by itself
 SMALL_PRODUCT = 1 << 14  # multiplications; larger products are not made by plain loops
 
@@ -54,10 +57,27 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
         _warn(error)
         return numpy_engine.compile(jaxpr, donated)
 
-    def run(buffers: Sequence[Any]) -> list[Any]:
-        return program(buffers) if namespace_of(buffers) is numpy else by_equation(buffers)
+    return NativeRun(program, by_equation, jaxpr)
 
-    return run
+
+class NativeRun:
+    """A program as a function of buffers; on a device its equations run one by one."""
+
+    def __init__(self, program: NativeProgram, by_equation: Run, jaxpr: Jaxpr) -> None:
+        self.program, self.by_equation, self.jaxpr = program, by_equation, jaxpr
+
+    def __call__(self, buffers: Sequence[Any]) -> list[Any]:
+        on_cpu = backend.namespace_of(buffers) is backend.NUMPY
+        return self.program(buffers) if on_cpu else self.by_equation(buffers)
+
+    def direct(self) -> Callable[..., Any] | None:
+        """The program as a function that Python calls with Arrays, one for each argument: it
+        returns the only result, or a tuple, or None where an argument does not fit. None if the
+        program cannot be called so.
+        """
+        if backend.namespace_of(()) is not backend.NUMPY:
+            return None
+        return direct_call(self.program, self.jaxpr.in_avals, self.jaxpr.out_avals)
 
 
 def _warn(error: Exception) -> None:
@@ -128,6 +148,8 @@ class NativeProgram:
         units, kernels = self.block.units, self.block.kernels
         self.shared = shared_memory(units, kernels, given, self.allocated)
         self.allocated = [v for v in self.allocated if v not in self.shared]
+        self.donated = donated
+        self.functions: list[int] = []  # addresses of segments
         self.actions = self._assemble()
         self._idle: list[Any] = []  # arenas that no call is using
         self.held = [np.ascontiguousarray(c._buffer) for c in jaxpr.consts]
@@ -155,6 +177,7 @@ class NativeProgram:
         names = tuple(part for part in parts if isinstance(part, str))
         self.text = self._text(names)
         self.code = compiled(self.text, names, self.target)
+        self.functions = [self.code.addresses[name] for name in names]
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
         return [kind(self.code.addresses[p]) if isinstance(p, str) else p for p in parts]
 
@@ -188,6 +211,12 @@ class NativeProgram:
 
     # ---- running
 
+    @property
+    def is_long(self) -> bool:
+        """Does a call take so long that other threads should run meanwhile?"""
+        has_loops = any(u.eqn is not None for u in self.block.units)
+        return has_loops or sum(map(duration, self.block.kernels.values())) > LONG_CALL
+
     def __call__(self, buffers: Sequence[Any]) -> list[Any]:
         layout = self.layout
         arrays: list[Any] = [None] * layout.entries
@@ -199,9 +228,10 @@ class NativeProgram:
         for v in self.allocated:
             arrays[layout.slots[v].entry] = np.empty(*self.shapes[v])
         for out, given in self.shared.items():
-            arrays[layout.slots[out].entry] = arrays[layout.slots[given].entry].reshape(
-                out.aval.shape
-            )
+            x = arrays[layout.slots[given].entry]
+            if x.shape != out.aval.shape:
+                x = x.reshape(out.aval.shape)
+            arrays[layout.slots[out].entry] = x
         for entry, x in enumerate((*arrays, *constants)):
             if x is not None:
                 table[entry] = x.ctypes.data
@@ -219,6 +249,8 @@ class NativeProgram:
         """A value as an array, for steps outside."""
         if type(v) is Literal:
             return np.asarray(getattr(v.value, "_buffer", v.value), v.aval.dtype)
+        if 0 in v.aval.shape and v not in self.layout.slots:
+            return np.empty(v.aval.shape, v.aval.dtype)
         entry, offset = self.layout.slots[v]
         if entry:
             return arrays[entry]
