@@ -65,43 +65,49 @@ def warped(
     """Images (count, ..., height, width), each read at matrix (place - centre - shift) + centre."""
     height, width = images.shape[-2:]
     centre = np.array([(height - 1) / 2, (width - 1) / 2])
-    grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1)
-    moved = grid[None] - centre - shifts[:, None, None, :]
-    places = np.einsum("nij,nhwj->nhwi", matrices, moved) + centre
-    out = _bilinear(images.astype(np.float32), places, fill)
+    origins = centre - np.einsum("nij,nj->ni", matrices, centre + shifts)
+    row, column = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
+    weights = np.concatenate([matrices, origins[..., None]], -1).astype(np.float32)
+    down, right = (
+        line[:, 0, None, None] * row + line[:, 1, None, None] * column + line[:, 2, None, None]
+        for line in (weights[:, 0], weights[:, 1])
+    )
+    out = _bilinear(images, down, right, fill)
     if images.dtype.kind in "iu":
         out = np.rint(out)
     return out.astype(images.dtype)
 
 
-def _bilinear(images: np.ndarray, places: np.ndarray, fill: float) -> np.ndarray:
-    low = np.floor(places).astype(np.int64)
-    share = (places - low).astype(np.float32)
-    out = np.zeros(images.shape, np.float32)
-    for down in (0, 1):
-        for right in (0, 1):
-            corner = low + (down, right)
-            weight = _side(share[..., 0], down) * _side(share[..., 1], right)
-            out += _across(weight, images) * _read(images, corner, fill)
-    return out
+def _bilinear(images: np.ndarray, down: np.ndarray, right: np.ndarray, fill: float) -> np.ndarray:
+    """The images at places (count, height, width); beyond their edges they go on as `fill`."""
+    pixels, size = _with_border(images, fill)
+    low_down, share_down = _below(down, images.shape[-2])
+    low_right, share_right = _below(right, images.shape[-1])
+    corner = (np.arange(len(images))[:, None, None] * size[0] + low_down) * size[1] + low_right
+    upper = _between(pixels, corner, corner + 1, share_right)
+    lower = _between(pixels, corner + size[1], corner + size[1] + 1, share_right)
+    mixed = upper + (lower - upper) * share_down[..., None]
+    channels_first = np.moveaxis(mixed, -1, 1)
+    return channels_first.reshape(images.shape)
 
 
-def _side(share: np.ndarray, upper: int) -> np.ndarray:
-    return share if upper else 1 - share
-
-
-def _read(images: np.ndarray, corner: np.ndarray, fill: float) -> np.ndarray:
-    """The pixels at whole places, `fill` outside of the image."""
+def _with_border(images: np.ndarray, fill: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """All pixels, one row of channels each, with a border of `fill` of 1 before and 2 behind."""
     height, width = images.shape[-2:]
-    row, column = corner[..., 0], corner[..., 1]
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    flat = images.reshape(*images.shape[:-2], height * width)
-    index = np.where(inside, row * width + column, 0).reshape(len(images), -1)
-    index = index.reshape(len(images), *[1] * (images.ndim - 3), height * width)
-    found = np.take_along_axis(flat, np.broadcast_to(index, flat.shape), -1).reshape(images.shape)
-    return np.where(_across(inside, images), found, np.float32(fill))
+    size = height + 3, width + 3
+    channels = images.reshape(len(images), -1, height, width)
+    bordered = np.full((len(images), *size, channels.shape[1]), fill, np.float32)
+    bordered[:, 1:-2, 1:-2] = np.moveaxis(channels, 1, -1)
+    return bordered.reshape(-1, channels.shape[1]), size
 
 
-def _across(per_pixel: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """(count, height, width) with axes for the channels of the images."""
-    return per_pixel.reshape(len(images), *[1] * (images.ndim - 3), *images.shape[-2:])
+def _below(places: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The whole place at or below each, counted from the border, and how far it is above that."""
+    inside = np.clip(places, -1, length)
+    low = np.floor(inside)
+    return low.astype(np.int64) + 1, inside - low
+
+
+def _between(pixels: np.ndarray, first, second, share: np.ndarray) -> np.ndarray:
+    start = pixels.take(first, axis=0)
+    return start + (pixels.take(second, axis=0) - start) * share[..., None]
