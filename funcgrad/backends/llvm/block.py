@@ -14,7 +14,7 @@ import numpy as np
 
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.arena import Layout
-from funcgrad.backends.llvm.builder import I64, Builder, Module, Value
+from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.tiled_kernels import emit, scratch_bytes
 from funcgrad.compiler.affine import Misaligned
 from funcgrad.compiler.build import build
@@ -148,6 +148,8 @@ class Block:
         if type(a) is Literal:
             value = np.asarray(getattr(a.value, "_buffer", a.value), a.aval.dtype)
             return literal(frame.b, value)
+        if size_of(a) == 0 and a not in addresses:
+            return Value("null", PTR)
         return addresses[a]
 
 

@@ -41,7 +41,7 @@ def native_loop(e: Eqn, shop: Workshop) -> Any:
 
 
 def _is_plain(aval: Any) -> bool:
-    return all(isinstance(n, int) for n in aval.shape) and aval.dtype.kind not in "KOc"
+    return all(isinstance(n, int) for n in aval.shape) and aval.dtype.kind not in "KO"
 
 
 # ---- in registers
