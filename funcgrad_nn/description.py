@@ -18,6 +18,8 @@ import funcgrad as fg
 from funcgrad_nn import names
 
 SCALARS = (bool, int, float, str, type(None))
+# What `labels.max() + 1` and the like give; the scalars of ml_dtypes are none of these.
+NUMPY_SCALARS = (np.integer, np.floating, np.bool_)
 
 
 class FrozenDict(Mapping):
@@ -188,6 +190,8 @@ def frozen(value, where: str):
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, Mapping):
         return FrozenDict({k: frozen(part, f"{where}[{k!r}]") for k, part in value.items()})
+    if isinstance(value, NUMPY_SCALARS):  # before Python's: np.float64 is a float
+        return value.item()
     if isinstance(value, (Described, *SCALARS)):
         return value
     _require_hashable(value, where)

@@ -128,6 +128,13 @@ def _require_modules(owner: str, modules: tuple) -> None:
     for module in modules:
         if not isinstance(module, Module):
             raise TypeError(
-                f"{owner}: needs modules, but got {type(module).__name__}. "
-                "Wrap a function as nn.Lambda(function)."
+                f"{owner}: needs modules, but got {type(module).__name__}. {_repair(module)}"
             )
+
+
+def _repair(given) -> str:
+    if isinstance(given, (list, tuple)):
+        return "Pass the modules one by one: (*modules)."
+    if isinstance(given, type) and issubclass(given, Module):
+        return f"Make one: {given.__name__}(...)."
+    return "Wrap a function as nn.Lambda(function)."

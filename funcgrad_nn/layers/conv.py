@@ -8,7 +8,7 @@ from typing import Any
 import funcgrad.numpy as jnp
 from funcgrad import lax
 from funcgrad_nn.init import Initializer, draw
-from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis, positive
+from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis, positive, require_windows_fit
 from funcgrad_nn.module import Module
 from funcgrad_nn.state_dict import TorchEntry
 
@@ -109,6 +109,7 @@ class Convolution(ConvolutionBase):
 
     def _correlate(self, x):
         padding = self._pads(x)
+        require_windows_fit(type(self).__name__, x, self._image(x), padding, self._spans())
         if self.padding_mode != "zeros":
             x, padding = self._padded(x, padding), ((0, 0),) * self.rank
         return lax.conv_general_dilated(
@@ -127,9 +128,15 @@ class Convolution(ConvolutionBase):
             return ((0, 0),) * self.rank
         if not isinstance(self.padding, str):
             return tuple((size, size) for size in self.padding)
-        sizes = x.shape[1:-1] if self.channels_last else x.shape[2:]
-        spans = ((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
-        return tuple(map(_same, sizes, spans, self.stride))
+        return tuple(map(_same, self._image(x), self._spans(), self.stride))
+
+    def _image(self, x) -> tuple[int, ...]:
+        return x.shape[1:-1] if self.channels_last else x.shape[2:]
+
+    def _spans(self) -> tuple[int, ...]:
+        """How far a kernel reaches along each axis."""
+        pairs = zip(self.kernel_size, self.dilation, strict=True)
+        return tuple((kernel - 1) * step + 1 for kernel, step in pairs)
 
     def _padded(self, x, padding):
         rest = ((0, 0),)

@@ -9,19 +9,29 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from funcgrad_nn.description import bound_arguments
 from funcgrad_nn.layers import batch_norm, conv
 
+LAZY_INSTANCE_NORM = {"affine": True, "track_running_stats": True}  # PyTorch's defaults
 
-def _without_first(closed):
-    """The constructor of `closed` without its first argument, which is left open."""
 
-    def __init__(self, *arguments, **options):
-        closed.__init__(self, None, *arguments, **options)
+def _without_first(closed, **defaults):
+    """The constructor of `closed` without its first argument, which is left open.
 
+    `defaults` replace those of `closed` where PyTorch's lazy layer has others.
+    """
     signature = inspect.signature(closed.__init__)
     this, _, *rest = signature.parameters.values()
+    rest = [p.replace(default=defaults.get(p.name, p.default)) for p in rest]
+    signature = signature.replace(parameters=[this, *rest])
+
+    def __init__(self, *arguments, **options):
+        bound = signature.bind(self, *arguments, **options)
+        bound.apply_defaults()
+        closed.__init__(self, None, *bound.args[1:], **bound.kwargs)
+
     shown: Any = __init__
-    shown.__signature__ = signature.replace(parameters=[this, *rest])
+    shown.__signature__ = signature
     return shown
 
 
@@ -32,10 +42,11 @@ def _closing(closed, rank: int | None = None):
     """
 
     def infer(self, x):
-        record = self.itself()._record
+        bound = bound_arguments(self.itself())
+        bound.apply_defaults()
         first = 1 if rank is None else x.ndim - rank - 1
         channels = x.shape[-1 if self.channels_last else first]
-        return closed(channels, *record.arguments, **record.keywords)
+        return closed(channels, *bound.args[1:], **bound.kwargs)
 
     return infer
 
@@ -160,37 +171,43 @@ class LazyBatchNorm3d(batch_norm.BatchNorm3d):
 class LazyInstanceNorm1d(batch_norm.InstanceNorm1d):
     """An `InstanceNorm1d` whose number of channels is that of its first input.
 
-    >>> params, state = nn.LazyInstanceNorm1d(affine=True).init(fg.random.key(0), (8, 3, 5))
+    As in PyTorch, `affine` and `track_running_stats` are True unless given, unlike in that layer.
+
+    >>> params, state = nn.LazyInstanceNorm1d().init(fg.random.key(0), (8, 3, 5))
     >>> params["weight"].shape
     (3,)
     """
 
     open = True
-    __init__ = _without_first(batch_norm.InstanceNorm1d)
+    __init__ = _without_first(batch_norm.InstanceNorm1d, **LAZY_INSTANCE_NORM)
     infer = _closing(batch_norm.InstanceNorm1d, 1)
 
 
 class LazyInstanceNorm2d(batch_norm.InstanceNorm2d):
     """An `InstanceNorm2d` whose number of channels is that of its first input.
 
-    >>> params, state = nn.LazyInstanceNorm2d(affine=True).init(fg.random.key(0), (8, 3, 5, 5))
+    As in PyTorch, `affine` and `track_running_stats` are True unless given, unlike in that layer.
+
+    >>> params, state = nn.LazyInstanceNorm2d().init(fg.random.key(0), (8, 3, 5, 5))
     >>> params["weight"].shape
     (3,)
     """
 
     open = True
-    __init__ = _without_first(batch_norm.InstanceNorm2d)
+    __init__ = _without_first(batch_norm.InstanceNorm2d, **LAZY_INSTANCE_NORM)
     infer = _closing(batch_norm.InstanceNorm2d, 2)
 
 
 class LazyInstanceNorm3d(batch_norm.InstanceNorm3d):
     """An `InstanceNorm3d` whose number of channels is that of its first input.
 
-    >>> params, state = nn.LazyInstanceNorm3d(affine=True).init(fg.random.key(0), (8, 3, 5, 5, 5))
+    As in PyTorch, `affine` and `track_running_stats` are True unless given, unlike in that layer.
+
+    >>> params, state = nn.LazyInstanceNorm3d().init(fg.random.key(0), (8, 3, 5, 5, 5))
     >>> params["weight"].shape
     (3,)
     """
 
     open = True
-    __init__ = _without_first(batch_norm.InstanceNorm3d)
+    __init__ = _without_first(batch_norm.InstanceNorm3d, **LAZY_INSTANCE_NORM)
     infer = _closing(batch_norm.InstanceNorm3d, 3)

@@ -9,7 +9,7 @@ import numpy as np
 
 import funcgrad.numpy as jnp
 from funcgrad import lax
-from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis
+from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis, require_windows_fit
 from funcgrad_nn.module import Module
 
 Pads = tuple[tuple[int, int], ...]
@@ -60,6 +60,7 @@ class Pool(Module):
 
     def _windows(self, x, initial, combine, pads: Pads):
         """`combine` over each window; what is padded on is `initial`."""
+        require_windows_fit(type(self).__name__, x, self._image_sizes(x), pads, _spans(self))
         return lax.reduce_window(
             x,
             initial,

@@ -33,7 +33,7 @@ def cross_entropy(
     """-log of the probability that softmax(logits) gives to the label, in nats.
 
     `logits`: floats, with the classes along `axis`. `labels`: integers, of the shape of logits
-    without `axis`; or probabilities (one-hot or soft) of the shape of logits. With
+    without `axis`; or probabilities (soft or one-hot, of any dtype) of the shape of logits. With
     `label_smoothing` s, the target is (1 - s) label + s / classes. `class_weights`, floats of shape
     (classes,), multiply each class's term; the mean over integer labels is then weighted by the
     weights of the labels. Rows whose integer label is `ignore_index` count nothing.
@@ -87,7 +87,7 @@ class _Rows(NamedTuple):
 def _of_log_probabilities(
     name, log_p, labels, axis, class_weights, smoothing, ignore_index, reduction
 ):
-    labels = jnp.asarray(labels)
+    labels = _probabilities_if_one_hot(jnp.asarray(labels), log_p, axis)
     require_between(name, "label_smoothing", smoothing)
     weights = _along(name, class_weights, log_p, axis)
     if labels.shape == log_p.shape and jnp.issubdtype(labels.dtype, jnp.inexact):
@@ -103,6 +103,15 @@ def _of_log_probabilities(
         losses = jnp.where(rows.counted, losses, 0)
         row_weights = jnp.where(rows.counted, 1 if row_weights is None else row_weights, 0)
     return reduced(name, losses, reduction, row_weights)
+
+
+def _probabilities_if_one_hot(labels, log_p, axis: int):
+    """One-hot labels of integers or bools as floats: of the shape of logits they mean nothing else.
+
+    With a single class they might be class numbers by mistake, for which the loss would be 0.
+    """
+    same = labels.shape == log_p.shape and log_p.shape[axis] > 1
+    return labels.astype(log_p.dtype) if same else labels
 
 
 def _integer_rows(name, log_p, labels, axis, weights, smoothing, ignore_index) -> _Rows:

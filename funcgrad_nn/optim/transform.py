@@ -131,11 +131,23 @@ def updater(name: str, part: GradientTransformation) -> Callable[..., tuple[Any,
 def apply_updates(params, updates):
     """params + updates, leaf by leaf, each in its parameter's dtype.
 
+    Raises `ValueError` for an update of which the parameter would take another shape.
+
     >>> import funcgrad.numpy as jnp
     >>> apply_updates({"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([0.5, -0.5])})["w"].tolist()
     [1.5, 1.5]
     """
-    return fg.tree.map(lambda p, u: cast(p + u, jnp.asarray(p).dtype), params, updates)
+    return fg.tree.map(_moved, params, updates)
+
+
+def _moved(parameter, update):
+    moved = parameter + update
+    if moved.shape != jnp.shape(parameter):
+        raise ValueError(
+            f"apply_updates: an update of shape {jnp.shape(update)} does not belong to a "
+            f"parameter of shape {jnp.shape(parameter)}."
+        )
+    return cast(moved, jnp.asarray(parameter).dtype)
 
 
 def cast(leaf, dtype):

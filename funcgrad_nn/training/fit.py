@@ -94,6 +94,8 @@ def fit(
     >>> bool(fitted.history["train_loss"][-1] < 1e-3)
     True
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"fit: needs a module, but got {type(model).__name__}.")
     if epochs < 1:
         raise ValueError(f"fit: epochs must be at least 1, but got {epochs}.")
     if every is not None and every < 1:

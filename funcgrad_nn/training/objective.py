@@ -138,6 +138,11 @@ def _value(value) -> float | np.ndarray:
 
 def measures_of(metrics: Metrics | None) -> Measures:
     """Metrics as given by a user; those of one output, {"left": {"mae": f}}, become "left_mae"."""
+    if not isinstance(metrics, Mapping | None):
+        raise TypeError(
+            f"metrics: must be a dictionary, name to metric, such as "
+            f'{{"accuracy": nn.accuracy}}, but got {type(metrics).__name__}.'
+        )
     flat: dict[str, Any] = {}
     for name, metric in (metrics or {}).items():
         if isinstance(metric, Mapping):

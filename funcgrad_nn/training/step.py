@@ -78,6 +78,7 @@ def before_training(
     frozen: Sequence[Pattern] = (),
 ) -> TrainState:
     """The training state around parameters that exist already."""
+    updater("optimizer", optimizer)  # raises for what is none, such as a recipe not called
     optimizer_state = accumulated(optimizer, accumulate).init(freeze(params, *frozen)[0])
     # A copy: the step donates its state, and no buffer may be in it twice.
     average = None if ema is None else fg.tree.map(jnp.copy, params)

@@ -43,6 +43,10 @@ def image(*shape):
         (lambda: nn.Softshrink(-1), "lambd must not be negative"),
         (lambda: nn.CELU(0), "alpha must not be 0"),
         (lambda: nn.Sequential(jnp.tanh), r"Wrap a function as nn.Lambda\(function\)"),
+        (lambda: nn.Sequential([nn.ReLU()]), r"one by one: \(\*modules\)"),
+        (lambda: nn.Sequential(nn.ReLU), r"got type. Make one: ReLU\("),
+        (lambda: nn.Conv2d(1, 2, 3.0), "kernel_size must be integers, but got 3.0"),
+        (lambda: nn.Dropout("half"), "p must be a number, but got str"),
         (lambda: nn.Residual(nn.ReLU(), 3), "Residual: needs modules, but got int"),
         (
             lambda: nn.Parallel(nn.ReLU(), combine="sum"),
@@ -71,6 +75,14 @@ def test_wrong_inputs_name_the_layer_and_the_shape():
             r"needs an input NCHW \(or without N\) with 3 channels",
         ),
         (nn.LayerNorm((2, 3)), image(3, 2), r"last sizes of the input must be \(2, 3\)"),
+        (
+            nn.Conv2d(1, 2, (3, 2), dilation=2),
+            image(1, 1, 4, 9),
+            r"a window of \(5, 3\) does not fit",
+        ),
+        (nn.Conv1d(1, 2, 4, padding=1), image(1, 1, 1), r"padding \(\(1, 1\),\)"),
+        (nn.MaxPool2d(5), image(1, 1, 9, 4), "MaxPool2d: a window of .* does not fit"),
+        (nn.AvgPool1d(3), image(1, 1, 2), "AvgPool1d: a window of .* does not fit"),
         (nn.MaxPool2d(2), image(4, 4), "must have rank 4 or 3"),
         (nn.Flatten(2, 1), image(1, 2, 3), "start_dim=2 lies behind end_dim=1"),
         (nn.Flatten(), image(3), "has no axis 1"),
@@ -105,3 +117,12 @@ def test_bilinear_refuses_inputs_that_do_not_go_together():
     for left, right in (((5, 2), (5, 2)), ((5, 2), (6, 3)), ((5, 3), (5, 3))):
         with pytest.raises(ValueError, match=r"Bilinear: needs inputs \(\.\.\., 2\) and"):
             layer.apply(*layer.init(KEY), image(*left), image(*right))
+
+
+def test_sizes_may_be_numbers_of_numpy():
+    """Counts of classes and the like come from arrays; descriptions keep plain numbers."""
+    classes = np.array([0, 2, 1]).max() + 1
+    assert nn.Linear(np.int64(4), classes) == nn.Linear(4, 3)
+    assert nn.Conv2d(1, np.int32(2), np.int8(3), (np.int64(1), 2)) == nn.Conv2d(1, 2, 3, (1, 2))
+    assert nn.Dropout(np.float64(0.5)) == nn.Dropout(0.5)
+    assert nn.from_json(nn.Linear(np.int64(4), classes).to_json()) == nn.Linear(4, 3)

@@ -123,6 +123,7 @@ ROWS = [
     ("InstanceNorm2d(3, track_running_stats=True)", image(3, 4, 5)),
     ("InstanceNorm2d(3, affine=True, bias=False)", image(4, 3, 4, 5)),
     ("InstanceNorm3d(2, affine=True)", image(2, 2, 3, 2, 2)),
+    ("LazyInstanceNorm1d()", image(4, 3, 5)),
     ("LazyInstanceNorm1d(affine=True, track_running_stats=False)", image(4, 3, 5)),
     ("LazyInstanceNorm2d(1e-3, 0.2, True, True)", image(4, 3, 2, 5)),
     ("LazyInstanceNorm3d(affine=False, track_running_stats=False)", image(4, 3, 2, 5, 1)),

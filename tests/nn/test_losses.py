@@ -171,6 +171,21 @@ def test_D23_cross_entropy_over_another_axis():
     np.testing.assert_allclose(twice[:, 1], rows, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, bool, np.float32])
+def test_one_hot_labels_of_any_dtype(dtype):
+    one_hot = np.eye(5)[LABELS].astype(dtype)
+    np.testing.assert_allclose(
+        nn.cross_entropy(jnp.asarray(LOGITS), jnp.asarray(one_hot), label_smoothing=0.1),
+        nn.cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS), label_smoothing=0.1),
+        rtol=1e-6,
+    )
+
+
+def test_class_numbers_for_a_single_class_are_no_one_hot_labels():
+    with pytest.raises(ValueError, match=r"must have shape \(4,\), but have \(4, 1\)"):
+        nn.cross_entropy(jnp.zeros((4, 1)), jnp.zeros((4, 1), jnp.int32))
+
+
 def test_one_hot_labels_are_integer_labels():
     one_hot = np.eye(5, dtype=np.float32)[LABELS]
     np.testing.assert_allclose(

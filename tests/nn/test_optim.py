@@ -230,6 +230,12 @@ def test_D7_sgd_without_decay_moves():
     assert not np.allclose(run_ours(optim.sgd(0.1))[0][1], PARAMS["w"])
 
 
+def test_updates_never_change_the_shape_of_a_parameter():
+    with pytest.raises(ValueError, match=r"update of shape \(2, 3\) does not belong"):
+        optim.apply_updates({"w": jnp.ones(3)}, {"w": jnp.ones((2, 3))})
+    assert optim.apply_updates(jnp.ones(3), jnp.float32(1)).shape == (3,)
+
+
 @pytest.mark.parametrize("name", OPTAX)
 def test_jit_changes_nothing_and_compiles_once(name):
     optimizer, traces = OPTAX[name](optim), []

@@ -170,6 +170,12 @@ def test_mistakes_are_errors():
         fitted(epochs=0)
     with pytest.raises(ValueError, match="needs a key"):
         fitted(key=None)
+    with pytest.raises(TypeError, match="fit: needs a module, but got type"):
+        fitted(nn.Linear)
+    with pytest.raises(TypeError, match="metrics: must be a dictionary.*but got list"):
+        fitted(metrics=[nn.accuracy])
+    with pytest.raises(TypeError, match="A recipe must be called: adam"):
+        fitted(optimizer=nn.optim.adam)
     with pytest.raises(ValueError, match="progress must be"):
         fitted(progress="loud")
     batches = iter([(X, Y)])
