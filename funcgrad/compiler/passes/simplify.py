@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.compiler.passes import reshape_rules
+from funcgrad.compiler.passes import pad_rules, reshape_rules
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.compiler.rules import RULES, fill_value, is_fill, rule
 from funcgrad.compiler.views import form_of
@@ -38,7 +38,7 @@ from funcgrad.primitives.convert import stop_gradient_p
 from funcgrad.primitives.elementwise import conj_p, integer_pow_p, max_p, min_p, square_p
 from funcgrad.primitives.logic import and_p, gt_p, not_p, or_p
 
-__all__ = ["RULES", "reshape_rules", "simplify"]
+__all__ = ["RULES", "pad_rules", "reshape_rules", "simplify"]
 
 
 def simplify(jaxpr: Jaxpr) -> Jaxpr:
