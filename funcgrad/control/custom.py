@@ -6,7 +6,7 @@ Outside of any trace the function is simply called.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
@@ -185,9 +185,9 @@ class custom_jvp(CustomRule):
         )
         return tree.unflatten(call.out_tree, outs)
 
-    def _stage_rule(self, call: RuleCall, _: Jaxpr) -> list[Staged]:
+    def _stage_rule(self, call: RuleCall, _: Jaxpr, given: Sequence[Any]) -> list[Staged]:
         rule = functools.partial(self._flat_rule, call)
-        return [stage(rule, call.avals + inexact_tangents(call.avals))]
+        return [stage(rule, call.avals + inexact_tangents(call.avals), given)]
 
     def _program_at(self, call: RuleCall, captured: list[Any], mask: tuple[bool, ...]) -> Jaxpr:
         """The rule's program for tangents that are zero except where the mask says."""

@@ -30,6 +30,8 @@ from funcgrad.core.tangent import is_zero
 
 
 Staged = tuple[Jaxpr, list[Any]]
+# From the function's program, and tracers that rules may close over whatever became of their traces
+StageRules = Callable[[Jaxpr, Sequence[Any]], list[Staged]]
 
 
 def unified(staged: Sequence[Staged]) -> tuple[list[Jaxpr], list[Any]]:
@@ -181,31 +183,31 @@ class CustomRule:
         return RuleCall(f"{self.kind} {self.__name__}", self.fun, nondiff, resolved)
 
     def _unified(
-        self, call: RuleCall, stage_rules: Callable[[Jaxpr], list[Staged]]
+        self, call: RuleCall, stage_rules: StageRules
     ) -> tuple[Jaxpr, list[Lazy], list[Any]]:
         """The function's program, its rules' programs, and the tracers that any of them closed
         over.
         """
         function = stage(call.flat, call.avals)
-        if self in _staging.get():
+        if _staging.get():  # or rules in rules would be staged 2**depth times
             return function[0], self._deferred(call, function, stage_rules), function[1]
         with self.staging_rules():
-            rules = stage_rules(function[0])
+            rules = stage_rules(function[0], ())
         (jaxpr, *programs), captured = unified([function, *rules])
         return jaxpr, [_given(p) for p in programs], captured
 
     def _unified_lazily(
-        self, call: RuleCall, stage_rules: Callable[[Jaxpr], list[Staged]]
+        self, call: RuleCall, stage_rules: StageRules
     ) -> tuple[Jaxpr, list[Lazy] | None, list[Any]]:
         """As `_unified`, for rules that depend on which tangents are zero: they may refuse to be
         staged for none being zero, and then are None; only their captures are needed now.
         """
         function = stage(call.flat, call.avals)
         rules: list[Staged] = []
-        if self not in _staging.get():
+        if not _staging.get():
             # The user's error is raised if a differentiation asks for what it refuses.
             with contextlib.suppress(Exception), self.staging_rules():
-                rules = stage_rules(function[0])
+                rules = stage_rules(function[0], ())
         (jaxpr, *programs), captured = unified([function, *rules])
         return jaxpr, [_given(p) for p in programs] or None, captured
 
@@ -231,9 +233,7 @@ class CustomRule:
         finally:
             _staging.reset(token)
 
-    def _deferred(
-        self, call: RuleCall, function: Staged, stage_rules: Callable[[Jaxpr], list[Staged]]
-    ) -> list[Lazy]:
+    def _deferred(self, call: RuleCall, function: Staged, stage_rules: StageRules) -> list[Lazy]:
         """Rules of a call in the function's own rule: staged together when the first of them is
         needed.
         """
@@ -241,13 +241,13 @@ class CustomRule:
 
         def make(i: int) -> Jaxpr:
             if not made:
-                rules = stage_rules(function[0])
+                with self.staging_rules():
+                    rules = stage_rules(function[0], function[1])
                 (_, *programs), captured = unified([function, *rules])
                 if len(captured) > len(function[1]):
                     raise TypeError(
-                        f"{call.name}: a higher derivative of a rule that calls its own function "
-                        "cannot close over "
-                        "traced values. Pass them as arguments."
+                        f"{call.name}: called in a derivative rule, its own rule cannot close over "
+                        "traced values that it does not. Pass them as arguments."
                     )
                 made.extend(programs)
             return made[i]

@@ -274,11 +274,12 @@ class _VjpRules:
         self.fixed: list[Any] = []
         self.out_avals: list[ShapedArray] = []
 
-    def stage(self, call_jaxpr: Jaxpr) -> list[Staged]:
+    def stage(self, call_jaxpr: Jaxpr, given: Sequence[Any]) -> list[Staged]:
         """Both programs: the forward one first, since the backward one takes what it keeps."""
-        fwd = stage(self.fwd, self.call.avals)
+        fwd = stage(self.fwd, self.call.avals, given)
         residuals = fwd[0].out_avals[len(call_jaxpr.outputs) :]
-        return [fwd, stage(self.bwd, residuals + inexact_tangents(call_jaxpr.out_avals))]
+        cts = inexact_tangents(call_jaxpr.out_avals)
+        return [fwd, stage(self.bwd, residuals + cts, given)]
 
     def _as_given(self, leaves: Sequence[Any]) -> Sequence[Any]:
         if self.perturbed is None:

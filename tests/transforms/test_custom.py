@@ -256,3 +256,48 @@ def test_numbers_of_python_among_the_residuals_stay_numbers(transform: str) -> N
         "vmap of grad": lambda x, i: fg.vmap(fg.grad(pick), (0, None))(x[None], i)[0],
     }[transform]
     np.testing.assert_array_equal(run(jnp.arange(3.0), 1), [0, 2, 0])
+
+
+@pytest.mark.parametrize("kind", ["custom_jvp", "custom_vjp"])
+def test_rules_within_rules_are_traced_a_number_of_times_linear_in_their_depth(kind: str) -> None:
+    calls = []
+
+    def nested(depth: int) -> Any:
+        if not depth:
+            return lambda x: calls.append(1) or jnp.sin(x)
+        inner = nested(depth - 1)
+        f = getattr(fg, kind)(lambda x: 2.0 * inner(x))
+        if kind == "custom_jvp":
+            f.defjvp(lambda p, t: (2.0 * inner(*p), 3.0 * t[0] * inner(*p)))
+        else:
+            f.defvjp(lambda x: (2.0 * inner(x), x), lambda x, ct: (3.0 * ct * inner(x),))
+        return f
+
+    def counted(depth: int) -> int:
+        calls.clear()
+        fg.jit(fg.grad(nested(depth)))(1.0)
+        return len(calls)
+
+    four, five, six = counted(4), counted(5), counted(6)
+    assert six - five == five - four
+
+
+def test_rules_within_rules_close_over_traced_values() -> None:
+    """Second derivatives, in which rules of calls in rules are traced late."""
+
+    def outer(k: Any) -> Any:
+        inner = fg.custom_jvp(lambda x: k * jnp.sin(x))
+        inner.defjvp(lambda p, t: (inner(*p), k * t[0] * jnp.cos(p[0])))
+        f = fg.custom_jvp(lambda x: inner(x) ** 2)
+        f.defjvp(lambda p, t: (f(*p), 2.0 * inner(*p) * k * jnp.cos(p[0]) * t[0]))
+        return f
+
+    plain = lambda k: lambda x: (k * jnp.sin(x)) ** 2
+    for order in (1, 2, 3):
+        found, wanted = outer, plain
+        for _ in range(order):
+            found, wanted = (lambda k, g=g: fg.grad(g(k)) for g in (found, wanted))
+        for transform in (lambda g: g, fg.jit, fg.vmap):
+            k = jnp.asarray([1.5, 2.0]) if transform is fg.vmap else 1.5
+            a, b = (transform(lambda k, g=g: g(k)(0.7))(k) for g in (found, wanted))
+            np.testing.assert_allclose(a, b, rtol=1e-4)
