@@ -450,7 +450,7 @@ def scan(
 
     Example:
         >>> import funcgrad.numpy as jnp
-        >>> scan(lambda total, x: (total + x, total), jnp.array(0.0), jnp.array([1.0, 2.0, 3.0]))
+        >>> scan(lambda total, x: (total + x, total), jnp.zeros(()), jnp.array([1.0, 2.0, 3.0]))
         (Array(6., dtype=float32), Array([0., 1., 3.], dtype=float32))
     """
     leaves, init_tree = enter_leaves("scan", init)
