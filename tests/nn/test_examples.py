@@ -60,7 +60,7 @@ PRINTS = {
         r"drop_dead +10",
         r"simplify +9",
         r"share_common +5",
-        r"runs as one kernel: .*mul add",
+        r"runs as one kernel: .*exp.*mul",
     ],
     "decorators_and_modes": [
         r"24\.0 120\.0",
