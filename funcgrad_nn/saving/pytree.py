@@ -141,6 +141,7 @@ def save_model(path: str | os.PathLike, model: Module, params, state) -> None:
 def load_model(path: str | os.PathLike, functions: Mapping[str, Any] | None = None) -> SavedModel:
     """Rebuild a model from `save_model`'s file, with its parameters and its state.
 
+    A checkpoint of `fit` does as well; its averaged parameters are taken if there are any.
     `functions` as in `from_json`. Raises as `load` and `from_json` do.
 
     >>> import funcgrad as fg, funcgrad_nn as nn, pathlib, tempfile
@@ -156,9 +157,23 @@ def load_model(path: str | os.PathLike, functions: Mapping[str, Any] | None = No
         header = header_of(stream, where)
         tensors = dict(tensors_of(stream, where, header))
     found = _rebuilt(_structure(header, where), tensors, where, functions)
-    if not isinstance(found, dict) or set(found) != {"model", "params", "state"}:
-        raise ValueError(f"load_model: {where} holds a tree, but not one that save_model wrote.")
-    return SavedModel(**found)
+    if isinstance(found, dict) and set(found) == {"model", "params", "state"}:
+        return SavedModel(**found)
+    if isinstance(found, dict) and isinstance(found.get("train_state"), tuple):
+        return _of_checkpoint(found, where, functions)
+    raise ValueError(f"load_model: {where} holds a tree, but not one that save_model wrote.")
+
+
+def _of_checkpoint(found: dict[str, Any], where: Path, functions) -> SavedModel:
+    """The model of a checkpoint of `fit`, with the parameters to use."""
+    text, now = found.get("model"), found["train_state"]
+    if not isinstance(text, str):
+        raise ValueError(
+            f"load_model: {where} holds no model: its description has no form as JSON. Use "
+            'load(path)["train_state"] with the model that was trained.'
+        )
+    params = now.params if now.ema is None else now.ema
+    return SavedModel(Module.from_json(text, functions), params, now.state)
 
 
 # -- the parts of a file ---------------------------------------------------------------------------

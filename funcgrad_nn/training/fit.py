@@ -75,8 +75,9 @@ def fit(
     key, place in the data, history, callbacks) after each epoch and after every `every` steps.
     `resume=True` goes on from the newest usable one, if there is any, as if there had been no
     break, bit for bit: call `fit` again with the same arguments. Data without a position of its own
-    (a list of batches) is skipped over. Ctrl-C lets the current step end, saves a last checkpoint,
-    and raises `KeyboardInterrupt`; pressed twice it raises at once.
+    (a list of batches) is skipped over. `load_model` reads a checkpoint too. Ctrl-C lets the
+    current step end, saves a last checkpoint, and raises `KeyboardInterrupt`; pressed twice it
+    raises at once.
 
     The history has one entry per epoch for "train_loss", each metric as "train_<name>", the same
     with "val_" if there is validation data, and "rate" where it is known. Values of training are
@@ -105,6 +106,7 @@ def fit(
     measures = measures_of(metrics)
     options: dict[str, Any] = dict(accumulate=accumulate, ema=ema, frozen=frozen)
     loop = Loop(
+        model=model,
         now=_first_state(model, optimizer, key, initial, first, **options),
         step=make_counted_step(model, loss, optimizer, measures, penalty=penalty, **options),
         measures=measures,
@@ -165,6 +167,14 @@ def _validator(model, validation, loss, metrics) -> Callable[[TrainState, Interr
     return validate
 
 
+def _described(model: Module) -> str | None:
+    """The model as JSON, so that a checkpoint can be used alone; None if it has no such form."""
+    try:
+        return model.to_json(indent=None)
+    except TypeError:
+        return None
+
+
 def _length(data: Iterable) -> int | None:
     """The number of batches, where it is known; a loader over a stream knows none."""
     try:
@@ -180,8 +190,10 @@ class Loop:
     """
 
     def __init__(
-        self, *, now, step, measures, data, validate, callbacks, display, manager, every, rate
-    ):
+        self, *, model, now, step, measures, data, validate, callbacks, display, manager, every,
+        rate,
+    ):  # fmt: skip
+        self.model = model
         self.now, self.data, self.validate = now, data, validate
         self.step, self.measures = fg.jit(step, donate_argnums=(0, 1)), measures
         self.callbacks, self.display, self.rate = callbacks, display, rate
@@ -272,6 +284,7 @@ class Loop:
     def saved(self) -> dict[str, Any]:
         """All of the training as one tree."""
         return {
+            "model": _described(self.model),
             "train_state": self.now,
             "epoch": self.epoch,
             "batch": self.batch,

@@ -152,6 +152,27 @@ def test_the_manager_keeps_the_best_epoch(tmp_path):
     assert manager.best_step() == best and set(manager.steps()) == {best, 20}
 
 
+def test_a_checkpoint_is_a_model_too(tmp_path):
+    """The best epoch, used without the program that trained it; averages are what is used."""
+    manager = nn.CheckpointManager(tmp_path, keep=1, best="val_loss")
+    history = fitted(manager).history
+    best = nn.load_model(manager.path(manager.best_step()))
+    measured = nn.evaluate(*best, [(X, Y)], loss=nn.cross_entropy)
+    assert best.model == MODEL and measured["loss"] == history["val_loss"].min()
+
+
+def test_a_model_without_json_is_trained_and_resumed_all_the_same(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 2), nn.Lambda(lambda x: 2 * x))
+    options = {"loss": nn.cross_entropy, "optimizer": nn.optim.sgd(0.1), "key": KEY}
+    options |= {"checkpoints": tmp_path, "resume": True, "progress": False}
+    for epochs in (1, 2):
+        result = nn.fit(model, loader(), epochs=epochs, **options)
+    assert len(result.history["train_loss"]) == 2
+    newest = max(tmp_path.glob("*.safetensors"))
+    with pytest.raises(ValueError, match="holds no model: its description has no form as JSON"):
+        nn.load_model(newest)
+
+
 def test_a_checkpoint_of_another_training_is_an_error(tmp_path):
     fitted(tmp_path, epochs=1)
     other = {"optimizer": nn.optim.sgd(0.1)}
