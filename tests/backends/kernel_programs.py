@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.backends import reference
-from funcgrad.backends.llvm import native
+from funcgrad.backends.llvm.assembly import is_native
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import compiled
@@ -29,7 +29,7 @@ POISON = 0xFF  # NaN in every float, and numbers far outside as indices
 
 def block_of(jaxpr: Jaxpr) -> Block:
     """The program as units, optimised."""
-    shop = Workshop(Module(host()), native.is_native, native_unit)
+    shop = Workshop(Module(host()), is_native, native_unit)
     return Block(recomputing(optimise(jaxpr)), shop)
 
 

@@ -6,15 +6,17 @@ import stat
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from funcgrad.backends.llvm import cache, engine
+from funcgrad.backends.llvm import assembly, cache, canonical, engine, recipe
 from funcgrad.backends.llvm.target import host
 from funcgrad.config import config
+from funcgrad.core.primitive import Primitive
 
 KEY = cache.key_of(["an entry"])
 modes_matter = pytest.mark.skipif(os.name == "nt", reason="folders have no modes")
@@ -285,6 +287,7 @@ import sys
 import funcgrad as fg, funcgrad.numpy as jnp
 from funcgrad.backends.llvm import engine
 from funcgrad.config import config
+from funcgrad.core.primitive import Primitive
 config.update("engine", "llvm")
 config.update("enable_compilation_cache", True)
 config.update("cache_dir", sys.argv[1])
@@ -318,3 +321,130 @@ def test_results_are_the_same_bits(folder):
 
     with config.override(engine="llvm"):
         assert run() == run()
+
+
+# ---- programs that are planned once
+# ---------------------------------------------------------------------
+
+WEIGHTS = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+
+
+def small_network(w, x):
+    return jnp.sum(jnp.tanh(x @ w) ** 2)
+
+
+def scan_with_constants(x):
+    table = jnp.asarray(np.arange(40, dtype=np.float32).reshape(8, 5))
+
+    def step(carry, row):
+        return carry * 0.5 + table @ row, carry.sum()
+
+    return fg.lax.scan(step, x, jnp.ones((6, 5)))
+
+
+def sorted_halves(x):
+    return jnp.sort(x * 2)[:3] + jnp.exp(x[3:])
+
+
+def kinds(x):
+    return x.astype(jnp.int32), jnp.where(x > 0, jnp.nan, -0.0), fg.lax.stop_gradient(x), x
+
+
+PROGRAMS = {
+    "network": (fg.value_and_grad(small_network), (WEIGHTS, np.ones((4, 5), np.float32))),
+    "scan": (scan_with_constants, (np.arange(8, dtype=np.float32),)),
+    "outside": (sorted_halves, (np.array([3, 1, 2, 5, 4, 0], np.float32),)),
+    "kinds": (kinds, (np.array([1.5, -2.5], np.float32),)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_known_program_is_not_planned_again(folder, monkeypatch, name):
+    function, args = PROGRAMS[name]
+
+    def run():
+        found = fg.jit(lambda *args: function(*args))(*map(jnp.asarray, args))
+        return [np.asarray(x) for x in fg.tree.leaves(found)]
+
+    with config.override(engine="llvm"):
+        expected = run()
+        monkeypatch.setattr(assembly, "Assembly", None)
+        warnings.simplefilter("error")  # a failure would be a warning, and NumPy
+        found = run()
+    for x, y in zip(found, expected, strict=True):
+        assert x.dtype == y.dtype
+        assert x.tobytes() == y.tobytes()
+
+
+def test_donated_memory_is_known_from_disk(folder, monkeypatch):
+    def run():
+        step = fg.jit(lambda x, y: x + y, donate_argnums=0)
+        return step(jnp.ones(8), jnp.arange(8.0)).tolist()
+
+    with config.override(engine="llvm"):
+        expected = run()
+        monkeypatch.setattr(assembly, "Assembly", None)
+        warnings.simplefilter("error")
+        assert run() == expected == [1.0 + n for n in range(8)]
+
+
+def text_of(function, *args):
+    return canonical.Canonical(fg.make_jaxpr(function)(*args)).text
+
+
+X = np.ones(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda x: x + 1.0, lambda x: x + np.float32(1.0000001)),
+        (lambda x: x * 0.0, lambda x: x * -0.0),
+        (lambda x: jnp.sum(x), lambda x: jnp.max(x)),
+        (lambda x: x[:2], lambda x: x[1:]),
+        (lambda x: (x, x + x), lambda x: (x + x, x)),
+        (lambda x: x - jnp.sin(x), lambda x: jnp.sin(x) - x),
+        (lambda x: x.at[0].add(1.0), lambda x: x.at[0].add(1.0, mode="promise_in_bounds")),
+    ],
+)
+def test_different_programs_have_different_texts(one, other):
+    assert text_of(one, X) == text_of(one, X)
+    assert text_of(one, X) != text_of(other, X)
+
+
+def test_constants_of_the_program_are_its_inputs():
+    """Of those inside loops the values count, since they may become numbers in the code."""
+
+    def added(c):
+        return lambda x: x + c
+
+    def carried(c):
+        return lambda x: fg.lax.scan(lambda carry, _: (carry + c, None), x, None, 3)[0]
+
+    one, other = np.arange(3, dtype=np.float32), np.arange(1, 4, dtype=np.float32)
+    assert text_of(added(one), X) == text_of(added(other), X)
+    assert text_of(carried(one), X) != text_of(carried(other), X)
+
+
+def test_what_others_define_is_not_written_down():
+    foreign = Primitive("sin", abstract=lambda x: x, value=lambda xp, x: x)
+    with pytest.raises(canonical.Unwritable, match="somebody else's"):
+        text_of(lambda x: foreign.bind(x), X)
+    with pytest.raises(canonical.Unwritable, match="effect"):
+        text_of(lambda x: (fg.debug.print("{}", x), x)[1], X)
+
+
+def test_the_compiler_is_in_the_key(folder, monkeypatch):
+    jaxpr = fg.make_jaxpr(jnp.sin)(X)
+
+    def key(donated=(False,), **settings):
+        with config.override(**settings):
+            return recipe.Shelf(jaxpr, donated, host()).key
+
+    before = key()
+    assert before == key()
+    others = {key((True,)), key(enable_x64=True), key(disabled_passes="simplify")}
+    monkeypatch.setattr(recipe, "compiler", lambda: "another")
+    others.add(key())
+    assert len(others | {before}) == 5
+    assert key(enable_compilation_cache=False) == ""

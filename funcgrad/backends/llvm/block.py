@@ -43,6 +43,7 @@ class Workshop:
         self.module, self.native, self.loop = module, native, loop
         self.kernels: list[Kernel] = []
         self.constants: list[Any] = []
+        self.originals: list[Any] = []  # the constants as they were given
         self._known: dict[int, int] = {}
         self._blocks: dict[Jaxpr, Block] = {}
 
@@ -58,6 +59,7 @@ class Workshop:
             return self._known[id(array)]
         self._known[id(array)] = len(self.constants)
         self.constants.append(np.ascontiguousarray(array))
+        self.originals.append(array)
         return len(self.constants) - 1
 
 

@@ -265,13 +265,13 @@ def _program(
 ) -> Program:
     jaxpr, slots = native.jaxpr, native.layout.slots
     first = native.layout.entries
-    held = dict(enumerate(native.shop.constants, first))
+    held = dict(enumerate(native.constants, first))
     held |= {slots[v].entry: c for v, c in zip(jaxpr.constvars, native.held)}
     arguments = [
         Argument(a, slots[v].entry, given, v in native.shared.values())
         for v, a, given in zip(jaxpr.args, in_avals, native.donated)
     ]
-    entries, seen, results = first + len(native.shop.constants), set[Any](), []
+    entries, seen, results = first + len(native.constants), set[Any](), []
     for o, aval in zip(jaxpr.outputs, out_avals):
         if o in native.shared:
             results.append(Result(aval, slots[o].entry, takes=jaxpr.args.index(native.shared[o])))

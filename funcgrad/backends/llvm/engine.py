@@ -20,13 +20,13 @@ _linkers: dict[Target, Any] = {}
 class Compiled:
     """Functions of one module, by name; their code lives as long as this object.
 
-    `from_disk` says that an earlier process has compiled them.
+    `key` is their name on disk, `from_disk` says that an earlier process has compiled them.
     """
 
     def __init__(self, tracker: Any, names: tuple[str, ...]) -> None:
         self._tracker = tracker
         self.addresses = {name: tracker[name] for name in names}
-        self.from_disk = False
+        self.key, self.from_disk = "", False
 
 
 def machine(target: Target) -> Any:
@@ -92,7 +92,7 @@ def from_disk(key: str, names: tuple[str, ...], target: Target) -> Compiled | No
         found = link(code, names, target)
     except RuntimeError:  # it lacks a function: not what it should be
         return None
-    found.from_disk = True
+    found.key, found.from_disk = key, True
     return found
 
 
@@ -104,4 +104,5 @@ def compiled(text: str, names: tuple[str, ...], target: Target) -> Compiled:
         code = object_code(text, target)
         cache.put(key, code)
         found = link(code, names, target)
+        found.key = key
     return found

@@ -14,20 +14,12 @@ from typing import Any
 import numpy as np
 
 from funcgrad.backends import numpy as numpy_engine, reference
-from funcgrad.backends.llvm import convolution_plan
-from funcgrad.backends.llvm.block import Block, Frame, Workshop
-from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
+from funcgrad.backends.llvm.assembly import Assembly, assembled
 from funcgrad.backends.llvm.direct import direct_call
-from funcgrad.backends.llvm.engine import compiled
-from funcgrad.backends.llvm.routines import native_unit
+from funcgrad.backends.llvm.engine import assembly
 from funcgrad.backends.llvm.target import host
-from funcgrad.compiler import scattering
-from funcgrad.compiler.donation import shared_memory
-from funcgrad.compiler.effort import duration
-from funcgrad.compiler.fusion import Unit
-from funcgrad.compiler.graph import is_static, size_of, variables
-from funcgrad.compiler.pipeline import optimise, prepared
-from funcgrad.compiler.products import Convolution, is_plain
+from funcgrad.compiler.graph import is_static
+from funcgrad.compiler.pipeline import prepared
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
 from funcgrad.core import backend, dtypes, loops
@@ -37,9 +29,7 @@ from funcgrad.core.stage import collector_paused
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
-LONG_CALL = 1e-5  # seconds
 LONG = 1000  # turns of a loop that is compiled by itself
-SMALL_PRODUCT = 1 << 14  # multiplications; larger products are not made by plain loops
 
 
 def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
@@ -102,32 +92,6 @@ def compile_loop(primitive: Any, avals: Sequence[Any], params: dict[str, Any]) -
     return compile(Jaxpr(inputs, [Eqn(primitive, inputs, params, outs)], outs))
 
 
-def is_native(e: Eqn, form: Any) -> bool:
-    """Can a kernel have this equation inside?"""
-    if isinstance(form, (loops.Reduce, loops.ArgReduce)):
-        return 0 not in e.args[0].aval.shape and form.op in REDUCTIONS
-    if isinstance(form, loops.Scatter):
-        filled = all(0 not in a.aval.shape for a in e.args)
-        return filled and scattering.is_native(form, e.outs[0].aval.dtype)
-    if isinstance(form, Convolution):
-        return convolution_plan.plan(dict(form.parameters), *form.shapes[:2]) is not None
-    if isinstance(form, loops.Contract):
-        tiled = is_plain(e) and size_of(e.outs[0]) > 1
-        return 0 not in e.args[0].aval.shape and (tiled or _is_small(e, form))
-    if isinstance(form, loops.Window):
-        plain = all(n == 1 for n in form.base_dilation) and form.op in REDUCTIONS
-        return plain and 0 not in e.args[0].aval.shape and 0 not in form.dimensions
-    return True
-
-
-REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
-
-
-def _is_small(e: Eqn, form: loops.Contract) -> bool:
-    summed = np.prod([e.args[0].aval.shape[d] for d in form.lhs_contract], dtype=np.int64)
-    return size_of(e.outs[0]) * int(summed) <= SMALL_PRODUCT
-
-
 class NativeProgram:
     """Segments of native code and steps outside, over one table of addresses.
 
@@ -135,92 +99,29 @@ class NativeProgram:
     """
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
-        self.jaxpr = jaxpr
-        self.target = host()
-        self.shop = Workshop(Module(self.target), is_native, native_unit)
-        self.block = Block(jaxpr, self.shop)
-        outside_units = [u for u in self.block.units if self._is_outside(u)]
-        made_outside = [o for u in outside_units for o in u.results()]
-        outputs = [v for v in variables(jaxpr.outputs) if v not in jaxpr.inputs]
-        self.allocated = [v for v in outputs if v not in made_outside]
-        self.layout = self.block.layout([*jaxpr.inputs, *outputs, *made_outside])
-        given = [v for v, d in zip(jaxpr.args, donated) if d and v not in jaxpr.outputs]
-        units, kernels = self.block.units, self.block.kernels
-        self.shared = shared_memory(units, kernels, given, self.allocated)
-        self.allocated = [v for v in self.allocated if v not in self.shared]
-        self.donated = donated
-        self.functions: list[int] = []  # addresses of segments
-        self.actions = self._assemble()
+        self.jaxpr, self.donated = jaxpr, donated
+        self.recipe, self.code = assembled(jaxpr, donated, host())
+        self.layout, self.is_long = self.recipe, self.recipe.is_long
+        self.allocated, self.shared = self.recipe.allocated, self.recipe.shared
+        self.functions = [self.code.addresses[name] for name in self.recipe.names]
+        self.actions = [self._action(part) for part in self.recipe.parts]
         self._idle: list[Any] = []  # arenas that no call is using
         self.held = [np.ascontiguousarray(c._buffer) for c in jaxpr.consts]
-        self.shapes = {v: (v.aval.shape, v.aval.dtype) for v in self.layout.slots}
+        self.constants = [np.ascontiguousarray(c) for c in self.recipe.constants]
+        self.shapes = {v: (v.aval.shape, v.aval.dtype) for v in self.recipe.slots}
 
-    def _is_outside(self, unit: Unit) -> bool:
-        return unit.eqn is not None and self.block.loops[unit] is None
-
-    # ---- making
-
-    def _assemble(self) -> list[Any]:
-        """Functions of native code, and steps outside, in order."""
-        parts: list[Any] = []
-        pending: list[Unit] = []
-        for unit in [*self.block.units, None]:
-            if unit is not None and not self._is_outside(unit):
-                pending.append(unit)
-                continue
-            if pending:
-                parts.append(self._segment(f"segment{len(parts)}", pending))
-                pending = []
-            if unit is not None:
-                assert unit.eqn is not None
-                parts.append(outside(unit.eqn))
-        names = tuple(part for part in parts if isinstance(part, str))
-        self.text = self._text(names)
-        self.code = compiled(self.text, names, self.target)
-        self.functions = [self.code.addresses[name] for name in names]
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        return [kind(self.code.addresses[p]) if isinstance(p, str) else p for p in parts]
-
-    def _text(self, exported: Sequence[str]) -> str:
-        text = self.shop.module.text()
-        for name in exported:
-            text = text.replace(f"internal void @{name}(", f"void @{name}(")
-        return text
-
-    def _segment(self, name: str, units: Sequence[Unit]) -> str:
-        """A function of the table that runs units one after the other."""
-        layout = self.layout
-
-        def write(b: Builder, table: Value) -> None:
-            def entry(n: int) -> Value:
-                return b.load(b.element(table, n, "ptr"), PTR)
-
-            def constant(array: Any) -> Value:
-                return entry(layout.entries + self.shop.constant(array))
-
-            bases = [entry(n) for n in range(layout.entries)]
-            addresses = {
-                v: b.element(bases[n], Value(str(offset), I64), "i8") if offset else bases[n]
-                for v, (n, offset) in layout.slots.items()
-            }
-            for unit in units:
-                own = b.element(bases[0], Value(str(layout.scratch[unit]), I64), "i8")
-                self.block.emit_unit(Frame(b, constant), unit, addresses, own, self.shared)
-
-        return self.shop.module.function(name, [PTR], None, write)
+    def _action(self, part: str | Eqn) -> Any:
+        """What runs a part: a function of native code, or a step outside."""
+        if isinstance(part, str):
+            return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.code.addresses[part])
+        return outside(part)
 
     # ---- running
-
-    @property
-    def is_long(self) -> bool:
-        """Does a call take so long that other threads should run meanwhile?"""
-        has_loops = any(u.eqn is not None for u in self.block.units)
-        return has_loops or sum(map(duration, self.block.kernels.values())) > LONG_CALL
 
     def __call__(self, buffers: Sequence[Any]) -> list[Any]:
         layout = self.layout
         arrays: list[Any] = [None] * layout.entries
-        constants = self.shop.constants
+        constants = self.constants
         table = (ctypes.c_void_p * (layout.entries + len(constants)))()
         arrays[0] = arena = self._idle.pop() if self._idle else aligned(layout.bytes)
         for v, x in zip(self.jaxpr.inputs, (*self.held, *map(_plain, buffers))):
@@ -323,8 +224,9 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
     """The program after the passes ("optimized"), as kernels ("kernels"), or as generated code
     ("llvm", "asm").
     """
+    if dialect not in ("kernels", "llvm", "asm"):
+        return numpy_engine.as_text(jaxpr, dialect)
+    made = Assembly(prepared(jaxpr), (False,) * len(jaxpr.args), host())
     if dialect == "kernels":
-        return "\n".join(map(str, NativeProgram(optimise(jaxpr), ()).shop.kernels))
-    if dialect == "llvm":
-        return NativeProgram(optimise(jaxpr), ()).text
-    return numpy_engine.as_text(jaxpr, dialect)
+        return "\n".join(map(str, made.shop.kernels))
+    return made.text if dialect == "llvm" else assembly(made.text, host())
