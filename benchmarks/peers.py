@@ -70,7 +70,16 @@ def to_numpy(tree: Any) -> list[np.ndarray]:
     ]
 
 
+_TREES = (dict, list, tuple)
+
+
 def wait(result: Any) -> Any:
-    """Return when the computation behind a result of jax or funcgrad has finished."""
-    arrays_of(result)[-1].block_until_ready()
+    """Return when the computation behind a result of jax or funcgrad has finished.
+
+    All arrays of a result are ready at once, so one is asked; finding it must cost nothing.
+    """
+    last = result
+    while isinstance(last, _TREES):
+        last = next(reversed(last.values())) if isinstance(last, dict) else last[-1]
+    last.block_until_ready()
     return result

@@ -30,6 +30,7 @@ from funcgrad.core.trace import EVAL, current_trace, named_axes
 from funcgrad.errors import trimmed, user_facing
 
 _log = logging.getLogger("funcgrad")
+_overrides = config._local.get  # with the next attribute all that `config.current()` does
 
 # Programs belong to the user's function, so that `jit(f)` written twice compiles once.
 _caches: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
@@ -67,9 +68,8 @@ class JitFunction:
             entry = self._last
             if (
                 entry is not None
-                and entry.fast is not None
                 and current_trace() is EVAL
-                and config.current() is entry.state
+                and (_overrides() or config._global) is entry.state
             ):
                 found = entry.fast(args, kwargs)
                 if found is not MISS:

@@ -47,7 +47,7 @@ class Entry:
         self.avals = jaxpr.in_avals
         self.out_avals = jaxpr.out_avals
         self.calls = 0
-        self.fast: Callable[..., Any] | None = None
+        self.fast: Callable[..., Any] = _missed
         self._run: Callable[[Sequence[Any]], list[Any]] | None = None
         self.finish: Callable[[Sequence[Any]], Any] = self._unflatten
 
@@ -88,13 +88,13 @@ class Entry:
         leaves = list(range(len(self.out_avals)))
         result = tree.unflatten(self.out_tree, leaves)
         direct = getattr(self._run, "direct", lambda: None)()
-        if direct is not None:
-            self.fast = _Matcher(self, direct).direct_call(result)
         source = _Writer(self.out_avals).expression(result)
         if source is not None:
             self.finish = _compile(f"def finish(o):\n    return {source}\n", "finish", {})
-        if self.fast is None and not any(self.donated):
-            self.fast = self._through_buffers()
+        fast = None if direct is None else _Matcher(self, direct).direct_call(result)
+        if fast is None and not any(self.donated):
+            fast = self._through_buffers()
+        self.fast = fast or _missed
 
     def _through_buffers(self) -> Callable[..., Any] | None:
         match, run, finish = _Matcher(self).build(), self._run, self.finish
@@ -106,6 +106,11 @@ class Entry:
             return MISS if buffers is MISS else finish(run(buffers))  # type: ignore[misc]
 
         return fast
+
+
+def _missed(args: Any, kwargs: Any) -> Any:
+    """The fast way of an entry that has none."""
+    return MISS
 
 
 def _compile(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any]:
