@@ -90,3 +90,36 @@ def test_gradients_of_pooling(window: Any, strides: Any, padding: str, channels:
 
     compare(lambda x: fg.grad(lambda x: fg.numpy.sum(fg.numpy.sin(pooled(x))))(x), x)
     compare(lambda x: fg.jvp(pooled, (x,), (fg.numpy.cos(x),))[1], x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("shape, axis", [((7,), 0), ((300,), 0), ((3, 70), 1), ((65, 2, 3), 0)])
+@pytest.mark.parametrize("dtype", [*DTYPES[:-1], "bool", "int16", "uint8", "int64", "uint32"])
+def test_sorting(dtype: str, shape: Any, axis: int) -> None:
+    x = numbers(shape, dtype)
+    compare(lambda x: (lax.sort(x, axis), fg.numpy.argsort(x, axis)), x)
+    compare(lambda x: lax.sort((x, fg.numpy.flip(x, axis), x * 2), axis), x)
+    compare(lambda x: lax.top_k(x, shape[axis] // 2 + 1, axis=axis), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("size", [11, 200])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_sorting_special_values(dtype: str, size: int) -> None:
+    """NaN of both signs last, zeros of both signs in their order."""
+    x = np.random.default_rng(0).normal(size=size).astype(dtypes.as_dtype(dtype))
+    x[[1, 4]], x[2], x[3], x[5], x[7], x[9] = np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0
+    compare(lambda x: (lax.sort(x), fg.numpy.argsort(x), *lax.top_k(x, 8)), x)
+    compare(lambda x: 1 / lax.sort(x), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64", "int32"])
+def test_sorting_numbers_of_all_sizes(dtype: str) -> None:
+    """Every digit of the keys counts."""
+    bits = np.random.default_rng(0).integers(0, 1 << 63, 500, np.uint64) * np.uint64(3)
+    x = bits.view(dtype)[:500] if dtype != "float64" else bits.astype("f8") - 1e19
+    compare(lambda x: (lax.sort(x), fg.numpy.argsort(x), *lax.top_k(x, 100)), x)

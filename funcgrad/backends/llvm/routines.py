@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.backends.llvm import memory, windows
+from funcgrad.backends.llvm import memory, sorting, windows
 from funcgrad.backends.llvm.block import Frame, Workshop
 from funcgrad.backends.llvm.builder import PTR, Builder, Value
 from funcgrad.backends.llvm.cumulate import cumulate
 from funcgrad.backends.llvm.loops import native_loop
-from funcgrad.backends.llvm.tiles import address
+from funcgrad.backends.llvm.tiles import address, whole
 from funcgrad.compiler.affine import strides_of
 from funcgrad.compiler.graph import size_of
 from funcgrad.compiler.views import form_of
@@ -22,6 +22,7 @@ from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn
 from funcgrad.core.primitive import Primitive
 from funcgrad.primitives.logic import ge_p
+from funcgrad.primitives.sort import sort_p, top_k_p
 from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
 
 Write = Callable[..., None]
@@ -150,7 +151,63 @@ def _storing(b: Builder, kind: str, out: windows.Array, lane: int) -> Write:
     return store
 
 
+# ---- order
+
+
+def _copied(b: Builder, a: Any, source: Value, at: Value, out: Value, to: Value) -> None:
+    """One element of an operand to a place of a result."""
+    dtype = a.aval.dtype
+    kind, width = memory.element(dtype)
+    at, to = (i if width == 1 else b.mul(i, whole(width)) for i in (at, to))
+    x = memory.load(b, b.element(source, at, kind), dtype, 1, 1, None)
+    memory.store(b, x, b.element(out, to, kind), dtype, 1, 1, None)
+
+
+def _sorted(e: Eqn) -> Routine | None:
+    """Operands in the order of the first one."""
+    key = e.args[0].aval
+    if e.params["num_keys"] > 1 or not sorting.has_order(key.dtype):
+        return None
+    rows = sorting.Rows.along(key.shape, e.params["dimension"])
+    count = len(e.args)
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def deliver(row: Value, place: Value, position: Value) -> None:
+            start, step = rows.start(b, row, rows.size), whole(rows.step)
+            at, to = (b.add(start, b.mul(i, step)) for i in (position, place))
+            for a, source, out in zip(e.args, pointers, pointers[count:]):
+                _copied(b, a, source, at, out, to)
+
+        sorting.sort_rows(b, rows, (pointers[0], key.dtype), False, pointers[-1], deliver)
+
+    return Routine(e, write, sorting.scratch_bytes(rows, key.dtype))
+
+
+def _largest(e: Eqn) -> Routine | None:
+    """The largest elements and their positions."""
+    (x,), k = e.args, e.params["k"]
+    rows = sorting.Rows.along(x.aval.shape, e.params["axis"])
+
+    def write(b: Builder, source: Value, values: Value, places: Value, scratch: Value) -> None:
+        def deliver(row: Value, place: Value, position: Value) -> None:
+            step = whole(rows.step)
+            at = b.add(rows.start(b, row, rows.size), b.mul(position, step))
+            to = b.add(rows.start(b, row, k), b.mul(place, step))
+            _copied(b, x, source, at, values, to)
+            b.store(b.cast("trunc", position, "i32"), b.element(places, to, "i32"))
+
+        def some(row: Value, place: Value, position: Value) -> None:
+            b.when(b.icmp("slt", place, whole(k)), lambda: deliver(row, place, position))
+
+        key = (source, x.aval.dtype)
+        sorting.sort_rows(b, rows, key, True, scratch, deliver if k == rows.size else some)
+
+    return Routine(e, write, sorting.scratch_bytes(rows, x.aval.dtype))
+
+
 ROUTINES: dict[Primitive, Callable[[Eqn], Routine | None]] = {
     select_and_gather_add_p: _chosen,
     select_and_scatter_add_p: _scattered,
+    sort_p: _sorted,
+    top_k_p: _largest,
 }
