@@ -102,7 +102,7 @@ class Graph:
             return None
         if not all(_is_plain(a.aval) for a in (*e.args, *e.outs)):
             return None
-        form = form_of(e)
+        form: Any = form_of(e)
         parts = form if isinstance(form, (list, tuple)) else [form]
         if not all(isinstance(f, PULLED + REDUCED) for f in parts):
             return None

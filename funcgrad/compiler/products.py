@@ -206,7 +206,7 @@ def transposed(product: Product, e: Eqn, form: Any) -> Product | None:
     """
     shape = e.outs[0].aval.shape
     places = [dim.terms[0][0] if dim.terms else None for dim in getattr(form, "dims", ())]
-    moves = [loops.Affine(0, ((d, 1),)) for d in places]
+    moves = [loops.Affine(0, ((d, 1),)) for d in places]  # type: ignore[arg-type]
     if None in places or sorted(places) != list(range(len(shape))) or list(form.dims) != moves:  # type: ignore[type-var]
         return None
     if [d.extent for d in product.plain] != [shape[p] for p in places]:  # type: ignore[index]

@@ -16,7 +16,7 @@ COMBINATIONS = {"set": "set", "add": "add", "mul": "mul", "max": "max", "min": "
 class Update(NamedTuple):
     """One element of the updates: where it goes, and whether it does."""
 
-    index: Sum
+    place: Sum
     value: Operand
     guard: Ref | None
     dropped: bool = False

@@ -51,7 +51,7 @@ class Scope:
         self.values: dict[Ref, Registers] = dict(parent.values) if parent else {}
         self.loops: dict[Loop, Value] = dict(parent.loops) if parent else {}
         self.offsets: dict[Any, Value] = dict(parent.offsets) if parent else {}
-        self.mask = mask if mask is not None or parent is None else parent.mask
+        self.mask: Value | None = mask if mask is not None or parent is None else parent.mask
 
 
 class Emitter:
@@ -125,7 +125,7 @@ class Emitter:
     def _at_row_level(self, stage: Stage, depth: int) -> list[Statement]:
         """Statements that can run as soon as the first `depth` row loops are known."""
         rows, own = self.kernel.rows, set(stage.loops)
-        found = []
+        found: list[Statement] = []
         for s in stage.statements:
             if not isinstance(s, (Load, Compute, Position)) or s.ref.inside:
                 continue
@@ -196,7 +196,7 @@ class Emitter:
         dtype, lanes = _dtype(r.value), self.lanes if self.vector is not None else 1
         if r.position is not None:
             best = memory.parts(memory.constant(_worst(r.op, dtype), dtype, lanes))
-            return [*best, memory.constant(np.int64(-1), np.dtype(np.int64), lanes)]
+            return [*best, self.b.const(-1, Type("i64", lanes))]
         return memory.parts(memory.constant(identity_of(r.op, dtype), dtype, lanes))
 
     def _joiner(self, stage: Stage) -> Callable[[list[Value], list[Value]], list[Value]]:
@@ -233,7 +233,8 @@ class Emitter:
         lanes = old[0].type.lanes
 
         def test(op: str, x: Value, y: Value, t: np.dtype) -> Value:
-            return render(b, op, [x, y], [t, t], bool_, lanes)
+            (found,) = memory.parts(render(b, op, [x, y], [t, t], bool_, lanes))
+            return found
 
         (x, i), (y, j) = old, new
         missing = b.icmp("slt", i, b.like(0, i))

@@ -145,10 +145,9 @@ def _store_pair(
 def fill(b: Builder, address: Value, dtype: np.dtype, size: int, value: Any) -> None:
     """The same number in every element of a buffer."""
     kind, width = element(dtype)
-    number = constant(value, dtype, 1)
-    stored = [number] if width == 1 else list(number)
+    stored = parts(constant(value, dtype, 1))
     if width == 1:
-        stored = [to_memory(b, number, dtype)]
+        stored = [to_memory(b, stored[0], dtype)]
 
     def one(i: Value, _: Any) -> None:
         place = i if width == 1 else b.mul(i, b.const(2, I64))

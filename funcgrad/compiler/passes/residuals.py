@@ -168,7 +168,7 @@ def _recomputing(pair: Pair, dropped: Sequence[tuple[Var, Var]]) -> Eqn:
     values = [v for v, _ in dropped]
     gone = {o for _, o in dropped}
     ncarry, nconsts = forward.params["num_carry"], forward.params["num_consts"]
-    given = [*zip(body.args[nconsts + ncarry :], _xs(forward))]
+    given: list[tuple[Atom, Atom]] = [*zip(body.args[nconsts + ncarry :], _xs(forward))]
     given += [p for p in zip(body.outputs[ncarry:], forward.outs[ncarry:]) if p[1] not in gone]
     rows = {v: a for v, a in reversed(given) if type(v) is Var}
     part = _part(body, values, set(rows))
@@ -188,7 +188,7 @@ class Part(NamedTuple):
 
 
 def _part(body: Jaxpr, values: Sequence[Var], held: set[Any]) -> Part:
-    needed, eqns, read = set(values), [], set()
+    needed, eqns, read = set(values), [], held.intersection(values)  # handed over twice
     for e in reversed(body.eqns):
         if any(o in needed and o not in held for o in e.outs):
             eqns.append(e)

@@ -67,9 +67,9 @@ def _visit(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
         return None
     hoisted = _hoisted(program, scan)
     outputs = _sunk(program, e.primitive, hoisted or scan)
-    if outputs is None and hoisted is not None:
-        outputs = _emitted(program, e.primitive, hoisted)
-    return outputs
+    if outputs is not None or hoisted is None:
+        return outputs
+    return _emitted(program, e.primitive, hoisted)
 
 
 def _is_static(v: Var) -> bool:
