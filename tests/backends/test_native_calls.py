@@ -421,3 +421,38 @@ def test_calls_without_the_dispatcher(monkeypatch):
         warnings.simplefilter("error")
         f = warm(lambda x: {"y": x + 1}, jnp.ones(3))
     np.testing.assert_array_equal(f(jnp.ones(3))["y"], np.full(3, 2.0))
+
+
+def test_a_result_that_takes_memory_may_stand_twice():
+    jitted = fg.jit(lambda x: (lambda y: (y, y))(x + 1), donate_argnums=0)
+    for _ in range(4):
+        a, b = jitted(jnp.ones(5))
+        assert not np.shares_memory(np.asarray(a), np.asarray(b))
+        np.testing.assert_array_equal(a, np.full(5, 2.0))
+        np.testing.assert_array_equal(a, b)
+
+
+@needs_dispatcher
+def test_programs_with_steps_outside_use_the_pool_too():
+    pool = dispatcher().pool
+    f = warm(lambda x: jnp.linalg.svd(x)[1] * 2 + 1, jnp.eye(4))
+    x = jnp.eye(4)
+    before = pool.lent
+    out = f(x)
+    assert out._buffer.ctypes.data % 64 == 0
+    assert pool.lent == before + 1
+    np.testing.assert_array_equal(out, np.full(4, 3.0))
+    del out
+    assert pool.lent == before
+
+
+@needs_dispatcher
+def test_large_results_need_no_fresh_pages():
+    resource = pytest.importorskip("resource")
+    f = warm(lambda x: (x + 1, x * 2), jnp.zeros(1 << 20))
+    x = jnp.zeros(1 << 20)
+    f(x)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        f(x)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 500  # 41 000 if all were

@@ -273,7 +273,7 @@ def _program(
     ]
     entries, seen, results = first + len(native.constants), set[Any](), []
     for o, aval in zip(jaxpr.outputs, out_avals):
-        if o in native.shared:
+        if o in native.shared and o not in seen:
             results.append(Result(aval, slots[o].entry, takes=jaxpr.args.index(native.shared[o])))
         elif type(o) is Var and o in native.allocated and o not in seen:
             results.append(Result(aval, slots[o].entry))
@@ -287,3 +287,19 @@ def _program(
     return Program(
         arguments, results, kernel, entries, held, native.layout.bytes, native.is_long, [native]
     )
+
+
+def allocator(
+    types: Sequence[tuple[tuple[int, ...], np.dtype]],
+) -> Callable[[], list[np.ndarray]] | None:
+    """A function that makes new arrays of these shapes and dtypes in the pool; None without a
+    dispatcher.
+    """
+    made = dispatcher()
+    if made is None:
+        return None
+    results = [Result(ShapedArray(shape, dtype), n) for n, (shape, dtype) in enumerate(types, 1)]
+    make = made.function(record(made, Program([], results, made.nothing, len(types) + 1)))
+    if len(types) == 1:
+        return lambda: [make()._buffer]
+    return lambda: [x._buffer for x in make()]

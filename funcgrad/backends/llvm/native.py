@@ -15,7 +15,7 @@ import numpy as np
 
 from funcgrad.backends import numpy as numpy_engine, reference
 from funcgrad.backends.llvm.assembly import Assembly, assembled
-from funcgrad.backends.llvm.direct import direct_call
+from funcgrad.backends.llvm.direct import allocator, direct_call
 from funcgrad.backends.llvm.engine import assembly
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.graph import is_static
@@ -29,6 +29,7 @@ from funcgrad.core.stage import collector_paused
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
+OFTEN = 3  # calls
 LONG = 1000  # turns of a loop that is compiled by itself
 
 
@@ -105,7 +106,8 @@ class NativeProgram:
         self.allocated, self.shared = self.recipe.allocated, self.recipe.shared
         self.functions = [self.code.addresses[name] for name in self.recipe.names]
         self.actions = [self._action(part) for part in self.recipe.parts]
-        self._idle: list[Any] = []  # arenas that no call is using
+        self._new: Callable[[], list[Any]] | None = None  # makes the arena, and results
+        self._calls = 0
         self.held = [np.ascontiguousarray(c._buffer) for c in jaxpr.consts]
         self.constants = [np.ascontiguousarray(c) for c in self.recipe.constants]
         self.shapes = {v: (v.aval.shape, v.aval.dtype) for v in self.recipe.slots}
@@ -123,11 +125,11 @@ class NativeProgram:
         arrays: list[Any] = [None] * layout.entries
         constants = self.constants
         table = (ctypes.c_void_p * (layout.entries + len(constants)))()
-        arrays[0] = arena = self._idle.pop() if self._idle else aligned(layout.bytes)
+        arrays[0], *results = self._memory()
         for v, x in zip(self.jaxpr.inputs, (*self.held, *map(_plain, buffers))):
             arrays[layout.slots[v].entry] = x
-        for v in self.allocated:
-            arrays[layout.slots[v].entry] = np.empty(*self.shapes[v])
+        for v, x in zip(self.allocated, results):
+            arrays[layout.slots[v].entry] = x
         for out, given in self.shared.items():
             x = arrays[layout.slots[given].entry]
             if x.shape != out.aval.shape:
@@ -142,9 +144,19 @@ class NativeProgram:
                 action(self, arrays, table)
             else:
                 action(address)
-        results = self._results(arrays)
-        self._idle.append(arena)  # a call that raised keeps its arena to itself
-        return results
+        return self._results(arrays)
+
+    def _memory(self) -> list[Any]:
+        """An arena for this call alone, and arrays for its results. A program that runs but once
+        is not worth code that makes them.
+        """
+        types = [self.shapes[v] for v in self.allocated]
+        self._calls += 1
+        if self._calls == OFTEN:
+            self._new = allocator([((self.layout.bytes,), np.dtype(np.uint8)), *types])
+        if self._new is not None:
+            return self._new()
+        return [aligned(self.layout.bytes), *(np.empty(*t) for t in types)]
 
     def array(self, v: Any, arrays: Sequence[Any]) -> Any:
         """A value as an array, for steps outside."""
