@@ -14,6 +14,8 @@ from collections.abc import Callable
 import funcgrad as fg
 from funcgrad_nn import names
 
+__all__ = ["INITIALIZERS", "draw"]
+
 Initializer = Callable[..., fg.Array]
 _library = fg.nn.initializers
 

@@ -145,6 +145,10 @@ class Module(Described):
         Only classes of modules that are already defined, and functions of funcgrad's public
         namespaces or of `functions` (name to function), are accepted; nothing is imported.
         Raises `ValueError`, naming the place in the text, for anything else.
+
+        >>> text = nn.Sequential(nn.Linear(2, 3), nn.ReLU()).to_json()
+        >>> nn.from_json(text) == nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        True
         """
         model = json_form.read(text, functions)
         if not isinstance(model, cls):

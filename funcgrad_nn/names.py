@@ -44,6 +44,13 @@ def register_function(name: str, function):
     """Give `function` a name by which descriptions write it in JSON; returns the function.
 
     Needed for functions outside funcgrad's public namespaces that a module holds as an option.
+
+    >>> import funcgrad_nn as nn
+    >>> def doubled(x):
+    ...     return 2 * x
+    >>> _ = nn.register_function("my_project.doubled", doubled)
+    >>> nn.from_json(nn.Lambda(doubled).to_json())
+    Lambda(doubled)
     """
     _functions[name] = function
     return function

@@ -25,6 +25,14 @@ PUBLIC_MODULES = (
     "funcgrad.experimental",
     "funcgrad.experimental.checkify",
     "funcgrad_nn",
+    "funcgrad_nn.data",
+    "funcgrad_nn.functional",
+    "funcgrad_nn.init",
+    "funcgrad_nn.losses",
+    "funcgrad_nn.metrics",
+    "funcgrad_nn.optim",
+    "funcgrad_nn.saving",
+    "funcgrad_nn.training",
 )
 REQUIRED_AT_IMPORT = {"numpy", "ml_dtypes", "optree", "typing_extensions"}  # the last is optree's
 TOO_HEAVY = {"asyncio", "multiprocessing", "unittest", "email", "http", "sqlite3", "ssl", "xml"}
@@ -65,6 +73,23 @@ def test_D56_public_names_resolve_and_are_documented(module, name):
     if isinstance(value, types.ModuleType | type) or callable(value):
         documentation = inspect.getdoc(value)
         assert documentation and documentation.strip(), f"{module}.{name} has no docstring"
+
+
+def shows_itself(value) -> bool:
+    """Whether it must have an example: errors, and records that functions return, need none."""
+    record = isinstance(value, type) and issubclass(value, tuple | Exception)
+    return callable(value) and not record
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [pair for pair in PUBLIC_NAMES if pair[0].startswith("funcgrad_nn")],
+    ids=lambda part: part,
+)
+def test_D55_all_of_funcgrad_nn_has_examples(module, name):
+    """They are run by test_docs.py."""
+    value = getattr(importlib.import_module(module), name)
+    assert not shows_itself(value) or ">>>" in (value.__doc__ or ""), f"{module}.{name}"
 
 
 def imported_by(package: str) -> dict[str, str]:

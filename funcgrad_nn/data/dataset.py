@@ -124,6 +124,12 @@ class Table(Dataset):
 
     Columns are read as NumPy arrays, many rows at once, and never all of them. Raises `ValueError`
     for a column that the table lacks.
+
+    >>> import importlib.util
+    >>> if importlib.util.find_spec("datasets"):
+    ...     from datasets import Dataset as Rows
+    ...     table = Table(Rows.from_dict({"x": [1.0, 2.0], "y": [0, 1]}), columns=("x", "y"))
+    ...     assert len(table) == 2 and table[1] == (2.0, 1)
     """
 
     def __init__(self, table, columns: Sequence[str] | None = None):

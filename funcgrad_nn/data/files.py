@@ -197,6 +197,16 @@ class ImageFolder(Dataset):
     they are asked for, made `mode` ("RGB" or "L") and, with `size` = (height, width), resized; rows
     of different sizes cannot be batched. Needs Pillow. Raises `FileNotFoundError` for a directory
     without such images, `ValueError` for a file that is no image, or too large a one.
+
+    >>> import importlib.util, tempfile
+    >>> if importlib.util.find_spec("PIL"):
+    ...     from PIL import Image
+    ...     with tempfile.TemporaryDirectory() as folder:
+    ...         for name in ("cats", "dogs"):
+    ...             (Path(folder) / name).mkdir()
+    ...             Image.new("RGB", (8, 6)).save(Path(folder) / name / "one.png")
+    ...         images = ImageFolder(folder)
+    ...         assert images.classes == ["cats", "dogs"] and images[1][0].shape == (3, 6, 8)
     """
 
     def __init__(

@@ -95,7 +95,17 @@ def _exactly(stream: io.BufferedIOBase, path: Path, needed: int) -> bytearray:
 
 
 def write_idx(path: str | os.PathLike, array) -> None:
-    """Write an array as an IDX file, gzipped if the name ends in .gz."""
+    """Write an array as an IDX file, gzipped if the name ends in .gz.
+
+    Raises `TypeError` for dtypes that the format lacks.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "labels-idx1-ubyte.gz"
+    ...     write_idx(path, np.array([3, 1, 2], np.uint8))
+    ...     read_idx(path).tolist()
+    [3, 1, 2]
+    """
     array = np.asarray(array)
     codes = {np.dtype(name).newbyteorder("="): code for code, name in TYPES.items()}
     if array.dtype not in codes or not 1 <= array.ndim <= MAX_RANK:

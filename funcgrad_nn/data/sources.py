@@ -46,7 +46,15 @@ PathLike = str | os.PathLike
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's handwritten digits: images float32 (1797, 8, 8) in [0, 1], labels int32."""
+    """scikit-learn's handwritten digits: images float32 (1797, 8, 8) in [0, 1], labels int32.
+
+    Needs scikit-learn, and no file.
+
+    >>> import importlib.util
+    >>> if importlib.util.find_spec("sklearn"):
+    ...     images, labels = load_digits()
+    ...     assert images.shape == (1797, 8, 8) and labels.max() == 9
+    """
     datasets = optional("sklearn.datasets")
     digits = datasets.load_digits()
     return (digits.images / 16).astype(np.float32), digits.target.astype(np.int32)
@@ -63,6 +71,15 @@ def load_mnist(directory: PathLike | None = None, *, download: bool | None = Non
     and "test", each images float32 (n, height, width) in [0, 1] and labels int32 (n,). Raises
     `FileNotFoundError`, listing the names it looked for and where, if neither is complete, and
     `ValueError` for files that do not fit together.
+
+    >>> import tempfile
+    >>> from funcgrad_nn.data import write_idx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_idx(folder + "/t10k-images-idx3-ubyte.gz", np.zeros((5, 28, 28), np.uint8))
+    ...     write_idx(folder + "/t10k-labels-idx1-ubyte.gz", np.arange(5, dtype=np.uint8))
+    ...     images, labels = load_mnist(folder)["test"]
+    >>> images.shape, labels.tolist()
+    ((5, 28, 28), [0, 1, 2, 3, 4])
     """
     return _idx_splits("load_mnist", "mnist", directory, download, MNIST_FILES)
 
@@ -70,7 +87,14 @@ def load_mnist(directory: PathLike | None = None, *, download: bool | None = Non
 def load_fashion_mnist(
     directory: PathLike | None = None, *, download: bool | None = None
 ) -> Splits:
-    """Fashion-MNIST (Xiao et al., 2017): as `load_mnist`, ten kinds of clothing."""
+    """Fashion-MNIST (Xiao et al., 2017): as `load_mnist`, ten kinds of clothing.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as empty:
+    ...     load_fashion_mnist(empty)
+    Traceback (most recent call last):
+    FileNotFoundError: load_fashion_mnist: ... holds no MNIST files. Put there train-images...
+    """
     return _idx_splits("load_fashion_mnist", "fashion-mnist", directory, download, FASHION_FILES)
 
 
@@ -135,6 +159,13 @@ def load_cifar10(
     cifar-10-batches-bin. Returns what is there: "train" and "test", each images (n, 3, 32, 32),
     float32 in [0, 1] or, with `scaled=False`, uint8, and labels int32 (n,). `download` and errors
     as in `load_mnist`.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (pathlib.Path(folder) / "test_batch.bin").write_bytes(bytes([7] + 3072 * [255]))
+    ...     images, labels = load_cifar10(folder)["test"]
+    >>> images.shape, float(images.min()), labels.tolist()
+    ((1, 3, 32, 32), 1.0, [7])
     """
     place = _place("load_cifar10", "cifar-10", directory, download)
     fetching = download or (download is None and directory is None)
@@ -154,6 +185,12 @@ def load_cifar100(
 
     The archive is cifar-100-binary.tar.gz, the files are train.bin and test.bin, also within
     cifar-100-binary.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (pathlib.Path(folder) / "test.bin").write_bytes(bytes([3, 42] + 3072 * [0]))
+    ...     load_cifar100(folder)["test"][1].tolist(), load_cifar100(folder, coarse=True)["test"][1]
+    ([42], array([3], dtype=int32))
     """
     place = _place("load_cifar100", "cifar-100", directory, download)
     fetching = download or (download is None and directory is None)

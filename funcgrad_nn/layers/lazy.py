@@ -42,6 +42,7 @@ def _closing(closed, rank: int | None = None):
     """
 
     def infer(self, x):
+        """The layer for inputs with as many channels as x has."""
         bound = bound_arguments(self.itself())
         bound.apply_defaults()
         first = 1 if rank is None else x.ndim - rank - 1

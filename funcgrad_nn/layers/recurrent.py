@@ -99,6 +99,12 @@ class RNNCell(Cell):
 
     `nonlinearity` is "tanh" or "relu". Without h the state starts as zeros. Weights are drawn
     uniformly within 1 / sqrt(hidden_size), as in PyTorch.
+
+    >>> cell = nn.RNNCell(3, 4)
+    >>> params, state = cell.init(fg.random.key(0))
+    >>> h, _ = cell.apply(params, state, jnp.ones((2, 3)))
+    >>> cell.apply(params, state, jnp.ones((2, 3)), h)[0].shape
+    (2, 4)
     """
 
     def __init__(
@@ -135,7 +141,13 @@ class LSTMCell(Cell):
 class GRUCell(Cell):
     """One step of a GRU: x (..., input_size), h -> h' (..., hidden_size).
 
-    The gates' rows are reset, update, new, as in PyTorch.
+    The gates' rows are reset, update, new, as in PyTorch (Cho et al., 2014).
+
+    >>> cell = nn.GRUCell(3, 4)
+    >>> params, state = cell.init(fg.random.key(0))
+    >>> h, _ = cell.apply(params, state, jnp.ones((2, 3)))
+    >>> cell.apply(params, state, jnp.ones((2, 3)), h)[0].shape
+    (2, 4)
     """
 
     gates = 3
@@ -282,6 +294,15 @@ class RNN(Recurrent):
     """Elman's network, h' = tanh(W_ih x + b_ih + W_hh h + b_hh), as `torch.nn.RNN`.
 
     Inputs, outputs and options are those of `Recurrent`; `nonlinearity` is "tanh" or "relu".
+
+    x: (length, batch, input_size) -> output (length, batch, hidden_size), state (num_layers, batch,
+    hidden_size); the first two axes of x and output swapped with `batch_first`.
+
+    >>> layer = nn.RNN(3, 4, batch_first=True)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> (output, h), _ = layer.apply(params, state, jnp.ones((2, 7, 3)))
+    >>> output.shape, h.shape
+    ((2, 7, 4), (1, 2, 4))
     """
 
     def __init__(
@@ -347,7 +368,16 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent units, as `torch.nn.GRU`; inputs and outputs are those of `Recurrent`."""
+    """Gated recurrent units, as `torch.nn.GRU`; inputs and outputs are those of `Recurrent`.
+
+    (Cho et al., 2014.) Of several sequences that differ in length, `lengths` says how long each is.
+
+    >>> layer = nn.GRU(3, 4)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> (output, h), _ = layer.apply(params, state, jnp.ones((7, 2, 3)), lengths=jnp.array([7, 5]))
+    >>> output.shape, h.shape, output[5:, 1].tolist()
+    ((7, 2, 4), (1, 2, 4), [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    """
 
     gates = 3
     adds_gates = False

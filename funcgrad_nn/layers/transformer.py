@@ -212,7 +212,18 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoder(Module):
-    """`num_layers` layers like `decoder_layer`, each with parameters of its own, then `norm`."""
+    """`num_layers` layers like `decoder_layer`, each with parameters of its own, then `norm`.
+
+    tgt: (T, batch, d_model), memory: (S, batch, d_model) -> (T, batch, d_model); with `batch_first`
+    in the layer, batch comes first.
+
+    >>> layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+    >>> model = nn.TransformerDecoder(layer, 2)
+    >>> params, state = model.init(fg.random.key(0))
+    >>> inputs = jnp.ones((2, 5, 8)), jnp.ones((2, 7, 8))
+    >>> model.apply(params, state, *inputs, tgt_is_causal=True)[0].shape
+    (2, 5, 8)
+    """
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None):
         self.layers = _copies(self, decoder_layer, num_layers)

@@ -19,7 +19,14 @@ def plot(history: Mapping[str, Sequence[float]], path: str | os.PathLike | None 
     """Draw a history of `fit`: one panel a quantity, training beside validation.
 
     Writes an image to `path` if given (PNG by its ending) and returns the matplotlib figure, which
-    a notebook shows. Needs matplotlib; opens no window.
+    a notebook shows. Needs matplotlib; opens no window. Raises `ValueError` for no history.
+
+    >>> import importlib.util, pathlib, tempfile
+    >>> if importlib.util.find_spec("matplotlib"):
+    ...     with tempfile.TemporaryDirectory() as folder:
+    ...         path = pathlib.Path(folder) / "history.png"
+    ...         _ = plot({"train_loss": [0.9, 0.5], "val_loss": [1.0, 0.7]}, path)
+    ...         assert path.read_bytes().startswith(b"\\x89PNG")
     """
     if not history:
         raise ValueError("plot: the history is empty.")
