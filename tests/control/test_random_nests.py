@@ -70,8 +70,13 @@ def agree(lib: Any, nest: Any, transform: str, point: list[float]) -> None:
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-7, atol=1e-9)
 
 
+# A residual handed over twice, of which one was left out.
+HANDED_TWICE = ("scan", ("while", ("map", ("square",)))), "reverse over reverse", POINTS[0]
+
+
 @hypothesis.settings(max_examples=150)
 @hypothesis.given(PROGRAMS)
+@hypothesis.example(HANDED_TWICE)
 def test_as_unrolled(program: Any) -> None:
     nest, transform, point = program
     hypothesis.assume(is_allowed(nest, transform))
