@@ -4,6 +4,7 @@ is computed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,13 @@ USES = {
     ),
     "vmap of vmap": lambda f: lambda w, x: fg.vmap(over_lanes(f), (None, 0))(w, jnp.stack([x, -x])),
 }
+
+
+@pytest.fixture(autouse=True)
+def numpy_engine() -> Iterator[None]:
+    """Native code runs lane by lane."""
+    with fg.config.override(engine="numpy"):
+        yield
 
 
 @pytest.fixture
