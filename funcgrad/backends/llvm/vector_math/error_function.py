@@ -149,6 +149,14 @@ def _erfc_of_f32(b: Builder, x: Value) -> Value:
 # ---- erf_inv -------------------------------------------------------------------------------------
 
 
+# erf_inv(x) / x in w - 2.1875 for w < 5, where the constant term happens to be rounded little;
+# lowest power first, error 2**-27
+ERF_INV_F32 = (
+    1.4239666e00, 2.4885732e-01, -2.8740123e-03, -1.5282681e-03, 2.205456e-04, 2.4427525e-06,
+    -4.39543e-06, 3.7549353e-07, 4.7860084e-08, -8.670026e-09,
+)  # fmt: skip
+
+
 @dear
 def erf_inv(b: Builder, x: Value) -> Value:
     """The inverse of erf (Giles 2010), in w = -log(1 - x**2) with the square rounded, as for
@@ -159,7 +167,7 @@ def erf_inv(b: Builder, x: Value) -> Value:
     coefficients: Sequence[float]
     if x.type.kind == "f32":
         pieces = [(5.0, 3.0, tables.ERF_INV_FLOAT32_TAIL)]
-        middle, coefficients = 2.5, tables.ERF_INV_FLOAT32
+        middle, coefficients = 2.1875, ERF_INV_F32
     else:
         pieces = [
             (6.25, 3.25, tables.ERF_INV_FLOAT64_MIDDLE),
