@@ -95,7 +95,7 @@ def test_programs_and_passes():
     function(jnp.ones(3))
     (found,) = function.explain().compilations
     assert len(found.traced.eqns) == found.passes[0].before - 2  # two calls with a sine in each
-    assert [e.primitive.name for e in found.optimized.eqns] == ["sin", "add"]
+    assert [e.primitive.name for e in found.optimized.eqns] == ["sin", "mul"]
     assert found.passes[-1].after == 2
     assert all(a.after == b.before for a, b in zip(found.passes, found.passes[1:]))
     with fg.config.override(disabled_passes="share_common"):
@@ -183,14 +183,15 @@ def test_donated_buffers_really_reused():
 def test_peak_memory_is_what_is_allocated(program):
     """NumPy tells tracemalloc of all its memory. 5 %: Python's own objects, and small arrays."""
     function, x = fg.jit(program), jnp.asarray(np.random.default_rng(0).random((300, 300), "f4"))
-    function(x)
-    function(x)
-    tracemalloc.start()
-    out = function(x)
-    _, measured = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    del out
-    (found,) = function.explain().compilations
+    with fg.config.override(engine="numpy"):
+        function(x)
+        function(x)
+        tracemalloc.start()
+        out = function(x)
+        _, measured = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        del out
+        (found,) = function.explain().compilations
     assert found.cost.peak - found.cost.arguments == pytest.approx(measured, rel=0.05)
 
 

@@ -180,7 +180,8 @@ def peak_of_gradient(wrap: Any, layers: int = 40, size: int = 50_000) -> int:
 
 def test_memory_is_saved() -> None:
     """8 blocks of 5 layers: 8 + 5 layers' values live at a time instead of 40."""
-    assert peak_of_gradient(fg.checkpoint) < 0.6 * peak_of_gradient(lambda f: f)
+    with fg.config.override(engine="numpy"):  # tracemalloc sees NumPy's memory
+        assert peak_of_gradient(fg.checkpoint) < 0.6 * peak_of_gradient(lambda f: f)
 
 
 def test_a_checkpointed_scan_keeps_carries_only() -> None:
@@ -199,7 +200,8 @@ def test_a_checkpointed_scan_keeps_carries_only() -> None:
         tracemalloc.stop()
         return found
 
-    assert peak(fg.checkpoint) < 0.3 * peak(lambda f: f)
+    with fg.config.override(engine="numpy"):
+        assert peak(fg.checkpoint) < 0.3 * peak(lambda f: f)
 
 
 # ---- barriers -----------------------------------------------------------------------------------
