@@ -249,8 +249,9 @@ Largest errors in units in the last place of the exact result. This table is mad
 {every}th of all float32 values (subnormal, infinite and NaN included), the others over {samples}
 log-uniform samples and hard cases. That infinities, NaN and zeros are where they belong is checked
 too. The errors of lgamma and digamma are relative to at least 1/2, since both have zeros between
-floating-point numbers; on the negative axis they are those of two larger terms. erf_inv is defined through the rounded square of its argument, as the
-primitive is; the exact value of that is not known to enough digits for float64.
+floating-point numbers; on the negative axis they are those of two larger terms. erf_inv is defined
+through the rounded square of its argument, as the primitive is; the exact value of that is not
+known to enough digits for float64.
 
 | function | bound | {levels} | bound, float64 | {levels} |
 |---|---|{rule}|---|{rule}|
