@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from funcgrad.core import backend
 from funcgrad.core.array import ConcreteArray, KeyArray
 from funcgrad.core.avals import ShapedArray
 from funcgrad.core.dtypes import is_key
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Var, subjaxprs
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Var, constants, subjaxprs
 from funcgrad.core.loops import Call
 from funcgrad.core.primitive import Primitive, result_buffer
 from funcgrad.core.stage import collector_paused
@@ -77,16 +77,6 @@ def _runnable(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:
         return function(buffers) if namespace_of(buffers) is numpy else by_equation(buffers)
 
     return code._replace(function=run_leaf if code.leaf else run, leaf=False)
-
-
-def constants(jaxpr: Jaxpr) -> Iterator[Any]:
-    """The constants of a program and of all programs inside it."""
-    pending = [jaxpr]
-    while pending:
-        program = pending.pop()
-        yield from program.consts
-        for e in program.eqns:
-            pending += subjaxprs(e.params)
 
 
 def executable_of(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Executable:

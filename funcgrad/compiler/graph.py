@@ -144,10 +144,9 @@ class Graph:
         return self.rules[e].cost if e in self.rules else 0
 
 
-def is_static(jaxpr: Jaxpr) -> bool:
-    """Are all sizes known?"""
-    atoms = [*jaxpr.inputs, *(v for e in jaxpr.eqns for v in (*e.args, *e.outs))]
-    return all(isinstance(n, int) for v in atoms for n in v.aval.shape)
+def is_settled(jaxpr: Jaxpr) -> bool:
+    """Are the sizes of all operands and results known? Those of values between may not be."""
+    return all(isinstance(n, int) for v in (*jaxpr.inputs, *jaxpr.outputs) for n in v.aval.shape)
 
 
 def _is_large(e: Eqn, form: loops.Contract) -> bool:

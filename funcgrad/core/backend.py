@@ -30,6 +30,9 @@ _MODULES = {
     "analysis": "funcgrad.compiler.analysis",
     "sparsity": "funcgrad.compiler.sparsity",
     "lanes": "funcgrad.compiler.lanes",
+    "assembly": "funcgrad.backends.llvm.assembly",
+    "outside": "funcgrad.backends.llvm.outside",
+    "direct": "funcgrad.backends.llvm.direct",
     "cache": "funcgrad.backends.llvm.cache",
     "cupy": "funcgrad.backends.cupy.device",
 }

@@ -11,7 +11,7 @@ values attached. Programs are compared by identity; everything derived from one 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, final
 
 from funcgrad.core.avals import ShapedArray, typeof
@@ -143,6 +143,22 @@ def subjaxprs(params: dict[str, Any]) -> list[Jaxpr]:
         elif type(value) is tuple and value and isinstance(value[0], Jaxpr):
             found.extend(value)
     return found
+
+
+def constants(jaxpr: Jaxpr) -> Iterator[Any]:
+    """The constants of a program and of all programs inside it."""
+    pending = [jaxpr]
+    while pending:
+        program = pending.pop()
+        yield from program.consts
+        for e in program.eqns:
+            pending += subjaxprs(e.params)
+
+
+def is_static(jaxpr: Jaxpr) -> bool:
+    """Are all sizes known?"""
+    atoms = [*jaxpr.inputs, *(v for e in jaxpr.eqns for v in (*e.args, *e.outs))]
+    return all(isinstance(n, int) for v in atoms for n in v.aval.shape)
 
 
 def _free_names(eqns: Sequence[Eqn]) -> frozenset[Any]:

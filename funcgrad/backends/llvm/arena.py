@@ -6,23 +6,14 @@ The arena is one piece of memory for a call. Values that are not alive at the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
+from funcgrad.backends.llvm.recipe import Slot
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import bytes_of
 from funcgrad.core.jaxpr import Var
 
 ALIGNMENT = 64
 SLACK = 64  # bytes behind every value, which a vector load may touch
-
-
-class Slot(NamedTuple):
-    """An entry of the table of addresses, and an offset in bytes from there; entry 0 is the
-    arena.
-    """
-
-    entry: int
-    offset: int = 0
 
 
 class Layout:
@@ -41,6 +32,10 @@ class Layout:
         self.entries = len(self.slots) + 1
         self.scratch: dict[Unit, int] = dict.fromkeys(units, 0)
         self.bytes = self._plan(units, stored, {u: scratch_of(u) for u in units})
+        for unit in units:  # arrays without elements, which nobody makes, are anywhere
+            for v in unit.sources:
+                if not bytes_of(v):
+                    self.slots.setdefault(v, Slot(0))
 
     def _plan(self, units: Sequence[Unit], stored: set[Var], scratch: dict[Unit, int]) -> int:
         """Offsets: the first gap that is free for the value's life, the largest values first."""

@@ -15,7 +15,7 @@ from funcgrad.backends.llvm import convolution_plan
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import Compiled, compiled
-from funcgrad.backends.llvm.recipe import Recipe, Shelf
+from funcgrad.backends.llvm.recipe import Recipe
 from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import Target
 from funcgrad.compiler import scattering
@@ -33,14 +33,9 @@ REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
 
 
 def assembled(jaxpr: Jaxpr, donated: Sequence[bool], target: Target) -> tuple[Recipe, Compiled]:
-    """The program compiled, or found on disk."""
-    shelf = Shelf(jaxpr, donated, target)
-    found = shelf.find()
-    if found is None:
-        made = Assembly(jaxpr, donated, target)
-        found = made.recipe, compiled(made.text, made.recipe.names, target)
-        shelf.put(*found)
-    return found
+    """The program planned, written and compiled."""
+    made = Assembly(jaxpr, donated, target)
+    return made.recipe, compiled(made.text, made.recipe.names, target)
 
 
 class Assembly:

@@ -15,10 +15,10 @@ from funcgrad.backends.llvm.arena import ALIGNMENT, SLACK
 from funcgrad.backends.llvm.block import Frame, InnerBlock, Workshop, copy
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.registers import Numbers, Registers
-from funcgrad.compiler.graph import bytes_of, is_static, size_of
+from funcgrad.compiler.graph import bytes_of, size_of
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.compiler.views import form_of
-from funcgrad.core.jaxpr import Eqn, Jaxpr
+from funcgrad.core.jaxpr import Eqn, Jaxpr, is_static
 from funcgrad.core.loops import Call
 from funcgrad.core.primitive import Primitive
 

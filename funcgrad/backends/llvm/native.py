@@ -1,7 +1,8 @@
 """The native engine: a program as compiled kernels, with library calls between them.
 
 What kernels can compute becomes native code; equations that are not for kernels run on NumPy
-arrays, as in the NumPy engine, and cut the program into segments.
+arrays, as in the NumPy engine, and cut the program into segments. What plans and writes code is
+loaded when a program is met that is not known from disk.
 """
 
 from __future__ import annotations
@@ -13,18 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.backends import numpy as numpy_engine, reference
-from funcgrad.backends.llvm.assembly import Assembly, assembled
-from funcgrad.backends.llvm.direct import allocator, direct_call
+from funcgrad.backends import reference
 from funcgrad.backends.llvm.engine import assembly
+from funcgrad.backends.llvm.recipe import known
 from funcgrad.backends.llvm.target import host
-from funcgrad.compiler.graph import is_static
 from funcgrad.compiler.pipeline import prepared
-from funcgrad.compiler.program import Step
-from funcgrad.compiler.views import form_of
-from funcgrad.core import backend, dtypes, loops
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
-from funcgrad.core.primitive import Primitive
+from funcgrad.core import backend
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var, constants, is_static
 from funcgrad.core.stage import collector_paused
 
 Run = Callable[[Sequence[Any]], list[Any]]
@@ -37,16 +33,16 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     """The program as a function of buffers; `donated` marks those that it may overwrite."""
     by_equation = reference.compile(jaxpr, donated)
     namespace_of, numpy = backend.namespace_of, backend.NUMPY
-    if namespace_of([c._buffer for c in numpy_engine.constants(jaxpr)]) is not numpy:
+    if namespace_of([c._buffer for c in constants(jaxpr)]) is not numpy:
         return by_equation
     if not is_static(jaxpr):
-        return numpy_engine.compile(jaxpr, donated)
+        return backend.load("numpy").compile(jaxpr, donated)
     try:
         with collector_paused():
             program = NativeProgram(prepared(jaxpr), donated)
     except Exception as error:
         _warn(error)
-        return numpy_engine.compile(jaxpr, donated)
+        return backend.load("numpy").compile(jaxpr, donated)
 
     return NativeRun(program, by_equation, jaxpr)
 
@@ -68,6 +64,7 @@ class NativeRun:
         """
         if backend.namespace_of(()) is not backend.NUMPY:
             return None
+        direct_call = backend.load("direct").direct_call
         return direct_call(self.program, self.jaxpr.in_avals, self.jaxpr.out_avals)
 
 
@@ -86,7 +83,7 @@ def compile_loop(primitive: Any, avals: Sequence[Any], params: dict[str, Any]) -
     code.
     """
     if (params.get("length") or 0) < LONG:
-        return numpy_engine.compile_loop(primitive, avals, params)
+        return backend.load("numpy").compile_loop(primitive, avals, params)
     inputs = [Var(a) for a in avals]
     abstract = primitive.rule("abstract", "compilation")
     outs = [Var(a) for a in abstract(*avals, **params)]
@@ -101,7 +98,7 @@ class NativeProgram:
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
         self.jaxpr, self.donated = jaxpr, donated
-        self.recipe, self.code = assembled(jaxpr, donated, host())
+        self.recipe, self.code = known(jaxpr, donated, host())
         self.layout, self.is_long = self.recipe, self.recipe.is_long
         self.allocated, self.shared = self.recipe.allocated, self.recipe.shared
         self.functions = [self.code.addresses[name] for name in self.recipe.names]
@@ -116,7 +113,7 @@ class NativeProgram:
         """What runs a part: a function of native code, or a step outside."""
         if isinstance(part, str):
             return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.code.addresses[part])
-        return outside(part)
+        return backend.load("outside").outside(part)
 
     # ---- running
 
@@ -126,7 +123,7 @@ class NativeProgram:
         constants = self.constants
         table = (ctypes.c_void_p * (layout.entries + len(constants)))()
         arrays[0], *results = self._memory()
-        for v, x in zip(self.jaxpr.inputs, (*self.held, *map(_plain, buffers))):
+        for v, x in zip(self.jaxpr.inputs, (*self.held, *map(plain, buffers))):
             arrays[layout.slots[v].entry] = x
         for v, x in zip(self.allocated, results):
             arrays[layout.slots[v].entry] = x
@@ -139,11 +136,11 @@ class NativeProgram:
             if x is not None:
                 table[entry] = x.ctypes.data
         address = ctypes.addressof(table)
-        for action in self.actions:
-            if isinstance(action, Outside):
-                action(self, arrays, table)
-            else:
+        for part, action in zip(self.recipe.parts, self.actions):
+            if isinstance(part, str):
                 action(address)
+            else:
+                action(self, arrays, table)
         return self._results(arrays)
 
     def _memory(self) -> list[Any]:
@@ -153,7 +150,9 @@ class NativeProgram:
         types = [self.shapes[v] for v in self.allocated]
         self._calls += 1
         if self._calls == OFTEN:
-            self._new = allocator([((self.layout.bytes,), np.dtype(np.uint8)), *types])
+            self._new = backend.load("direct").allocator(
+                [((self.layout.bytes,), np.dtype(np.uint8)), *types]
+            )
         if self._new is not None:
             return self._new()
         return [aligned(self.layout.bytes), *(np.empty(*t) for t in types)]
@@ -181,49 +180,13 @@ class NativeProgram:
         return found
 
 
-class Outside:
-    """A step on arrays: one equation, by NumPy or by an engine of its own."""
-
-    def __init__(self, e: Eqn, function: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
-        self.e, self.function = e, function
-
-    def __call__(self, program: NativeProgram, arrays: list[Any], table: Any) -> None:
-        operands = [program.array(a, arrays) for a in self.e.args]
-        results = self.function(operands)
-        for v, x in zip(self.e.outs, results):
-            entry = program.layout.slots[v].entry
-            x = numpy_engine.own(_plain(x), *operands)
-            arrays[entry] = x
-            table[entry] = x.ctypes.data
-
-
 def aligned(size: int) -> np.ndarray:
     """Bytes that begin at a multiple of 64."""
     found = np.empty(size + 64, np.uint8)
     return found[-found.ctypes.data % 64 :]
 
 
-def outside(e: Eqn) -> Outside:
-    """What runs one equation on arrays."""
-    form = form_of(e)
-    if type(e.primitive).evaluate is not Primitive.evaluate:
-        is_call = isinstance(form, loops.Call) and form.kind in ("call", "checkpoint")
-        if is_call and not e.effects:
-            return Outside(e, compile(e.params[form.jaxprs[0]]))  # type: ignore[union-attr]
-        return Outside(e, numpy_engine.inner_call(Step("host", [e], [form])).function)
-    if e.effects or (not e.primitive.keys and any(dtypes.is_key(a.aval.dtype) for a in e.args)):
-        return Outside(e, lambda buffers: numpy_engine.evaluate(e, buffers))
-    value = e.primitive.rule("value", "evaluation")
-    quiet = backend.quiet
-
-    def run(buffers: Sequence[Any]) -> Sequence[Any]:
-        out = quiet.run(value, backend.NUMPY, *buffers, **e.params)
-        return out if e.primitive.multiple_results else [out]
-
-    return Outside(e, run)
-
-
-def _plain(x: Any) -> Any:
+def plain(x: Any) -> Any:
     """An array that native code can read: in row-major order, aligned, in the machine's byte
     order.
     """
@@ -237,8 +200,8 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
     ("llvm", "asm").
     """
     if dialect not in ("kernels", "llvm", "asm"):
-        return numpy_engine.as_text(jaxpr, dialect)
-    made = Assembly(prepared(jaxpr), (False,) * len(jaxpr.args), host())
+        return backend.load("numpy").as_text(jaxpr, dialect)
+    made = backend.load("assembly").Assembly(prepared(jaxpr), (False,) * len(jaxpr.args), host())
     if dialect == "kernels":
         return "\n".join(map(str, made.shop.kernels))
     return made.text if dialect == "llvm" else assembly(made.text, host())

@@ -10,18 +10,26 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from funcgrad.backends.llvm import cache, engine
-from funcgrad.backends.llvm.arena import Slot
 from funcgrad.backends.llvm.canonical import Canonical, Unwritable, numbered
 from funcgrad.backends.llvm.engine import Compiled
 from funcgrad.backends.llvm.target import Target
 from funcgrad.config import config
+from funcgrad.core import backend
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
 
 ROOMS = ("core", "primitives", "control", "transforms", "compiler", "backends")
+
+
+class Slot(NamedTuple):
+    """An entry of the table of addresses, and an offset in bytes from there; entry 0 is the
+    arena.
+    """
+
+    entry: int
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,16 @@ def recovered(found: dict[str, Any], jaxpr: Jaxpr, arrays: Sequence[Any]) -> Rec
     )
 
 
+def known(jaxpr: Jaxpr, donated: Sequence[bool], target: Target) -> tuple[Recipe, Compiled]:
+    """The program as it lies on disk, else compiled."""
+    shelf = Shelf(jaxpr, donated, target)
+    found = shelf.find()
+    if found is None:
+        found = backend.load("assembly").assembled(jaxpr, donated, target)
+        shelf.put(*found)
+    return found
+
+
 class Shelf:
     """The place on disk for one program; there is none for programs that cannot be written down, or
     if nothing is to be kept.
@@ -121,10 +139,13 @@ def compiler() -> str:
 
 
 def _files() -> Iterator[str]:
-    package = Path(__file__).parents[2]
-    for room in ROOMS:
-        for folder, _, names in sorted(os.walk(package / room)):
-            for name in sorted(names):
-                if name.endswith(".py"):
-                    found = os.stat(os.path.join(folder, name))
-                    yield f"{folder}/{name} {found.st_size} {found.st_mtime_ns}"
+    package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    pending = [os.path.join(package, room) for room in ROOMS]
+    while pending:
+        with os.scandir(pending.pop()) as listed:
+            for file in sorted(listed, key=lambda file: file.name):
+                if file.name.endswith(".py"):
+                    found = file.stat()
+                    yield f"{file.path} {found.st_size} {found.st_mtime_ns}"
+                elif "." not in file.name and file.is_dir():
+                    pending.append(file.path)

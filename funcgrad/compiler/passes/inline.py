@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from funcgrad.compiler.graph import is_static
 from funcgrad.compiler.rewrite import Rewriter, rewrite
-from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, memoised
+from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, is_static, memoised
 from funcgrad.core.loops import Call
 
 
