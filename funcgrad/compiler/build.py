@@ -37,7 +37,7 @@ from funcgrad.compiler.kernel import (
 )
 from funcgrad.compiler.products import TILED
 from funcgrad.compiler.reader import Reader, Walker
-from funcgrad.compiler.scattering import update, updates_of
+from funcgrad.compiler.scattering import COMBINATIONS, update, updates_of
 from funcgrad.core import loops
 
 LARGEST_LOCAL = 1 << 15  # bytes of one row
@@ -199,10 +199,11 @@ class _Build:
         if found_update.dropped:
             return Kernel([], stages[:1], list(self.buffers), list(self.written))
         index, value, guard, _ = found_update
-        if definition.form.op == "set":
+        combination = COMBINATIONS[definition.form.op]
+        if combination == "set":
             stages[1].statements.append(Store(out, index, value, guard))
         else:
-            stages[1].statements.append(Accumulate(definition.form.op, out, index, value, guard))
+            stages[1].statements.append(Accumulate(combination, out, index, value, guard))
         return Kernel([], stages, list(self.buffers), list(self.written))
 
     def _check_lanes(self, form: Any) -> None:

@@ -10,7 +10,10 @@ from funcgrad.compiler.kernel import Operand, Ref
 from funcgrad.compiler.reader import Reader, Windows, clamped
 from funcgrad.core.backend import NARROW
 
-COMBINATIONS = {"set": "set", "add": "add", "mul": "mul", "max": "max", "min": "min"}
+# What each kind of scatter combines with; a difference is a sum of what is negated before.
+COMBINATIONS = {
+    "set": "set", "add": "add", "subtract": "add", "mul": "mul", "max": "max", "min": "min",
+}  # fmt: skip
 
 
 class Update(NamedTuple):
@@ -59,7 +62,10 @@ def update(reader: Reader, definition: Definition, turn: Sum) -> Update:
     if guard is False:
         return Update(ZERO, reader.read(updates, at), None, dropped=True)
     held = guard if isinstance(guard, Ref) else None
-    return Update(At(shape, full).flat, reader.read(updates, at, held), held)
+    value = reader.read(updates, at, held)
+    if definition.form.op == "subtract":
+        value = reader.compute("neg", [value], value.dtype)
+    return Update(At(shape, full).flat, value, held)
 
 
 def _dynamic(reader: Reader, definition: Definition, at: At) -> Update:

@@ -138,13 +138,42 @@ def _reduce_precision_value(xp, x, *, exponent_bits, mantissa_bits):
     return xp.where(xp.isnan(x), x, rounded)
 
 
+def _reduce_precision_scalar(exponent_bits, mantissa_bits):
+    """The same for one number, in the operations of kernels."""
+
+    def scalar(k, x):
+        dtype = k.dtype(x)
+        own_exponent, own_mantissa = _LAYOUT[dtype]
+        unsigned = np.dtype(f"u{dtype.itemsize}")
+        word = lambda value: k.const(value, unsigned)
+        top, dropped = 1 << 8 * dtype.itemsize - 1, own_mantissa - mantissa_bits
+        given = bits = k.bitcast(x, unsigned)
+        if dropped > 0:
+            lowest = k.and_(k.shr_logical(bits, word(dropped)), word(1))
+            to_even = k.add(lowest, word((1 << dropped - 1) - 1))
+            bits = k.and_(k.add(bits, to_even), word(2 * top - (1 << dropped)))
+        rounded = k.bitcast(bits, dtype)
+        if exponent_bits < own_exponent:
+            mask = (1 << own_exponent) - 1
+            exponent = k.and_(k.shr_logical(bits, word(own_mantissa)), word(mask))
+            bias, reach = mask >> 1, (1 << exponent_bits - 1) - 1
+            sign = k.and_(given, word(top))
+            infinity = k.bitcast(k.or_(sign, word(mask << own_mantissa)), dtype)
+            rounded = k.select(k.gt(exponent, word(bias + reach)), infinity, rounded)
+            small = k.le(exponent, word(bias - reach))
+            rounded = k.select(small, k.bitcast(sign, dtype), rounded)
+        return k.select(k.ne(x, x), x, rounded)
+
+    return scalar
+
+
 reduce_precision_p = Primitive(
     "reduce_precision",
     abstract=elementwise_abstract("reduce_precision", FLOATS),
     value=_reduce_precision_value,
     linear=(0,),
     transpose=lambda ct, x, **bits: [reduce_precision(ct, **bits)],
-    loops=lambda x, **bits: loops.Opaque("bit patterns are rounded in several steps"),
+    loops=lambda x, **bits: loops.Map(_reduce_precision_scalar(**bits)),
 )
 reduce_precision_p.batch = elementwise_batch(reduce_precision_p)
 

@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.backends.llvm import memory, sorting, windows
-from funcgrad.backends.llvm.block import Frame, Workshop
+from funcgrad.backends.llvm.block import Frame, Workshop, copy
 from funcgrad.backends.llvm.builder import PTR, Builder, Value
 from funcgrad.backends.llvm.cumulate import cumulate
 from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.tiles import address, whole
 from funcgrad.compiler.affine import strides_of
-from funcgrad.compiler.graph import size_of
+from funcgrad.compiler.graph import bytes_of, size_of
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn
 from funcgrad.core.primitive import Primitive
+from funcgrad.primitives.convert import bitcast_convert_type_p
 from funcgrad.primitives.logic import ge_p
 from funcgrad.primitives.sort import sort_p, top_k_p
 from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
@@ -205,9 +206,15 @@ def _largest(e: Eqn) -> Routine | None:
     return Routine(e, write, sorting.scratch_bytes(rows, x.aval.dtype))
 
 
+def _reread(e: Eqn) -> Routine:
+    """The same bytes as numbers of another width."""
+    return Routine(e, lambda b, x, out: copy(b, out, x, bytes_of(e.outs[0])))
+
+
 ROUTINES: dict[Primitive, Callable[[Eqn], Routine | None]] = {
     select_and_gather_add_p: _chosen,
     select_and_scatter_add_p: _scattered,
+    bitcast_convert_type_p: _reread,
     sort_p: _sorted,
     top_k_p: _largest,
 }
