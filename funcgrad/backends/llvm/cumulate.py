@@ -27,7 +27,9 @@ def cumulate(
 
     def row(o: Value, _: list[Value]) -> None:
         first = b.mul(o, b.const(shape[form.axis] * inner, I64))
-        if inner > 1:
+        if dtype in NARROW:
+            b.loop(0, inner, 1, [], lambda j, _: line.numbers(b.add(first, j)))  # type: ignore[func-returns-value]
+        elif inner > 1:
             line.rows(first)
         elif line.scans_vectors:
             line.vectors(first)
@@ -47,8 +49,7 @@ class _Line:
         self.b, self.op, self.reverse, self.dtype = b, form.op, form.reverse, dtype
         self.size, self.inner, self.x, self.out = size, inner, x, out
         self.kind, self.width = memory.element(dtype)
-        # 16-bit floats are combined one by one, so that each sum is rounded as it is elsewhere.
-        self.scans_vectors = self.width == 1 and dtype not in NARROW
+        self.scans_vectors = self.width == 1
         self.lanes = b.module.target.lanes(max(dtype.itemsize // self.width, 4))
 
     # ---- one row after the other
@@ -86,17 +87,19 @@ class _Line:
     # ---- along the last axis
 
     def numbers(self, first: Value) -> None:
-        """One number after the other, the last one in registers."""
+        """One number after the other, the last one in registers, where 16-bit floats are not
+        rounded.
+        """
         b = self.b
 
         def turn(i: Value, carried: list[Value]) -> list[Value]:
-            at = b.add(first, self._place(i))
+            at = b.add(first, self._step(i))
             held = memory.joined(carried, self.dtype)
             found = self._combined(held, self._load(self.x, at, 1), 1)
             self._store(found, at, 1)
             return memory.parts(found)
 
-        at = b.add(first, self._place(b.const(0, I64)))
+        at = b.add(first, self._step(b.const(0, I64)))
         start = self._load(self.x, at, 1)
         self._store(start, at, 1)
         b.loop(1, self.size, 1, memory.parts(start), turn)
@@ -144,6 +147,10 @@ class _Line:
     def _place(self, i: Value) -> Value:
         return self.b.sub(self.b.const(self.size - 1, I64), i) if self.reverse else i
 
+    def _step(self, i: Value) -> Value:
+        """Where turn `i` stands in a line of numbers, which may be a column."""
+        return self.b.mul(self._place(i), self.b.const(self.inner, I64))
+
     def _address(self, base: Value, at: Value) -> Value:
         place = at if self.width == 1 else self.b.mul(at, self.b.const(self.width, I64))
         return self.b.element(base, place, self.kind)
@@ -152,15 +159,15 @@ class _Line:
         return memory.load(self.b, self._address(base, at), self.dtype, lanes, 1, None)
 
     def _store(self, x: Number, at: Value, lanes: int) -> None:
+        if self.dtype in NARROW:
+            x = round_narrow(self.b, x, self.dtype)  # type: ignore[arg-type]
         memory.store(self.b, x, self._address(self.out, at), self.dtype, lanes, 1, None)
 
     def _combined(self, x: Number, y: Number, lanes: int) -> Number:
         b, dtype = self.b, self.dtype
         if self.op == "logaddexp":
-            found: Number = _logaddexp(b, x, y, dtype, lanes)
-        else:
-            found = render(b, self.op, [x, y], [dtype, dtype], dtype, lanes)
-        return round_narrow(b, found, dtype) if dtype in NARROW else found  # type: ignore[arg-type]
+            return _logaddexp(b, x, y, dtype, lanes)
+        return render(b, self.op, [x, y], [dtype, dtype], dtype, lanes)
 
 
 def _identity(op: str, dtype: np.dtype) -> object:

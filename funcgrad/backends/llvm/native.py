@@ -20,8 +20,9 @@ from funcgrad.backends.llvm.recipe import known
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.pipeline import prepared
 from funcgrad.core import backend
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var, constants, is_static
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var, constants, is_settled
 from funcgrad.core.stage import collector_paused
+from funcgrad.errors import MissingRuleError
 
 Run = Callable[[Sequence[Any]], list[Any]]
 
@@ -35,11 +36,13 @@ def compile(jaxpr: Jaxpr, donated: tuple[bool, ...] = ()) -> Run:
     namespace_of, numpy = backend.namespace_of, backend.NUMPY
     if namespace_of([c._buffer for c in constants(jaxpr)]) is not numpy:
         return by_equation
-    if not is_static(jaxpr):
+    if not is_settled(jaxpr):
         return backend.load("numpy").compile(jaxpr, donated)
     try:
         with collector_paused():
             program = NativeProgram(prepared(jaxpr), donated)
+    except MissingRuleError:
+        raise
     except Exception as error:
         _warn(error)
         return backend.load("numpy").compile(jaxpr, donated)
