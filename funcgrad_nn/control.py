@@ -1,8 +1,9 @@
 """Loops, branches and recomputation around modules, inside `forward`.
 
 `lax.scan`, `lax.cond` and `checkpoint` trace a function by itself, and what a module does to its
-state in there would be lost. These carry state in and out, and give each step of a loop random keys
-of its own. Parameters are shared by all steps.
+state in there would be lost, and a random key drawn in there would serve all steps of a loop: both
+raise `RuntimeError`. These carry state in and out, and give each step of a loop random keys of its
+own. Parameters are shared by all steps.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from funcgrad_nn.description import Described, FrozenDict
 from funcgrad_nn.layout import Path, key_at, layout_of, parameters_at, updated
 
 NOTE = "while running module "
-_ARRAY = type(fg.numpy.zeros(()))  # of concrete arrays; traced ones are of other classes
+# Classes of concrete arrays and keys; traced ones are of other classes.
+_CONCRETE = (type(fg.numpy.zeros(())), type(fg.random.key(0)))
 
 
 class Bound:
@@ -79,6 +80,7 @@ class Run:
         self.paths = {id(part): path for path, part in layout_of(module)}
         self.updates: dict[Path, dict] = {}
         self.draws: dict[Path, int] = {}
+        self.drawn: list[tuple[Path, Any]] = []  # those that are traced
         self.views: dict[int, Described] = {}
         self.compute_dtype: Any = None
         self.active = True
@@ -136,7 +138,10 @@ class Run:
                 "model.apply(params, state, x, train=True, key=key) with key = random.key(0)."
             )
         count = self.draws[bound.path] = self.draws.get(bound.path, -1) + 1
-        return fg.random.fold_in(key_at(self.key, bound.path), count)
+        key = fg.random.fold_in(key_at(self.key, bound.path), count)
+        if type(key) not in _CONCRETE:
+            self.drawn.append((bound.path, key))
+        return key
 
     def called(self, bound: Bound, inputs: tuple) -> None:
         """Told before each module runs; `init` listens here."""
@@ -147,34 +152,32 @@ class Run:
     def new_state(self):
         """The state given to `apply` with this run's updates; the same object if there are none."""
         state = self.trees["state"]
-        if self.updates:
-            self._require_alive()
+        self._require_alive()
         for path, entries in self.updates.items():
             state = updated(state, path, entries)
         return state
 
     def _require_alive(self) -> None:
-        """Raise if state was set inside a traced function that has ended, which left no value."""
-        try:
-            _used([leaf for leaf in fg.tree.leaves(self.updates) if type(leaf) is not _ARRAY])
-        except fg.errors.UnexpectedTracerError:
-            places = ", ".join("/".join(path) or "the model itself" for path in self.updates)
-            raise RuntimeError(
-                f"apply: state (of {places}) was set inside scan, cond, checkpoint or another "
-                "function that is traced by itself, so that its value is lost. Use nn.scan, "
-                "nn.cond or nn.remat there, which carry the state."
-            ) from None
+        """Raise if modules did what is lost, or happens once only, in a function traced by itself:
+        what they made there is of no use any more.
+        """
+        for path, entries in self.updates.items():
+            if not _alive(entries):
+                raise _misplaced(path, "state", "was set", "its value is lost")
+        if self.drawn and not _alive([key for _, key in self.drawn]):
+            path = next(path for path, key in self.drawn if not _alive(key))
+            raise _misplaced(path, "a random key", "was drawn", "a loop would repeat it")
 
     @contextlib.contextmanager
     def looking_at(self, state, key, draws: Mapping[Path, int]) -> Iterator[None]:
         """Within it, modules read this state, draw from this key, and their updates stay inside."""
-        before = self.trees, self.key, self.updates
-        self.trees, self.key, self.updates = {**self.trees, "state": state}, key, {}
-        self.draws = dict(draws)
+        before = self.trees, self.key, self.updates, self.drawn
+        self.trees, self.key = {**self.trees, "state": state}, key
+        self.updates, self.drawn, self.draws = {}, [], dict(draws)
         try:
             yield
         finally:
-            self.trees, self.key, self.updates = before
+            self.trees, self.key, self.updates, self.drawn = before
 
 
 class Sizing(Run):
@@ -205,10 +208,23 @@ class Sizing(Run):
         return next(part for place, part in layout_of(self.module) if place == path)
 
 
-def _used(leaves: list) -> None:
-    """Use traced values, in a program that is thrown away: one that is lost raises."""
-    if leaves:
-        fg.eval_shape(lambda: leaves)
+def _alive(values) -> bool:
+    """Whether traced values can still be used: tried in a program that is thrown away."""
+    traced = [leaf for leaf in fg.tree.leaves(values) if type(leaf) not in _CONCRETE]
+    try:
+        if traced:
+            fg.eval_shape(lambda: traced)
+    except fg.errors.UnexpectedTracerError:
+        return False
+    return True
+
+
+def _misplaced(path: Path, what: str, done: str, why: str) -> RuntimeError:
+    return RuntimeError(
+        f"apply: {what} (of {'/'.join(path) or 'the model itself'}) {done} inside scan, cond, "
+        f"checkpoint or another function that is traced by itself, so that {why}. Use nn.scan, "
+        "nn.cond or nn.remat there, which carry state and keys."
+    )
 
 
 def cast_floating(value, dtype):

@@ -199,6 +199,55 @@ def test_state_that_would_be_lost_is_a_clear_error(how, wrap):
     Loses().apply(params, state, X)  # nothing is lost where nothing is set
 
 
+@pytest.mark.parametrize("how", LOST)
+def test_each_apply_sees_its_own_parameters_in_there(how):
+    """A module in `forward` is no cached function: equal descriptions have other parameters."""
+
+    class Inside(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return LOST[how](self.linear, x)
+
+    x = jnp.ones((2, 3))
+    outputs = [Inside().apply(*Inside().init(fg.random.key(i)), x)[0] for i in (1, 2)]
+    assert not np.allclose(*outputs)
+    twice = [Inside().apply(*Inside().init(fg.random.key(i)), x)[0] for i in (1, 2)]
+    np.testing.assert_array_equal(np.asarray(outputs), np.asarray(twice))
+
+
+@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("wrap", [lambda f: f, fg.jit], ids=["eager", "jit"])
+def test_keys_that_a_loop_would_repeat_are_a_clear_error(how, wrap):
+    class Repeats(nn.Module):
+        def __init__(self):
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return LOST[how](self.drop, self.drop(x))
+
+    model = Repeats()
+    with pytest.raises(RuntimeError, match="random key .of drop. was drawn inside.*Use nn.scan"):
+        wrap(lambda key: model.apply({}, {}, X, train=True, key=key))(KEY)
+    assert model.apply({}, {}, X)[0].shape == X.shape  # nothing is drawn outside training
+
+
+@pytest.mark.parametrize("wrap", [fg.jit, fg.vmap, fg.grad])
+def test_keys_that_are_traced_from_outside_are_fine(wrap):
+    class Twice(nn.Module):
+        def __init__(self):
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.drop(x) + wrap(lambda x: self.drop(x).sum())(x).sum()
+
+    outer = fg.vmap if wrap is fg.jit else fg.jit  # jit in forward traces by itself
+    inner = Twice() if wrap is not fg.jit else nn.Dropout(0.5)
+    keys = fg.random.split(KEY, 3) if outer is fg.vmap else KEY
+    outer(lambda key: inner.apply({}, {}, X, train=True, key=key)[0])(keys)
+
+
 @pytest.mark.parametrize("wrap", [fg.jit, fg.vmap, fg.grad])
 def test_state_that_is_traced_from_outside_is_fine(wrap):
     layer = nn.BatchNorm1d(3)
