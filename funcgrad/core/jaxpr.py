@@ -161,6 +161,11 @@ def is_static(jaxpr: Jaxpr) -> bool:
     return all(isinstance(n, int) for v in atoms for n in v.aval.shape)
 
 
+def is_settled(jaxpr: Jaxpr) -> bool:
+    """Are the sizes of all operands and results known? Those of values between may not be."""
+    return all(isinstance(n, int) for v in (*jaxpr.inputs, *jaxpr.outputs) for n in v.aval.shape)
+
+
 def _free_names(eqns: Sequence[Eqn]) -> frozenset[Any]:
     """Names of mapped axes that the equations use and do not bind themselves."""
     names: frozenset[Any] = NO_EFFECTS

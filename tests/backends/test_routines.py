@@ -9,7 +9,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import lax
-from funcgrad.backends.llvm import native
+from funcgrad.backends.llvm import outside
 from funcgrad.config import config
 from funcgrad.core import dtypes
 from tests.backends.test_native_cases import agree
@@ -37,7 +37,7 @@ def all_native(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(e: Any) -> None:
         raise AssertionError(f"{e.primitive} runs outside")
 
-    monkeypatch.setattr(native, "outside", refuse)
+    monkeypatch.setattr(outside, "outside", refuse)
 
 
 def compare(function: Any, *operands: np.ndarray) -> None:

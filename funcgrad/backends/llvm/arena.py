@@ -34,7 +34,7 @@ class Layout:
         self.bytes = self._plan(units, stored, {u: scratch_of(u) for u in units})
         for unit in units:  # arrays without elements, which nobody makes, are anywhere
             for v in unit.sources:
-                if not bytes_of(v):
+                if 0 in v.aval.shape:
                     self.slots.setdefault(v, Slot(0))
 
     def _plan(self, units: Sequence[Unit], stored: set[Var], scratch: dict[Unit, int]) -> int:

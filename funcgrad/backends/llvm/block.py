@@ -15,7 +15,8 @@ import numpy as np
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
-from funcgrad.backends.llvm.tiled_kernels import emit, scratch_bytes
+from funcgrad.backends.llvm.splitting import Split, call_split, split_of
+from funcgrad.backends.llvm.tiled_kernels import cut_of, emit, scratch_bytes
 from funcgrad.compiler.affine import Misaligned
 from funcgrad.compiler.build import build
 from funcgrad.compiler.donation import shared_memory, without_copy
@@ -30,10 +31,14 @@ Shared = dict[Any, Any]
 
 
 class Frame:
-    """Where code is written: the builder, and how constants are reached."""
+    """Where code is written: the builder, how constants are reached, and the record of threads; None
+    where there is but one.
+    """
 
-    def __init__(self, b: Builder, constant: Callable[[Any], Value]) -> None:
-        self.b, self.constant = b, constant
+    def __init__(
+        self, b: Builder, constant: Callable[[Any], Value], threads: Value | None = None
+    ) -> None:
+        self.b, self.constant, self.threads = b, constant, threads
 
 
 class Workshop:
@@ -78,6 +83,7 @@ class Block:
         self.loops = {u: shop.loop(u.eqn, shop) for u in self.units if u.eqn is not None}
         self.shop.kernels += self.kernels.values()
         self._names: dict[Any, str] = {}
+        self._splits: dict[Unit, Split | None] = {}
 
     @property
     def is_native(self) -> bool:
@@ -105,6 +111,14 @@ class Block:
             self._buffers[v] = Buffer(v, v.aval.dtype, size_of(v))
         return self._buffers[v]
 
+    def _split(self, unit: Unit) -> Split | None:
+        """How a kernel is cut into parts for threads, if it is."""
+        if unit not in self._splits:
+            kernel = self.kernels[unit]
+            tiled = None if kernel.tile is None else cut_of(kernel, self.shop.module.target)
+            self._splits[unit] = split_of(kernel, tiled)
+        return self._splits[unit]
+
     def _function(self, unit: Unit, shared: Shared) -> tuple[str, list[Var], int]:
         """The kernel's function, the variables whose addresses it takes, and its scratch memory."""
         kernel = self.kernels[unit]
@@ -117,7 +131,8 @@ class Block:
             text = f"{kernel}{places}{needed}"
             name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
             self._names[unit, places] = name
-            emit(self.shop.module, without_copy(kernel, shared), name, places, needed > 0)
+            cut = self._split(unit) is not None
+            emit(self.shop.module, without_copy(kernel, shared), name, places, needed > 0, cut)
         return self._names[unit, places], arguments, needed
 
     def scratch_of(self, unit: Unit) -> int:
@@ -138,9 +153,17 @@ class Block:
     ) -> None:
         """One unit's code; `scratch` is its own memory, `shared` says who takes whose."""
         if unit.eqn is None:
-            name, arguments, needed = self._function(unit, shared)
-            pointers = [addresses[v] for v in arguments]
-            frame.b.call(name, None, [*pointers, *[scratch] * (needed > 0)])
+            name, variables, needed = self._function(unit, shared)
+            pointers = [addresses[v] for v in variables]
+            split = self._split(unit)
+            arguments = [*pointers, *[scratch] * (needed > 0)]
+            if split is None:
+                frame.b.call(name, None, arguments)
+            elif frame.threads is None:
+                bounds = [Value(str(n), I64) for n in (0, split.extent)]
+                frame.b.call(name, None, [*arguments, *bounds])
+            else:
+                call_split(frame.b, frame.threads, name, pointers, split, needed, scratch)
         else:
             e = unit.eqn
             operands = [self._operand(frame, a, addresses) for a in e.args]
@@ -170,8 +193,9 @@ class InnerBlock:
         self.jaxpr = self.block.jaxpr
         outputs = [o for o in self.jaxpr.outputs if type(o) is Var]
         self.results = [o for o in dict.fromkeys(outputs) if o not in self.jaxpr.inputs]
-        self.plan = self.block.layout([*self.jaxpr.inputs, *self.results])
-        self.scratch = self.plan.bytes
+        if self.block.is_native:
+            self.plan = self.block.layout([*self.jaxpr.inputs, *self.results])
+        self.scratch = self.plan.bytes if self.block.is_native else 0
         self.shared: Shared = {}
 
     def in_place(self, carries: Sequence[tuple[int, int]]) -> list[bool]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.backends import numpy as numpy_engine
+from funcgrad.backends.llvm.counted import counted_scan, is_counted
 from funcgrad.backends.llvm.native import plain
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
@@ -37,6 +38,8 @@ def outside(e: Eqn) -> Outside:
         is_call = isinstance(form, loops.Call) and form.kind in ("call", "checkpoint")
         if is_call and not e.effects:
             return Outside(e, backend.load("llvm").compile(e.params[form.jaxprs[0]]))  # type: ignore[union-attr]
+        if is_counted(e):
+            return Outside(e, counted_scan(e, backend.load("llvm").compile(e.params["jaxpr"])))
         return Outside(e, numpy_engine.inner_call(Step("host", [e], [form])).function)
     if e.effects or (not e.primitive.keys and any(dtypes.is_key(a.aval.dtype) for a in e.args)):
         return Outside(e, lambda buffers: numpy_engine.evaluate(e, buffers))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from funcgrad.compiler.rewrite import Rewriter, rewrite
-from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, is_static, memoised
+from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, is_settled, memoised
 from funcgrad.core.loops import Call
 
 
@@ -48,4 +48,4 @@ def _recompute(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
     if not isinstance(form, Call) or form.kind != "checkpoint" or e.effects:
         return None
     body = e.params[form.jaxprs[0]]
-    return program.splice(recomputing(body), e.args) if is_static(body) else None
+    return program.splice(recomputing(body), e.args) if is_settled(body) else None
