@@ -39,7 +39,8 @@ class Compilation:
 
     `reasons` say what differs from `nearest`, the number of the earlier compilation that differs
     least; `traced` and `optimized` are the programs before and after the `passes`; `cost` holds
-    estimates of operations, bytes moved and bytes of memory.
+    estimates of operations, bytes moved and bytes of memory; `history` says of native code how long
+    it took, and whether it came from disk.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Compilation:
     copies: tuple[Copy, ...]
     donations: tuple[Donation, ...]
     cost: Cost
+    history: str = ""
 
     def __str__(self) -> str:
         cost = self.cost
@@ -63,6 +65,7 @@ class Compilation:
         rows = [
             ("because", [_because(self.reasons, self.nearest)]),
             ("passes", [_steps_of_passes(self.passes)]),
+            *([("code", [self.history])] if self.history else []),
             ("steps", [line for step in self.steps for line in step.lines()] or ["none"]),
             ("copies", [_copied(c) for c in self.copies] or ["none"]),
             ("donated", [_given(d) for d in self.donations] or ["nothing"]),
@@ -259,6 +262,11 @@ def explain(name: str, fun: Callable[..., Any], entries: Sequence[Entry]) -> Exp
 def _compilation(number: int, signature: Signature, cause: Any, entry: Entry) -> Compilation:
     with config.override(**signature.settings, show=""):
         found = backend.load("analysis").analyse(entry.jaxpr, entry.donated)
+        steps, reused = found.steps, found.reused
+        history = getattr(backend.compiled(entry.jaxpr, entry.donated), "history", "")
+        if history:
+            native = backend.load("explained").explain(entry.jaxpr, entry.donated)
+            steps, reused = native.steps, native.reused
     given = [name for name, donated in zip(signature.leaves, entry.donated) if donated]
     return Compilation(
         number,
@@ -268,8 +276,9 @@ def _compilation(number: int, signature: Signature, cause: Any, entry: Entry) ->
         traced=entry.jaxpr,
         optimized=found.optimized,
         passes=found.passes,
-        steps=found.steps,
+        steps=steps,
         copies=found.copies,
-        donations=tuple(map(Donation, given, found.reused)),
+        donations=tuple(map(Donation, given, reused)),
         cost=found.cost,
+        history=history,
     )

@@ -17,6 +17,8 @@ from funcgrad.core.avals import typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.errors import user_facing
 
+NATIVE = ("kernels", "llvm", "asm")
+
 
 @dataclass(frozen=True)
 class MemoryStats:
@@ -83,12 +85,14 @@ class Lowered(_Stage):
     """A program ready to be compiled: `jit(f).lower(*args)`."""
 
     def as_text(self, dialect: str = "jaxpr") -> str:
-        """The program as text: `jaxpr` as traced, `optimized` after the compiler's passes,
-        `python` as generated code.
+        """The program as text: `jaxpr` as traced, `optimized` after the compiler's passes; of the
+        NumPy engine `program` as steps and `python` as generated code; of the native engine
+        `kernels`, `llvm` as code for LLVM and `asm` as code for this machine.
         """
         if dialect == "jaxpr":
             return str(self.jaxpr)
-        return backend.load(backend.engine_name()).as_text(self.jaxpr, dialect)
+        engine = "llvm" if dialect in NATIVE else backend.engine_name()
+        return backend.load(engine).as_text(self.jaxpr, dialect)
 
     def cost_analysis(self) -> dict[str, float]:
         """Estimates for the program as traced, nothing fused: "flops" (arithmetic operations) and

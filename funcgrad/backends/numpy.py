@@ -201,6 +201,6 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
     if dialect == "python":
         return executable_of(jaxpr).text()
     raise ValueError(
-        "as_text: there are the dialects jaxpr, optimized, program and python, but got "
-        f"{dialect!r}."
+        "as_text: there are the dialects jaxpr, optimized, program, python, kernels, llvm and asm, "
+        f"but got {dialect!r}."
     )

@@ -42,19 +42,22 @@ class StepSummary:
     """What runs as one: a kernel of fused operations, a library call, a view or an inner program.
 
     `operations` are the names of its primitives in order, `shape` is what it works on; `inner` are
-    the steps of a loop's body, of branches, or of a program that is called.
+    the steps of a loop's body, of branches, or of a program that is called. `apart` says why it is
+    not one with earlier steps whose results it reads.
     """
 
     kind: str
     operations: tuple[str, ...]
     shape: tuple[Any, ...]
     inner: tuple[StepSummary, ...] = ()
+    apart: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """A line for the step, and one for each step inside."""
         sizes = ",".join(map(str, self.shape))
         own = f"{self.kind:8}[{sizes}] {' '.join(self.operations)}"
-        return [own, *("  " + line for step in self.inner for line in step.lines())]
+        inner = [line for step in self.inner for line in step.lines()]
+        return [own, *("  " + line for line in (*self.apart, *inner))]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

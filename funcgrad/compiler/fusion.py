@@ -59,6 +59,7 @@ class Fusion:
         self._options: dict[Any, list[Root]] = {}
         self._row_counts: dict[Any, set[int]] = {}
         self._bytes: dict[Var, int] = {}
+        self.refused: dict[tuple[Var, Var], str] = {}  # why a root is not made with its reader
         self.stored = self._stored()
         self._sources: dict[Var, frozenset[Var]] = {}
         self._footprints: dict[Any, Any] = {}
@@ -73,7 +74,7 @@ class Fusion:
         """All merges."""
         self._number(self.units, 0)
         for a, b in self._edges():
-            self._try(self._current(a), self._current(b))
+            self.refused[a, b] = self._try(self._current(a), self._current(b))
         for a, b in self._siblings():
             self._try(self._current(a), self._current(b))
         self.units = [unit for unit in self.units if unit is not None]
@@ -209,21 +210,33 @@ class Fusion:
 
     # ---- merging
 
-    def _try(self, a: Unit, b: Unit) -> None:
+    def _try(self, a: Unit, b: Unit) -> str:
+        """Merges two units if they fit; else says why not."""
         if a is b or not (a.roots and b.roots):
-            return
+            return ""
         if a.position > b.position:
             a, b = b, a
         if a.weight + b.weight > LARGEST:
-            return
+            return f"together they have more than {LARGEST} equations"
+        candidates = self._common_rows(a, b)
+        if not candidates:
+            return _difference(a, b)
         moved = self._moved(a, b)
-        for rows in self._common_rows(a, b):
-            chosen = self._fit(a.roots, b.roots, rows) if _pays(a, b, moved, rows) else None
+        paying = [rows for rows in candidates if _pays(a, b, moved, rows)]
+        for rows in paying:
+            chosen = self._fit(a.roots, b.roots, rows)
             if chosen is not None:
-                between = self._between(a, b)
-                if between is not None:
-                    self._merge(a, b, between, chosen, rows)
-                return
+                return self._merge_at(a, b, chosen, rows)
+        if not paying:
+            return f"of {moved} bytes, a row would not stay in cache"
+        return "one reads across the rows of the other"
+
+    def _merge_at(self, a: Unit, b: Unit, roots: list[Root], rows: int) -> str:
+        between = self._between(a, b)
+        if between is None:
+            return "what stands between them needs one and makes the other"
+        self._merge(a, b, between, roots, rows)
+        return ""
 
     def _between(self, a: Unit, b: Unit) -> list[Unit] | None:
         """The units that must run before b and stand after a; None if one of them needs a."""
@@ -365,6 +378,21 @@ def _pays(a: Unit, b: Unit, moved: int, rows: int) -> bool:
     if moved <= SMALL or (rows > 1 and not any(r.reduces for r in (*a.roots, *b.roots))):
         return True
     return rows > 1 and moved / rows <= ROW
+
+
+def _difference(a: Unit, b: Unit) -> str:
+    """Why two units have no rows in common."""
+    roots = (*a.roots, *b.roots)
+    if any(r.scatters for r in roots):
+        return "updates of an array are a kernel of their own"
+    tiled = sum(r.is_tiled for r in roots)
+    if tiled > 1:
+        return "each is a product or convolution"
+    if tiled and any(r.reduces for r in roots):
+        return "a product has no whole rows to reduce"
+    if tiled:
+        return "the product has another number of results"
+    return "they have no number of rows in common"
 
 
 def _needed(graph: Graph) -> set[Eqn]:

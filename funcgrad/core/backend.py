@@ -32,6 +32,7 @@ _MODULES = {
     "lanes": "funcgrad.compiler.lanes",
     "assembly": "funcgrad.backends.llvm.assembly",
     "outside": "funcgrad.backends.llvm.outside",
+    "explained": "funcgrad.backends.llvm.explained",
     "direct": "funcgrad.backends.llvm.direct",
     "cache": "funcgrad.backends.llvm.cache",
     "cupy": "funcgrad.backends.cupy.device",

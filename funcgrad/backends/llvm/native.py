@@ -8,6 +8,7 @@ loaded when a program is met that is not known from disk.
 from __future__ import annotations
 
 import ctypes
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -60,6 +61,12 @@ class NativeRun:
         on_cpu = backend.namespace_of(buffers) is backend.NUMPY
         return self.program(buffers) if on_cpu else self.by_equation(buffers)
 
+    @property
+    def history(self) -> str:
+        """How the code came about."""
+        compiled = "from disk" if self.program.code.from_disk else "compiled for this machine"
+        return f"{compiled}, {1000 * self.program.seconds:.1f} ms"
+
     def direct(self) -> Callable[..., Any] | None:
         """The program as a function that Python calls with Arrays, one for each argument: it
         returns the only result, or a tuple, or None where an argument does not fit. None if the
@@ -101,7 +108,9 @@ class NativeProgram:
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
         self.jaxpr, self.donated = jaxpr, donated
+        start = time.perf_counter()
         self.recipe, self.code = known(jaxpr, donated, host())
+        self.seconds = time.perf_counter() - start
         self.layout, self.is_long = self.recipe, self.recipe.is_long
         self.allocated, self.shared = self.recipe.allocated, self.recipe.shared
         self.functions = [self.code.addresses[name] for name in self.recipe.names]
