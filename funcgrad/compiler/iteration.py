@@ -13,7 +13,7 @@ import numpy as np
 from funcgrad.compiler.affine import At, Sum, unflatten
 from funcgrad.compiler.graph import Definition
 from funcgrad.compiler.kernel import Operand, Ref
-from funcgrad.compiler.reader import Reader
+from funcgrad.compiler.reader import Reader, strided
 from funcgrad.compiler.scalar import Constant
 from funcgrad.core import loops
 from funcgrad.core.dtypes import bool_
@@ -91,10 +91,14 @@ def _window(reader: Reader, definition: Definition, out: At, turn: Sum) -> Opera
     shape = x.aval.shape
     inner = unflatten(turn, form.dimensions)
     tests, indices = [], []
-    for o, k, size, stride, (low, _), dilation in zip(
-        out.indices, inner, shape, form.strides, form.padding, form.window_dilation
-    ):
+    for o, k, size, stride, (low, _), base, dilation in zip(
+        out.indices, inner, shape, form.strides, form.padding, form.base_dilation,
+        form.window_dilation,
+    ):  # fmt: skip
         index = o * stride + k * dilation + -low
+        if base > 1:
+            index, between = strided(reader, index, base)
+            tests.append(between)
         tests.append(reader.within(index, 0, size))
         indices.append(index)
     holds = reader.all(tests)

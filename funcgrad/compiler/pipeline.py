@@ -19,6 +19,7 @@ from funcgrad.compiler.passes.residuals import choose_residuals
 from funcgrad.compiler.passes.scans import split_scans
 from funcgrad.compiler.passes.share import share_common
 from funcgrad.compiler.passes.simplify import simplify
+from funcgrad.compiler.passes.widen import widen_products
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.config import config
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr
@@ -69,7 +70,7 @@ def optimise(jaxpr: Jaxpr) -> Jaxpr:
 
 
 # What compilers add that share nothing afterwards.
-PREPARATION: tuple[Pass, ...] = (recomputing, choose_residuals)
+PREPARATION: tuple[Pass, ...] = (recomputing, widen_products, choose_residuals)
 
 
 def prepared(jaxpr: Jaxpr) -> Jaxpr:

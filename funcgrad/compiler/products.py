@@ -13,6 +13,10 @@ from funcgrad.compiler.affine import At, Loop, Misaligned, NeedsSplit, Sum, coun
 from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn
 
+MADE_IN_TILES = (
+    dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64, dtypes.uint32, dtypes.uint64,
+)  # fmt: skip
+
 
 class Strided(NamedTuple):
     """A view of an array in memory: element 0 at `offset`, and a stride for each dimension."""
@@ -240,4 +244,4 @@ def merged(dimensions: Sequence[Dimension]) -> list[Dimension]:
 def is_plain(e: Eqn) -> bool:
     """Are operands and result of one type, that products are made in?"""
     dtype = e.outs[0].aval.dtype
-    return dtype in (dtypes.float32, dtypes.float64) and all(a.aval.dtype == dtype for a in e.args)
+    return dtype in MADE_IN_TILES and all(a.aval.dtype == dtype for a in e.args)

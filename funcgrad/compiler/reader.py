@@ -242,7 +242,7 @@ def _guarded(reader: Reader, definition: Definition, at: At, guard: Ref | None) 
         for index, start, stride, extent in zip(at.indices, part.start, part.stride, part.extent):
             moved = index + -start
             if stride != 1:
-                moved, rest = _strided(reader, moved, stride)
+                moved, rest = strided(reader, moved, stride)
                 tests.append(rest)
             tests.append(reader.within(moved, 0, extent))
             indices.append(moved)
@@ -264,7 +264,7 @@ def _guarded(reader: Reader, definition: Definition, at: At, guard: Ref | None) 
     return result
 
 
-def _strided(reader: Reader, moved: Sum, stride: int) -> tuple[Sum, Ref | bool]:
+def strided(reader: Reader, moved: Sum, stride: int) -> tuple[Sum, Ref | bool]:
     """The position among every stride-th one, and whether it is one of them."""
     try:
         quotient, rest = moved.divide(stride)

@@ -100,6 +100,11 @@ class ScalarValues:
 
     # ---- functions
 
+    def atan2(self, y: Any, x: Any) -> Any:
+        if not dtypes.is_complex(y.dtype):
+            return np.arctan2(y, x)
+        return -1j * np.log((x + 1j * y) / np.sqrt(x * x + y * y))
+
     def rsqrt(self, x: Any) -> Any:
         return 1 / np.sqrt(x)
 

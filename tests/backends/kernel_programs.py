@@ -18,8 +18,7 @@ from funcgrad.backends.llvm.engine import compiled
 from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.interpret_kernel import run_kernel
-from funcgrad.compiler.passes.inline import recomputing
-from funcgrad.compiler.pipeline import optimise
+from funcgrad.compiler.pipeline import prepared
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
 from funcgrad.primitives.convolution import conv_general_dilated_p
 
@@ -30,7 +29,7 @@ POISON = 0xFF  # NaN in every float, and numbers far outside as indices
 def block_of(jaxpr: Jaxpr) -> Block:
     """The program as units, optimised."""
     shop = Workshop(Module(host()), is_native, native_unit)
-    return Block(recomputing(optimise(jaxpr)), shop)
+    return Block(prepared(jaxpr), shop)
 
 
 def _given(jaxpr: Jaxpr, buffers: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:

@@ -123,3 +123,55 @@ def test_sorting_numbers_of_all_sizes(dtype: str) -> None:
     bits = np.random.default_rng(0).integers(0, 1 << 63, 500, np.uint64) * np.uint64(3)
     x = bits.view(dtype)[:500] if dtype != "float64" else bits.astype("f8") - 1e19
     compare(lambda x: (lax.sort(x), fg.numpy.argsort(x), *lax.top_k(x, 100)), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("dtype", [*DTYPES, "bool", "uint8", "int16", "uint32", "int64"])
+def test_large_products_of_all_types(dtype: str) -> None:
+    x, y = numbers((33, 40), dtype), numbers((40, 35), dtype, 1)
+    compare(lambda x, y: x @ y, x, y)
+    compare(lambda x, y: fg.numpy.einsum("ij,jk->ki", x, y), x, y)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+def test_products_with_results_of_other_types() -> None:
+    x, y = numbers((33, 40), "int8"), numbers((40, 35), "int8", 1)
+    compare(lambda x, y: lax.dot(x, y, preferred_element_type="int32"), x, y)
+    half = [v.astype(dtypes.bfloat16) for v in (x, y)]
+    compare(lambda x, y: lax.dot(x, y, preferred_element_type="float32"), *half)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("dtype", [*DTYPES, "bool", "uint8", "int16", "uint32", "int64"])
+def test_convolutions_of_all_types(dtype: str) -> None:
+    x, kernel = numbers((2, 9, 8, 3), dtype), numbers((3, 3, 3, 5), dtype, 1)
+    numbers_of = ("NHWC", "HWIO", "NHWC")
+    for strides, dilation in (((1, 1), None), ((2, 1), (1, 2))):
+        compare(
+            lambda x, k: lax.conv_general_dilated(
+                x, k, strides, "SAME", rhs_dilation=dilation, dimension_numbers=numbers_of
+            ),
+            x, kernel,
+        )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+def test_windows_with_gaps() -> None:
+    x = numbers((9, 7), "float32")
+    options = dict(window_dimensions=(2, 3), padding=((1, 2), (0, 1)), base_dilation=(2, 3))
+    compare(lambda x: lax.reduce_window(x, 0.0, lax.add, **options), x)
+    compare(lambda x: lax.reduce_window(x, -np.inf, lax.max, **options), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("bits", [(5, 10), (8, 7), (4, 3), (2, 1), (5, 2), (11, 52)])
+def test_less_precision(bits: tuple[int, int], dtype: str) -> None:
+    x = np.random.default_rng(0).normal(size=500).astype(dtypes.as_dtype(dtype))
+    x[:6] = [np.nan, np.inf, -np.inf, -0.0, 6e4, -6e-5]
+    compare(lambda x: lax.reduce_precision(x, *bits), x)

@@ -106,6 +106,8 @@ class Assembly:
             def constant(array: Any) -> Value:
                 return entry(layout.entries + self.shop.constant(array))
 
+            threads = b.load(b.element(table, -1, "ptr"), PTR)
+            frame = Frame(b, constant, threads)
             used = [v for v in self._used(units) if v in layout.slots]
             bases = {
                 n: entry(n) for n in dict.fromkeys([0, *(layout.slots[v].entry for v in used)])
@@ -117,7 +119,7 @@ class Assembly:
                 addresses[v] = b.element(bases[n], place, "i8") if offset else bases[n]
             for unit in units:
                 own = b.element(bases[0], Value(str(layout.scratch[unit]), I64), "i8")
-                self.block.emit_unit(Frame(b, constant), unit, addresses, own, self.shared)
+                self.block.emit_unit(frame, unit, addresses, own, self.shared)
 
         return self.shop.module.function(name, [PTR], None, write)
 
@@ -151,8 +153,7 @@ def is_native(e: Eqn, form: Any) -> bool:
         tiled = is_plain(e) and size_of(e.outs[0]) > 1
         return 0 not in e.args[0].aval.shape and (tiled or _is_small(e, form))
     if isinstance(form, loops.Window):
-        plain = all(n == 1 for n in form.base_dilation) and form.op in REDUCTIONS
-        return plain and 0 not in e.args[0].aval.shape and 0 not in form.dimensions
+        return form.op in REDUCTIONS and 0 not in e.args[0].aval.shape and 0 not in form.dimensions
     return True
 
 
