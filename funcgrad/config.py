@@ -68,6 +68,7 @@ class State:
     disabled_passes: str = setting(
         "", "names of compiler passes to skip, comma-separated", traced=True
     )
+    num_threads: int = setting(0, "threads for large kernels of the whole process; 0: all cores")
     check_jaxprs: bool = setting(False, "check every program after it is built")
     enable_compilation_cache: bool = setting(True, "native code is kept on disk")
     cache_dir: str = setting("", "where native code is kept; empty is the user's cache folder")
@@ -198,6 +199,7 @@ class Config:
             self._local.reset(token)
             if self._global is not before:
                 self._update_outer(before)
+            self._tell(self.current())
 
     def _update_outer(self, before: State) -> None:
         """An update inside an override holds in the enclosing overrides too."""

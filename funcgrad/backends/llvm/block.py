@@ -31,8 +31,8 @@ Shared = dict[Any, Any]
 
 
 class Frame:
-    """Where code is written: the builder, how constants are reached, and the record of threads; None
-    where there is but one.
+    """Where code is written: the builder, how constants are reached, and the record of threads,
+    None if there are none.
     """
 
     def __init__(

@@ -48,6 +48,20 @@ Index = Value | int
 Epilogue = Callable[[Value, tuple[Value, ...], Value | None], None]
 
 
+def images_of(
+    plan: ConvolutionPlan, kind: str, lhs: Sequence[int], rhs: Sequence[int], target: Target
+) -> int:
+    """How many images a convolution runs over one after the other; 0 if they cannot be told apart,
+    or add up.
+    """
+    strides = plan.lhs_strides(lhs), plan.rhs_strides(rhs)
+    for phases in combined(plan.phases):
+        s = schedule_of(plan, phases, kind, *strides, target)
+        if s.deep or (not s.copied and BATCH in s.row):
+            return 0
+    return plan.batch if plan.groups == 1 else 0
+
+
 class Array(NamedTuple):
     """An operand: its address and the strides of its dimensions, in elements."""
 
@@ -78,13 +92,14 @@ def _buffers(
 
 def convolution(
     b: Builder, kind: str, plan: ConvolutionPlan, lhs: Array, rhs: Array, epilogue: Epilogue,
-    scratch: Value | None = None,
+    scratch: Value | None = None, bounds: tuple[Value, Value] | None = None,
 ) -> None:  # fmt: skip
     """Emits the convolution; `epilogue(sums, place, mask)` stores what is wanted.
 
     It is called once for each piece of finished outputs: `place` are the indices (batch, *spatial,
     feature) of the first lane, lanes run over features, `mask` says which exist (None: all).
-    `scratch` points to `scratch_bytes(...)` bytes where that is not 0.
+    `scratch` points to `scratch_bytes(...)` bytes where that is not 0; `bounds` are the images of a
+    part, if `images_of` says that there are any.
     """
     strides = plan.lhs_strides(lhs.strides), plan.rhs_strides(rhs.strides)
     target = b.module.target
@@ -93,7 +108,7 @@ def convolution(
         schedule = schedule_of(plan, phases, kind, *strides, target)
         _Phases(
             b, kind, plan, phases, schedule, (lhs.pointer, strides[0]), (rhs.pointer, strides[1]),
-            epilogue, memory,
+            epilogue, memory, bounds,
         ).write()  # fmt: skip
 
 
@@ -118,11 +133,11 @@ class _Phases:
     def __init__(
         self, b: Builder, kind: str, plan: ConvolutionPlan, phases: tuple[Phase, ...],
         schedule: Schedule, lhs: tuple[Value, LhsStrides], rhs: tuple[Value, RhsStrides],
-        epilogue: Epilogue, memory: list[Value],
+        epilogue: Epilogue, memory: list[Value], bounds: tuple[Value, Value] | None,
     ) -> None:  # fmt: skip
         self.b, self.kind, self.plan, self.phases, self.s = b, kind, plan, phases, schedule
         (self.lhs, self.own), (self.rhs, self.rhs_strides) = lhs, rhs
-        self.epilogue = epilogue
+        self.epilogue, self.bounds = epilogue, bounds
         self.image, self.packed, self.sums = memory
         self.type = vector_type(b, kind)
         self.lanes = lanes_of(kind, b.module.target)
@@ -179,7 +194,9 @@ class _Phases:
             self.fetch(0, n, count)
             nested(self.b, [groups], lambda g: body(g, n))
 
-        if not self.s.copied and not self.s.deep and BATCH in self.s.row:
+        if self.bounds is not None:
+            self.b.loop(*self.bounds, 1, [], lambda n, _: shared_image(n))
+        elif not self.s.copied and not self.s.deep and BATCH in self.s.row:
             nested(self.b, [groups], lambda g: body(g, 0))
         elif self.s.deep == self.plan.groups_of_features:
             nested(self.b, [groups, count], image)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.backends.llvm import dispatch, objects
+from funcgrad.backends.llvm import dispatch, objects, threads
 from funcgrad.backends.llvm.builder import PTR, Module
 from funcgrad.backends.llvm.dispatch import RECORD, SPEC
 from funcgrad.backends.llvm.engine import compiled, linker
@@ -57,7 +57,7 @@ class Dispatcher:
         module = Module(target)
         names = (*dispatch.emit_dispatcher(module, at), "nothing")
         module.function("nothing", [PTR], None, lambda b, table: None)
-        text = exported(module.text(), names)
+        text = exported(module.text().replace(" noalias", ""), names)
         self.code = compiled(text, names, target)
         self.pool = Pool(self.code.addresses)
         self.python = np.array(self._words(), np.int64)
@@ -80,6 +80,7 @@ class Dispatcher:
         for n, name in functions.items():
             words[n] = objects.function(name)
         words[dispatch.NEW_ARRAY] = objects.new_from_descr()
+        words[dispatch.CREW] = threads.ADDRESS
         held = (np.ndarray, None, DELETED, self.pool.capsule)
         words[dispatch.NDARRAY : dispatch.HANDLER + 1] = map(id, held)
         return words

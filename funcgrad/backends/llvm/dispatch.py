@@ -40,8 +40,8 @@ BYTES, SOURCE, TAKES = ARGUMENT, DONATED, PLAIN
 # Words of the table of Python's functions and objects.
 (
     INCREF, DECREF, ALLOCATE, NEW_TUPLE, SET_ITEM, NEW_ARRAY, SAVE_THREAD, RESTORE_THREAD,
-    NO_MEMORY, NDARRAY, NONE, DELETED, HANDLER, PYTHON_WORDS,
-) = range(14)  # fmt: skip
+    NO_MEMORY, CREW, NDARRAY, NONE, DELETED, HANDLER, PYTHON_WORDS,
+) = range(15)  # fmt: skip
 
 C_CONTIGUOUS, OWNDATA, ALIGNED, WRITEABLE = 0x1, 0x4, 0x100, 0x400
 READABLE = C_CONTIGUOUS | ALIGNED
@@ -492,6 +492,7 @@ def _with_table(
     size = word(b, record, TEMPLATE_BYTES)
     b.do(f"call void @{name}({table}, {pointer(b, record, TEMPLATE)}, {size}, i1 false)")
     b.store(address(b, table, word(b, record, ARENA)), table)
+    b.store(word(b, pointer(b, record, PYTHON), CREW), b.element(table, -1, "i64"))
     fitted = b.call("fits", I64, [record, args, table])
 
     def run() -> list[Value]:

@@ -62,6 +62,7 @@ class Emitter:
         self.pointers = pointers
         self.vector: Loop | None = None
         self.lanes = 1
+        self.bounds: tuple[Value, Value] | None = None  # of the outermost loop; None: all of it
         self.chosen = vector_loops(kernel)
         dear = [s for stage in kernel.stages for s in stage.statements if _is_dear(s)]
         self.outlined = len(dear) > MOST_INLINE
@@ -116,7 +117,8 @@ class Emitter:
             for number, stage in enumerate(self.kernel.stages):
                 self._stage(number, stage, scope)
             return
-        self._loop(rows[depth], scope, [], lambda inner, _: self._continue(depth, inner), 1)
+        loop = self._loop if depth or self.bounds is None else self._part
+        loop(rows[depth], scope, [], lambda inner, _: self._continue(depth, inner), 1)
 
     def _continue(self, depth: int, scope: Scope) -> list[Value]:
         self._rows(depth + 1, scope)
@@ -334,6 +336,39 @@ class Emitter:
             inner.loops[loop] = Value(str(whole), I64)
             carried = list(body(inner, carried))
         return carried
+
+    def _part(
+        self, loop: Loop, scope: Scope, carried: list[Value], body: Any, statements: int
+    ) -> list[Value]:
+        """A part of the outermost loop. It begins between vectors, and only the last one ends
+        within one.
+        """
+        assert self.bounds is not None
+        b, (begin, end) = self.b, self.bounds
+
+        def turn(i: Value, held: list[Value]) -> list[Value]:
+            inner = Scope(scope)
+            inner.loops[loop] = i
+            return body(inner, held)
+
+        if loop is not self.vector or self.lanes == 1:
+            return b.loop(begin, end, 1, [], turn)
+        whole = loop.extent // self.lanes * self.lanes
+        if whole == loop.extent:
+            return b.loop(begin, end, self.lanes, [], turn)
+        bound = b.const(whole, I64)
+        inside = b.icmp("sle", end, bound)
+        b.loop(begin, b.select(inside, end, bound), self.lanes, [], turn)
+        b.when(b.icmp("sgt", end, bound), lambda: self._rest(loop, scope, body, whole))
+        return []
+
+    def _rest(self, loop: Loop, scope: Scope, body: Any, whole: int) -> None:
+        """The last, incomplete vector."""
+        lanes = self.lanes
+        kept = ", ".join(f"i1 {int(i < loop.extent - whole)}" for i in range(lanes))
+        inner = Scope(scope, Value(f"<{kept}>", Type("i1", lanes)))
+        inner.loops[loop] = Value(str(whole), I64)
+        body(inner, [])
 
     def _counted(
         self, loop: Loop, scope: Scope, carried: list[Value], body: Any, start: int, stop: int,

@@ -69,6 +69,29 @@ def scratch_bytes(
     return needed if needed > LARGEST_STACK else 0
 
 
+class Cut(NamedTuple):
+    """A product can run in parts: over `extent` columns or rows, between multiples of `unit`."""
+
+    by_rows: bool
+    extent: int
+    unit: int
+
+
+def cut_of(
+    kind: str, m: int, n: int, k: int, lhs: tuple[int, int], rhs: tuple[int, int], target: Target
+) -> Cut | None:
+    """How a product can be cut: between panels, which are packed once then, or between tiles."""
+    if 0 in (m, n) or n == 1:
+        return None
+    plan = plan_of(kind, m, n, k, lhs, rhs, target)
+    width = plan.vectors * lanes_of(kind, target)
+    if plan.form not in ("tiles", "shallow"):
+        return None
+    if n >= 4 * width:
+        return Cut(False, n, width)
+    return Cut(True, m, plan.rows) if m >= 8 * plan.rows else None
+
+
 # ---------------------------------------------------------------- the product
 
 
@@ -95,6 +118,8 @@ class _Job(NamedTuple):
     plan: Plan
     panel: Value
     sums: Value
+    cut: Cut | None = None
+    bounds: tuple[Value, Value] | None = None
 
     @property
     def lanes(self) -> int:
@@ -115,6 +140,7 @@ def product(
     rhs: Matrix,
     epilogue: Epilogue,
     scratch: Value | None = None,
+    bounds: tuple[Value, Value] | None = None,
 ) -> None:
     """Emits lhs (m x k) times rhs (k x n); `epilogue(sums, i, j, mask)` stores what is wanted.
 
@@ -122,6 +148,7 @@ def product(
     (i, j + 1), ...; `mask` says which lanes exist, None for all. Columns advance outside rows.
     With n = 1 the lanes run over rows instead: (i, 0), (i + 1, 0), ... `scratch` points to
     `scratch_bytes(...)` bytes where that is not 0. No operand is read outside its elements.
+    `bounds` are those of a part, as `cut_of` says.
     """
     if 0 in (m, n):
         return
@@ -134,7 +161,8 @@ def product(
     target = b.module.target
     plan = plan_of(kind, m, n, k, lhs[1:], rhs[1:], target)
     panel, sums = _memory(b, kind, buffers(plan, kind, m, n, k, target), scratch)
-    job = _Job(b, kind, m, n, k, lhs, rhs, epilogue, plan, panel, sums)
+    cut = None if bounds is None else cut_of(kind, m, n, k, lhs[1:], rhs[1:], target)
+    job = _Job(b, kind, m, n, k, lhs, rhs, epilogue, plan, panel, sums, cut, bounds)
     FORMS[plan.form](job)
 
 
@@ -180,9 +208,29 @@ def _panels(job: _Job, body: Callable[[_Panel], None]) -> None:
             sums = address(job.b, sums, job.kind, (j, job.m))
         body(_Panel(j, vectors, tail, sums))
 
-    each(job.b, 0, full, width, lambda j: panel(j, job.plan.vectors, 0))
-    if full < job.n:
-        panel(full, -(-(job.n - full) // job.lanes), (job.n - full) % job.lanes)
+    _within(
+        job, False, (full, job.n), width,
+        lambda j: panel(j, job.plan.vectors, 0),
+        lambda: panel(full, -(-(job.n - full) // job.lanes), (job.n - full) % job.lanes),
+    )  # fmt: skip
+
+
+def _within(
+    job: _Job, by_rows: bool, ends: tuple[int, int], step: int, body: Callable[[Value | int], None],
+    rest: Callable[[], None],
+) -> None:  # fmt: skip
+    """`body` for whole steps and `rest` for what is left; only those of this part of the job."""
+    b, (full, last) = job.b, ends
+    if job.bounds is None or job.cut is None or job.cut.by_rows != by_rows:
+        each(b, 0, full, step, body)
+        if full < last:
+            rest()
+        return
+    begin, end = job.bounds
+    inside = b.icmp("sle", end, whole(full))
+    b.loop(begin, b.select(inside, end, whole(full)), step, [], lambda i, _: body(i))
+    if full < last:
+        b.when(b.icmp("sgt", end, whole(full)), rest)
 
 
 def _clear(job: _Job, panel: _Panel) -> None:
@@ -213,7 +261,10 @@ def _block(job: _Job, panel: _Panel, p: Value | int, depth: int, finish: bool) -
         if finish:
             _finish(job, panel, i, height, out)
 
-    each(b, 0, job.m, job.plan.rows, rows)
+    if job.bounds is not None and job.cut is not None and job.cut.by_rows:
+        b.loop(*job.bounds, job.plan.rows, [], lambda i, _: rows(i))
+    else:
+        each(b, 0, job.m, job.plan.rows, rows)
 
 
 def _tile(job: _Job, tile: Tile, i: Value | int, arguments: list[Value]) -> Value:
@@ -262,12 +313,15 @@ def _value(i: Value | int) -> Value:
 
 def _shallow(job: _Job) -> None:
     """Few terms: stores are the work, so sums go from registers to the epilogue."""
-    b, height = job.b, job.plan.rows
+    height = job.plan.rows
     full = job.m // height * height
 
     def rows_of(panel: _Panel) -> None:
-        each(b, 0, full, height, lambda i: _shallow_tile(job, panel, i, height))
-        each(b, full, job.m, job.m, lambda i: _shallow_tile(job, panel, i, job.m - full))
+        _within(
+            job, True, (full, job.m), height,
+            lambda i: _shallow_tile(job, panel, i, height),
+            lambda: _shallow_tile(job, panel, full, job.m - full),
+        )  # fmt: skip
 
     _panels(job, rows_of)
 

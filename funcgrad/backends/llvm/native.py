@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.backends import reference
+from funcgrad.backends.llvm import threads
 from funcgrad.backends.llvm.engine import assembly
 from funcgrad.backends.llvm.recipe import known
 from funcgrad.backends.llvm.target import host
@@ -113,6 +114,8 @@ class NativeProgram:
         self.seconds = time.perf_counter() - start
         self.layout, self.is_long = self.recipe, self.recipe.is_long
         self.allocated, self.shared = self.recipe.allocated, self.recipe.shared
+        if self.is_long:
+            threads.ready()
         self.functions = [self.code.addresses[name] for name in self.recipe.names]
         self.actions = [self._action(part) for part in self.recipe.parts]
         self._new: Callable[[], list[Any]] | None = None  # makes the arena, and results
@@ -133,7 +136,8 @@ class NativeProgram:
         layout = self.layout
         arrays: list[Any] = [None] * layout.entries
         constants = self.constants
-        table = (ctypes.c_void_p * (layout.entries + len(constants)))()
+        words = (ctypes.c_void_p * (1 + layout.entries + len(constants)))(threads.ADDRESS)
+        table = (ctypes.c_void_p * (len(words) - 1)).from_buffer(words, 8)
         arrays[0], *results = self._memory()
         for v, x in zip(self.jaxpr.inputs, (*self.held, *map(plain, buffers))):
             arrays[layout.slots[v].entry] = x

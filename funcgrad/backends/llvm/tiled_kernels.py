@@ -14,7 +14,7 @@ from funcgrad.backends.llvm.emit import Emitter, Scope
 from funcgrad.backends.llvm.target import Target
 from funcgrad.compiler.affine import Loop
 from funcgrad.compiler.kernel import Accumulate, Kernel, Store
-from funcgrad.compiler.products import Convolution
+from funcgrad.compiler.products import Convolution, Product
 
 
 def scratch_bytes(kernel: Kernel, target: Target) -> int:
@@ -35,6 +35,32 @@ def plan_of(form: Convolution) -> ConvolutionPlan:
     found = convolution_plan.plan(dict(form.parameters), *form.shapes[:2])
     assert found is not None
     return found
+
+
+def cut_of(kernel: Kernel, target: Target) -> tuple[int, int] | None:
+    """The extent of the loop along which a product or convolution can be cut, and between how many
+    turns; None if it cannot.
+    """
+    assert kernel.tile is not None
+    kind, form = register_kind(kernel.tile.ref.dtype), kernel.tile.form
+    if isinstance(form, Convolution):
+        images = convolution.images_of(
+            plan_of(form), kind, form.lhs.strides, form.rhs.strides, target
+        )
+        return (images, 1) if images > 1 else None
+    outer = _outer(form)
+    if outer:
+        extent = form.dimensions[outer[0]].extent
+        return (extent, 1) if extent > 1 else None
+    row, column, k = form.along(form.row), form.along(form.column), form.summed
+    strides = (row.lhs, k.lhs), (k.rhs, column.rhs)
+    found = gemm.cut_of(kind, row.extent, column.extent, k.extent, *strides, target)
+    return None if found is None else (found.extent, found.unit)
+
+
+def _outer(form: Product) -> list[int]:
+    """The dimensions of a product outside those of matrices."""
+    return [d for d in range(len(form.dimensions)) if d not in (form.row, form.column)]
 
 
 class TileEmitter(Emitter):
@@ -117,16 +143,14 @@ class ConvolutionEmitter(TileEmitter):
         lhs = convolution.Array(self.operand(0), form.lhs.strides)
         rhs = convolution.Array(self.operand(1), form.rhs.strides)
         plan = plan_of(form)
-        convolution.convolution(self.b, self.kind, plan, lhs, rhs, end, self.scratch)
+        convolution.convolution(self.b, self.kind, plan, lhs, rhs, end, self.scratch, self.bounds)
 
 
 class ProductEmitter(TileEmitter):
     """Writes one product with its end."""
 
     def run_tiles(self, scope: Scope) -> None:
-        tiled = (self.form.row, self.form.column)
-        outer = [d for d in range(len(self.form.dimensions)) if d not in tiled]
-        self._outside(outer, scope, {})
+        self._outside(_outer(self.form), scope, {})
 
     def _outside(self, places: list[int], scope: Scope, known: dict[int, Value]) -> None:
         """Loops over the dimensions that are not those of matrices."""
@@ -138,7 +162,9 @@ class ProductEmitter(TileEmitter):
         def turn(i: Value, _: list[Value]) -> None:
             self._outside(rest, scope, {**known, first: i})
 
-        self.b.loop(0, self.form.dimensions[first].extent, 1, [], turn)
+        extent = self.form.dimensions[first].extent
+        begin, end = (0, extent) if known or self.bounds is None else self.bounds
+        self.b.loop(begin, end, 1, [], turn)
 
     def _product(self, scope: Scope, known: dict[int, Value]) -> None:
         form = self.form
@@ -153,6 +179,7 @@ class ProductEmitter(TileEmitter):
             self.b, self.kind, row.extent, column.extent, k.extent,
             gemm.Matrix(self._matrix(0, known), row.lhs, k.lhs),
             gemm.Matrix(self._matrix(1, known), k.rhs, column.rhs), end, self.scratch,
+            None if known else self.bounds,
         )  # fmt: skip
 
     def _matrix(self, side: int, known: dict[int, Value]) -> Value:
@@ -166,19 +193,28 @@ class ProductEmitter(TileEmitter):
         return pointer
 
 
-def emit(module: Module, kernel: Kernel, name: str, places: Sequence[int], scratch: bool) -> str:
+def emit(
+    module: Module, kernel: Kernel, name: str, places: Sequence[int], scratch: bool,
+    cut: bool = False,
+) -> str:  # fmt: skip
     """Adds the kernel as a function of addresses: `places` says which argument holds each buffer
-    that is not local, in order; the last argument is its scratch memory, if it needs any.
+    that is not local, in order. Then comes its scratch memory, if it needs any, and, if it is
+    `cut`, where its outermost loop begins and ends.
     """
     outer = [b for b in kernel.buffers if not b.local]
+    count = max(places, default=-1) + 1
 
-    def write(b: Builder, *pointers: Value) -> None:
-        named = {buffer: pointers[i] for buffer, i in zip(outer, places)}
+    def write(b: Builder, *arguments: Value) -> None:
+        named = {buffer: arguments[i] for buffer, i in zip(outer, places)}
+        bounds = (arguments[-2], arguments[-1]) if cut else None
         if kernel.tile is None:
-            Emitter(b, kernel, named).run()
+            emitter = Emitter(b, kernel, named)
+            emitter.bounds = bounds
+            emitter.run()
             return
         tiles = ConvolutionEmitter if isinstance(kernel.tile.form, Convolution) else ProductEmitter
-        tiles(b, kernel, named).write(pointers[-1] if scratch else None)
+        tile = tiles(b, kernel, named)
+        tile.bounds = bounds
+        tile.write(arguments[count] if scratch else None)
 
-    count = max(places, default=-1) + 1 + scratch
-    return module.function(name, [PTR] * count, None, write)
+    return module.function(name, [PTR] * (count + scratch) + [I64] * (2 * cut), None, write)
