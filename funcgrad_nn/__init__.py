@@ -61,6 +61,7 @@ from funcgrad_nn.layers.dropout import (
 )
 from funcgrad_nn.layers.embedding import (
     Embedding,
+    EmbeddingBag,
 )
 from funcgrad_nn.layers.linear import (
     Bilinear,
@@ -145,6 +146,8 @@ from funcgrad_nn.layers.pad import (
 from funcgrad_nn.layers.resample import (
     Upsample,
 )
+from funcgrad_nn.layers.unfold import Fold, Unfold
+from funcgrad_nn.layers.unpool import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 from funcgrad_nn.layers.shape import (
     ChannelShuffle,
     Flatten,
@@ -196,7 +199,20 @@ from funcgrad_nn.losses import (
     rmse,
     smooth_l1,
 )
-from funcgrad_nn.metrics import accuracy, confusion_matrix, per_class_accuracy, top_k_accuracy
+from funcgrad_nn.metrics import (
+    AUROC,
+    F1,
+    Accuracy,
+    ConfusionMatrix,
+    PerClassAccuracy,
+    Precision,
+    R2Score,
+    Recall,
+    accuracy,
+    confusion_matrix,
+    per_class_accuracy,
+    top_k_accuracy,
+)
 from funcgrad_nn.module import Module
 from funcgrad_nn.names import register_function
 from funcgrad_nn.saving import CheckpointManager, load, load_model, save, save_model
@@ -218,6 +234,8 @@ from funcgrad_nn.training import (
 from_json = Module.from_json
 
 __all__ = [
+    "AUROC",
+    "Accuracy",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -240,6 +258,7 @@ __all__ = [
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
+    "ConfusionMatrix",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
@@ -256,8 +275,11 @@ __all__ = [
     "ELU",
     "EarlyStopping",
     "Embedding",
+    "EmbeddingBag",
+    "F1",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GELU",
     "GLU",
     "GRU",
@@ -304,20 +326,27 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "MixedPrecision",
     "Module",
     "MultiheadAttention",
     "PReLU",
     "Parallel",
+    "PerClassAccuracy",
     "PixelShuffle",
     "PixelUnshuffle",
+    "Precision",
+    "R2Score",
     "RMSNorm",
     "RNN",
     "RNNCell",
     "RReLU",
     "ReLU",
     "ReLU6",
+    "Recall",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -349,6 +378,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Unflatten",
+    "Unfold",
     "Upsample",
     "ZeroPad1d",
     "ZeroPad2d",

@@ -82,6 +82,81 @@ class Embedding(Module):
         return x @ self.p.weight.T
 
 
+class EmbeddingBag(Embedding):
+    """The mean, sum or maximum (`mode`) of the rows of a table for each bag of indices.
+
+    Indices (bags, size) -> (bags, embedding_dim); or all bags after each other, (count,), with
+    `offsets`, where each begins (with `include_last_offset` also where the last one ends).
+    `per_sample_weights`, of the indices' shape, multiply the rows of a sum. Entries that are
+    `padding_idx` do not count; an empty bag gives zeros. Other options as in `Embedding`.
+
+    >>> layer = nn.EmbeddingBag(10, 3, mode="sum")
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, jnp.array([1, 2, 4, 4]), jnp.array([0, 3]))[0].shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        *,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        weight_init: str | float | Initializer = "normal",
+    ):
+        options = (padding_idx, max_norm, norm_type, scale_grad_by_freq)
+        Embedding.__init__(self, num_embeddings, embedding_dim, *options, weight_init=weight_init)
+        if mode not in ("mean", "sum", "max"):
+            raise ValueError(f'EmbeddingBag: mode is "mean", "sum" or "max", but got {mode!r}.')
+        self.mode, self.include_last_offset = mode, include_last_offset
+
+    def forward(self, indices, offsets=None, per_sample_weights=None):
+        indices = jnp.asarray(indices)
+        bags, count = self._bags(indices, offsets)
+        rows = Embedding.forward(self, indices.ravel())
+        if per_sample_weights is not None:
+            rows = rows * self._checked_weights(per_sample_weights, indices).ravel()[:, None]
+        counts = jnp.ones(rows.shape[0], rows.dtype)
+        if self.padding_idx is not None:
+            counts = jnp.where(indices.ravel() == self.padding_idx, 0, counts)
+        return self._reduced(rows, counts, bags, jnp.zeros((count, rows.shape[1]), rows.dtype))
+
+    def _reduced(self, rows, counts, bags, zeros):
+        filled = zeros[:, 0].at[bags].add(counts)[:, None]
+        if self.mode == "max":
+            rows = jnp.where(counts[:, None] > 0, rows, -jnp.inf)
+            return jnp.where(filled > 0, (zeros - jnp.inf).at[bags].max(rows), 0)
+        sums = zeros.at[bags].add(jnp.where(counts[:, None] > 0, rows, 0))
+        return sums if self.mode == "sum" else sums / jnp.maximum(filled, 1)
+
+    def _bags(self, indices, offsets):
+        """The bag of each index, all in one row, and how many bags there are."""
+        if indices.ndim == 2 and offsets is None:
+            count, size = indices.shape
+            return jnp.repeat(jnp.arange(count), size), count
+        if indices.ndim != 1 or offsets is None or jnp.ndim(offsets) != 1:
+            raise ValueError(
+                "EmbeddingBag: needs indices (bags, size), or indices (count,) with offsets "
+                f"(bags,), but the indices' shape is {tuple(indices.shape)}."
+            )
+        starts = jnp.asarray(offsets)
+        starts = starts[:-1] if self.include_last_offset else starts
+        return jnp.searchsorted(starts, jnp.arange(indices.size), side="right") - 1, starts.size
+
+    def _checked_weights(self, weights, indices):
+        if self.mode != "sum" or jnp.shape(weights) != indices.shape:
+            raise ValueError(
+                'EmbeddingBag: per_sample_weights need mode="sum" and the shape of the indices '
+                f"{tuple(indices.shape)}, but their shape is {tuple(jnp.shape(weights))}."
+            )
+        return jnp.asarray(weights)
+
+
 def _row(index: int | None, count: int) -> int | None:
     """The row that `padding_idx` means; a negative one counts from the end."""
     if index is None:

@@ -9,7 +9,14 @@ import numpy as np
 
 import funcgrad.numpy as jnp
 from funcgrad import lax
-from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis, require_windows_fit
+from funcgrad_nn.layers.checks import (
+    Sizes,
+    on_batch,
+    per_axis,
+    require_rank,
+    require_windows_fit,
+)
+from funcgrad_nn.layers.unpool import largest_with_places
 from funcgrad_nn.module import Module
 
 Pads = tuple[tuple[int, int], ...]
@@ -84,12 +91,32 @@ class MaxPool(Pool):
         stride: Sizes | None = None,
         padding: Sizes = 0,
         dilation: Sizes = 1,
-        *,
+        return_indices: bool = False,
         ceil_mode: bool = False,
+        *,
         channels_last: bool = False,
     ):
         self._set_windows(kernel_size, stride, padding, ceil_mode, channels_last)
         self.dilation = per_axis(type(self).__name__, "dilation", dilation, self.rank)
+        self.return_indices = return_indices
+
+    def forward(self, x):
+        if not self.return_indices:
+            return Pool.forward(self, x)
+        require_rank(type(self).__name__, x, self.rank + 1, self.rank + 2)
+        if x.ndim == self.rank + 2:
+            return self._with_places(x)
+        values, places = self._with_places(x[None])
+        return values[0], places[0]
+
+    def _with_places(self, x):
+        pads = self._pads(x)
+        require_windows_fit(type(self).__name__, x, self._image_sizes(x), pads, _spans(self))
+        options = (self.kernel_size, self.stride, self.dilation, pads)
+        if not self.channels_last:
+            return tuple(largest_with_places(x, *options))
+        found = largest_with_places(jnp.moveaxis(x, -1, 1), *options)
+        return tuple(jnp.moveaxis(part, 1, -1) for part in found)
 
     def _pooled(self, x):
         lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
@@ -110,8 +137,11 @@ class MaxPool2d(MaxPool):
     """The largest value of each window: (N, C, H, W) -> (N, C, H', W').
 
     Padding is -infinity, so that it is never chosen; the gradient goes to the first of equal
-    values. H' = (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1, rounded up with
-    `ceil_mode=True`.
+    values. With `return_indices=True` the output is a pair: with each value its place in its
+    channel, counted row by row, as int32; `MaxUnpool2d` takes them.
+
+    H' = (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1, rounded up with
+    `ceil_mode=True`, and likewise W'.
 
     >>> nn.MaxPool2d(3, stride=2, padding=1).apply({}, {}, jnp.ones((1, 8, 28, 28)))[0].shape
     (1, 8, 14, 14)

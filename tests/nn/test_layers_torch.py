@@ -160,6 +160,10 @@ ROWS = [
     ("PixelShuffle(3)", image(9, 3, 2)),
     ("PixelUnshuffle(2)", image(2, 3, 6, 4)),
     ("ChannelShuffle(3)", image(2, 6, 4)),
+    ("Unfold((2, 3))", image(2, 3, 4, 5)),
+    ("Unfold(2, (2, 1), (1, 2), 2)", image(3, 6, 5)),
+    ("Fold((4, 5), (2, 3))", image(2, 12, 9)),
+    ("Fold(5, 3, 1, 1, 2)", image(18, 9)),
     ("ConstantPad1d((1, -2), 0.5)", image(2, 3, 6)),
     ("ConstantPad2d(2, -1.5)", image(3, 4, 5)),
     ("ConstantPad3d((1, 2, 3, 0, -1, 1), 0.5)", image(1, 2, 3, 4, 5)),
@@ -227,7 +231,14 @@ ROWS = [
     ("LogSoftmax(-1)", image(4, 5, 2)),
     ("Sequential(n.Linear(3, 4), n.Tanh(), n.Linear(4, 2))", image(2, 3)),
 ]
-ONLY_OURS = {"GaussianNoise", "Lambda", "Parallel", "Reshape", "Residual"}  # see test_layers.py
+ELSEWHERE = {"EmbeddingBag", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"}  # test_layers_places.py
+ONLY_OURS = ELSEWHERE | {
+    "GaussianNoise",
+    "Lambda",
+    "Parallel",
+    "Reshape",
+    "Residual",
+}  # see test_layers.py
 RANDOM = re.compile("Dropout|RReLU")
 IDS = [f"{call} on {list(x.shape)}" for call, x, *_ in ROWS]
 every_row = pytest.mark.parametrize("call, inputs", [(c, x) for c, *x in ROWS], ids=IDS)
@@ -325,8 +336,9 @@ def close(ours, theirs):
 
 LEFT_OUT = {  # of no effect here, or deprecated there
     *("device", "dtype", "inplace", "sparse", "_weight", "_freeze", "min_value", "max_value"),
-    *("return_indices", "recompute_scale_factor", "args", "kwargs"),
+    *("recompute_scale_factor", "args", "kwargs"),
 }
+LEFT_OUT_OF = {name: {"return_indices"} for name in nn.__all__ if name.startswith("AdaptiveMax")}
 
 
 @pytest.mark.oracle
@@ -338,13 +350,12 @@ def test_arguments_have_the_names_order_and_defaults_of_torch():
             dict(inspect.signature(getattr(namespace, name).__init__).parameters)
             for namespace in (nn, torch.nn)
         )
-        assert set(theirs) - set(ours) <= LEFT_OUT | {"padding_mode"}, name
+        assert set(theirs) - set(ours) <= LEFT_OUT | LEFT_OUT_OF.get(name, {"padding_mode"}), name
         by_position = [n for n, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
         shared = list(theirs)[: len(by_position)]
         assert by_position[: len(shared)] == shared or name == "Upsample", name
         for argument, parameter in theirs.items():
-            lazy_difference = name.startswith("LazyInstance") and "a" in argument
-            if argument in ours and argument != "dim" and not lazy_difference:
+            if argument in ours and argument != "dim":
                 assert ours[argument].default == parameter.default, (name, argument)
 
 
