@@ -46,7 +46,8 @@ def _cond_run(args: Sequence[Any], *, branches: Branches) -> list[Any]:
     index, *operands = [buffer_of(a, cond_p) for a in args]
     chosen = branches[int(index)]
     return [
-        wrap_buffer(b, a) for b, a in zip(backend.compiled(chosen)(operands), branches[0].out_avals)
+        wrap_buffer(b, a)
+        for b, a in zip(backend.compiled_briefly(chosen)(operands), branches[0].out_avals)
     ]
 
 

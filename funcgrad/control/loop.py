@@ -69,7 +69,8 @@ def _while_run(args: Sequence[Any], **params: Any) -> list[Any]:
     if found is not None:
         return [wrap_buffer(b, a) for b, a in zip(found, params["body_jaxpr"].out_avals)]
     cond_consts, body_consts, carry = _parts([buffer_of(a, while_p) for a in args], params)
-    test, step = backend.compiled(params["cond_jaxpr"]), backend.compiled(params["body_jaxpr"])
+    test = backend.compiled_briefly(params["cond_jaxpr"])
+    step = backend.compiled_briefly(params["body_jaxpr"])
     while bool(test([*cond_consts, *carry])[0]):
         carry = step([*body_consts, *carry])
     return [wrap_buffer(b, a) for b, a in zip(carry, params["body_jaxpr"].out_avals)]

@@ -78,11 +78,12 @@ def _scan_run(args: Sequence[Any], **params: Any) -> list[Any]:
     buffers = [buffer_of(a, scan_p) for a in args]
     if params.get("lanes") and (together := backend.load("lanes").at_once(params)) is not None:
         return [
-            wrap_buffer(b, a) for b, a in zip(backend.compiled(together)(buffers), jaxpr.out_avals)
+            wrap_buffer(b, a)
+            for b, a in zip(backend.compiled_briefly(together)(buffers), jaxpr.out_avals)
         ]
     count, consts, carry, xs = _parts(buffers, params)
     length = int(count[0]) if count else params["length"]
-    step, ncarry = backend.compiled(jaxpr), params["num_carry"]
+    step, ncarry = backend.compiled_briefly(jaxpr), params["num_carry"]
     xp = backend.namespace_of([*consts, *carry, *xs])
     stacks: list[Any] = []
     for i in reversed(range(length)) if params["reverse"] else range(length):

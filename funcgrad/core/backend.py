@@ -155,16 +155,30 @@ def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[A
 
     Kept on the program, per engine and configuration.
     """
-    key = ("compiled", engine_name(), config.current().trace_key, donated)
+    return _compiled(jaxpr, donated, engine_name())
+
+
+def compiled_briefly(jaxpr: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    """As `compiled`, for small programs that run outside of `jit`: by NumPy calls, since native
+    code takes longer to make than they take to run.
+    """
+    name = engine_name()
+    return _compiled(jaxpr, (), "numpy" if name == "llvm" else name)
+
+
+def _compiled(
+    jaxpr: Any, donated: tuple[bool, ...], engine: str
+) -> Callable[[Sequence[Any]], list[Any]]:
+    key = ("compiled", engine, config.current().trace_key, donated)
     found = jaxpr._memo.get(key)
     if found is None:
-        found = jaxpr._memo[key] = load(_engine_in_force()).compile(jaxpr, donated)
+        found = jaxpr._memo[key] = load(_in_force(engine)).compile(jaxpr, donated)
     return found
 
 
-def _engine_in_force() -> str:
+def _in_force(engine: str) -> str:
     state = config.current()
-    return "watched" if state.debug_nans or state.debug_infs else engine_name()
+    return "watched" if state.debug_nans or state.debug_infs else engine
 
 
 def compiled_loop(
@@ -175,7 +189,7 @@ def compiled_loop(
     """
     key = ("loop", engine_name(), config.current().trace_key, *avals, *params.items())
     if key not in jaxpr._memo:
-        make = getattr(load(_engine_in_force()), "compile_loop", None)
+        make = getattr(load(_in_force(engine_name())), "compile_loop", None)
         jaxpr._memo[key] = None if make is None else make(primitive, avals, params)
     return jaxpr._memo[key]
 

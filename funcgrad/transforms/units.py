@@ -33,7 +33,7 @@ class Unit:
     __slots__ = ("_backward", "aval", "forward", "given", "linear", "weak")
 
     def __init__(self, known: Jaxpr, linear: Jaxpr, given: Sequence[int]) -> None:
-        self.forward = backend.compiled(known)
+        self.forward = backend.compiled_briefly(known)
         self.linear, self.given = linear, given
         self.aval: ShapedArray = linear.out_avals[0]
         self.weak: bool = known.out_avals[0].weak_type
@@ -51,7 +51,7 @@ class Unit:
             arrays = [ConcreteArray(r) for r in residuals]
             return eval_jaxpr(self._transposed(), [*arrays, ct], current_trace())
         if self._backward is None:
-            self._backward = backend.compiled(self._transposed())
+            self._backward = backend.compiled_briefly(self._transposed())
         return [ConcreteArray(b, ct._weak) for b in self._backward([*residuals, ct._buffer])]
 
     def _transposed(self) -> Jaxpr:
