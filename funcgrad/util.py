@@ -5,10 +5,13 @@ Everything else in the package may lean on this file; it leans on the standard l
 
 import functools
 import importlib
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
+
+LOADED = time.time_ns()  # the package's modules are as their files were then
 
 T = TypeVar("T")
 A = TypeVar("A")

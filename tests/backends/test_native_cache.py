@@ -23,7 +23,17 @@ modes_matter = pytest.mark.skipif(os.name == "nt", reason="folders have no modes
 
 
 @pytest.fixture
-def folder(tmp_path):
+def loaded_now(monkeypatch):
+    """Whoever edits the compiler while tests run does not change what they say."""
+    compiler = recipe.compiler
+    compiler.cache_clear()
+    monkeypatch.setattr(recipe, "LOADED", time.time_ns() + 10**12)
+    yield
+    compiler.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path, loaded_now):
     """A cache of its own, switched on."""
     where = tmp_path / "cache"
     with config.override(enable_compilation_cache=True, cache_dir=str(where)):
@@ -447,4 +457,19 @@ def test_the_compiler_is_in_the_key(folder, monkeypatch):
     monkeypatch.setattr(recipe, "compiler", lambda: "another")
     others.add(key())
     assert len(others | {before}) == 5
-    assert key(enable_compilation_cache=False) == ""
+    monkeypatch.setattr(recipe, "compiler", lambda: "")
+    assert key() == key(enable_compilation_cache=False) == ""
+
+
+def test_files_that_change_after_loading_are_noticed(monkeypatch, loaded_now):
+    files = list(recipe._files())
+    monkeypatch.setattr(recipe, "_files", lambda: files)
+    before = recipe.state_of_files()
+    assert before == recipe.state_of_files() != ""
+    assert any(path.endswith("fusion.py") for path, _, _ in files)
+    path, size, changed = files[0]
+    for other in ((path, size + 1, changed), (path, size, changed - 1)):
+        monkeypatch.setattr(recipe, "_files", lambda other=other: [other, *files[1:]])
+        assert recipe.state_of_files() not in (before, "")
+    monkeypatch.setattr(recipe, "_files", lambda: [(path, size, recipe.LOADED + 1), *files[1:]])
+    assert recipe.state_of_files() == ""

@@ -19,6 +19,7 @@ from funcgrad.backends.llvm.target import Target
 from funcgrad.config import config
 from funcgrad.core import backend
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
+from funcgrad.util import LOADED
 
 ROOMS = ("core", "primitives", "control", "transforms", "compiler", "backends")
 
@@ -113,7 +114,8 @@ class Shelf:
             return
         settings = repr(config.current().trace_key.values)
         parts = ("program", compiler(), settings, tuple(donated), written.text)
-        self.key, self.arrays = engine.key_of(target, *parts), written.arrays
+        if compiler():
+            self.key, self.arrays = engine.key_of(target, *parts), written.arrays
 
     def find(self) -> tuple[Recipe, Compiled] | None:
         """What an earlier process has put there."""
@@ -128,17 +130,27 @@ class Shelf:
     def put(self, recipe: Recipe, code: Compiled) -> None:
         """Leaves a program there for others."""
         found = recipe.described(self.jaxpr, self.arrays) if self.key else None
-        if found is not None:
+        if found is not None and state_of_files() == compiler():
             cache.put(self.key, json.dumps({**found, "code": code.key}).encode())
 
 
 @functools.lru_cache(maxsize=1)
 def compiler() -> str:
-    """What stands for this version of the compiler: the state of its files."""
-    return cache.key_of(_files())
+    """What stands for this version of the compiler; "" if that cannot be told."""
+    return state_of_files()
 
 
-def _files() -> Iterator[str]:
+def state_of_files() -> str:
+    """A digest of when the files of the compiler were written; "" if that was only after they had
+    been loaded.
+    """
+    found = list(_files())
+    late = any(changed > LOADED for _, _, changed in found)
+    return "" if late else cache.key_of(found)
+
+
+def _files() -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of each."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     pending = [os.path.join(package, room) for room in ROOMS]
     while pending:
@@ -146,6 +158,6 @@ def _files() -> Iterator[str]:
             for file in sorted(listed, key=lambda file: file.name):
                 if file.name.endswith(".py"):
                     found = file.stat()
-                    yield f"{file.path} {found.st_size} {found.st_mtime_ns}"
+                    yield file.path, found.st_size, found.st_mtime_ns
                 elif "." not in file.name and file.is_dir():
                     pending.append(file.path)
