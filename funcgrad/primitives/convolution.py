@@ -281,7 +281,7 @@ def _lhs_cotangent(
         pads.append(
             (before, dilated(size, ld) + dilated(taps, rd) - 1 - dilated(count, stride) - before)
         )
-    if any(count == 0 for count in _sizes(typeof(ct), numbers.out_spec[2:])):
+    if typeof(ct).size == 0:
         return full(lhs.shape, 0, typeof(ct).dtype)
     out = _bind(
         ct, rev(rhs, numbers.rhs_spec[2:]), lhs_dilation, tuple(pads), window_strides, rhs_dilation,

@@ -249,3 +249,34 @@ def test_results_of_a_linear_call_that_no_lane_changes():
     product, zeros = fg.vmap(call)(x)
     np.testing.assert_array_equal(product, 3 * x)
     np.testing.assert_array_equal(zeros, np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_a_map_of_its_own_is_differentiated_too(jitted):
+    """Outside of maps the function holds, within them its rule, here five times as large."""
+
+    @fg.custom_batching.custom_vmap
+    def f(a, b, n):
+        return jnp.sin(a) * b, n + 1
+
+    @f.def_vmap
+    def rule(size, in_batched, a, b, n):
+        assert in_batched[0] and n.ndim == 0
+        return (jnp.sin(a) * b * 5.0, n + 1), (True, False)
+
+    a, b, da, db = 0.5, 2.0, 3.0, 7.0
+    compiled = fg.jit if jitted else (lambda g: g)
+    count, value, tangent = compiled(
+        lambda a, b: (f(a, b, 1)[1], *fg.jvp(lambda a, b: f(a, b, 1)[0], (a, b), (da, db)))
+    )(a, b)
+    np.testing.assert_allclose(value, np.sin(a) * b, rtol=1e-6)
+    assert int(count) == 2
+    np.testing.assert_allclose(tangent, np.cos(a) * b * da + np.sin(a) * db, rtol=1e-6)
+    slope = compiled(fg.grad(lambda b: f(a, b, 1)[0]))(b)
+    np.testing.assert_allclose(slope, np.sin(a), rtol=1e-6)
+    rows, both = np.float32([0.1, 0.5, 2.0]), lambda a, b: f(a, b, 1)[0]
+    lanes = fg.vmap(lambda a, b: fg.jvp(both, (a, b), (da, db)), (0, None))
+    values, tangents = compiled(lanes)(rows, b)
+    np.testing.assert_allclose(values, 5 * np.sin(rows) * b, rtol=1e-6)
+    expected = 5 * (np.cos(rows) * b * da + np.sin(rows) * db)
+    np.testing.assert_allclose(tangents, expected, rtol=1e-5)

@@ -62,6 +62,7 @@ EQUIVALENT: dict[str, list[Name]] = {
     ],
     "where a method that holds on both sides gives way to the next": [
         ("primitives/special/incomplete_functions.py", "_regions", "x <= 1", "1 is 2"),
+        ("primitives/special/error_functions.py", "_erf_inv_float64", "-16", "16 is 17"),
         ("primitives/special/incomplete_functions.py", "_betainc_inside", "x > *", "Gt is GtE"),
         ("primitives/special/incomplete_functions.py", "_betainc_inside", "(a + 1) / *", "*"),
         ("primitives/special/incomplete_functions.py", "_betainc_inside", "a + *", "*"),
@@ -128,6 +129,7 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("control/cond.py", "_select_form", "branches[0]", "0 is 1"),
         ("control/cond.py", "_known_branches", "branches[0]", "0 is 1"),
         ("primitives/linalg/factors.py", "_identity_from", "-1", "*"),
+        ("primitives/linalg/solving.py", "_check_right_hand_side", "a.shape[-1]", "1 is 2"),
         ("primitives/bits.py", "_threefry2x32_batch", "[0, 0]", "first two swapped"),
     ],
     "float32 is worked in as it is, and no type has five bytes or nine": [
@@ -140,10 +142,31 @@ EQUIVALENT: dict[str, list[Name]] = {
     "rows of a right-hand side are independent: theirs and the lanes' order is free": [
         ("primitives/linalg/solving.py", "_triangular_batch", "2 if left_side else 0", "0 is 1"),
     ],
+    "a product of mixed types is computed in the wider one": [
+        ("primitives/contract.py", "_operand_cotangent", "other_type.dtype != *", "NotEq is Eq"),
+    ],
+    "a refused operation is explained once more, by the abstract rule": [
+        ("primitives/slicing.py", "_pad_value", "_pad_abstract(*)", "*swapped"),
+    ],
+    "an early exit: without elements the general case gives zeros too": [
+        ("primitives/convolution.py", "_rhs_cotangent", "typeof(ct).size == 0 or *", "Or is And"),
+    ],
+    "a drawn number is not equal to a bound": [
+        ("primitives/random_gamma.py", "_accepted_cubes", "u >= *", "GtE is Gt"),
+        ("primitives/random_gamma.py", "_accepted_cubes", "xp.log(u) >= *", "GtE is Gt"),
+    ],
+    "an early acceptance, which the exact test below implies": [
+        ("primitives/random_gamma.py", "_accepted_cubes", "number(0.0331) * *", "Mult is Add"),
+        ("primitives/random_gamma.py", "_accepted_cubes", "number(0.0331)", "0.0331 is 1.0331"),
+    ],
+    "0 / a is 0 but where 1 / a overflows, in one of 2**23 draws": [
+        ("primitives/random_gamma.py", "_gamma_vector", "log_u == 0", "0 is 1"),
+    ],
     "NumPy itself wraps and rounds; the guard is for modules that do not": [
         ("primitives/shape.py", "_iota_value", "xp.arange(*", "branches swapped"),
     ],
     "NumPy takes any negative size for the one to be found": [
+        ("primitives/random_gamma.py", "_random_gamma_value", "-1", "1 is 2"),
         ("primitives/special/numerics.py", "in_blocks.value", "-1", "1 is 2"),
     ],
     "both are empty": [
@@ -223,6 +246,7 @@ EQUIVALENT: dict[str, list[Name]] = {
     ],
     "a value of rank 0 may be repeated in every lane": [
         ("primitives/bits.py", "_threefry2x32_batch", "d is None", "Is is IsNot"),
+        ("primitives/bits.py", "_random_fold_in_batch", "d is None", "Is is IsNot"),
     ],
     "the order of names in a dictionary": [
         ("primitives/gather.py", "_gather_transpose", "('mode', *)", "first two swapped"),

@@ -71,15 +71,17 @@ class Court:
             self.by_line[line].append(judge)
 
     def judges_of(self, mutant: Mutant, primitives: list[str]) -> list[Judge]:
-        """Those who run what is broken, rows of these primitives first, then the cheapest, as many
-        as the budget pays for.
+        """Those who run what is broken, rows of these primitives first (for half of the budget),
+        then the cheapest, as many as the budget pays for.
         """
         first = mutant.functions[0].__code__.co_firstlineno
         found = self._on(mutant.file, mutant.lines) or self._on(mutant.file, [first])
-        own = tuple(f"[{name}-" for name in primitives)
-        found.sort(key=lambda j: (not any(o in j.item.nodeid for o in own), j.price))
-        left = self.budget
-        return [j for j in found if (left := left - j.seconds) > 0 or j is found[0]]
+        own, budget = tuple(f"[{name}-" for name in primitives), self.budget
+        found.sort(key=lambda judge: judge.price)
+        rows = affordable((j for j in found if any(o in j.item.nodeid for o in own)), budget / 2)
+        own_rows = set(map(id, rows))
+        others = (j for j in found if id(j) not in own_rows)
+        return rows + affordable(others, budget - sum(j.seconds for j in rows))
 
     def _on(self, file: str, lines: Iterable[int]) -> list[Judge]:
         found = {id(j): j for line in lines for j in self.by_line.get((file, line), ())}
@@ -95,7 +97,7 @@ class Court:
                 forget()
                 for number, judge in enumerate(judges):
                     answer.give(number)
-                    if not passes(judge.item, judge.seconds * PATIENCE + 5):
+                    if not passes(judge.item, judge.seconds * PATIENCE + 20):
                         answer.give("failed")
                         break
                 else:
@@ -106,6 +108,17 @@ class Court:
         judges[number].kills += 1
         how = "" if answer.got[-1] == "failed" else " (did not come to an end)"
         return judges[number].item.nodeid + how
+
+
+def affordable(judges: Iterable[Judge], budget: float) -> list[Judge]:
+    """As many of them, from the front, as the budget pays for; one at least."""
+    found: list[Judge] = []
+    for judge in judges:
+        budget -= judge.seconds
+        if budget < 0 and found:
+            break
+        found.append(judge)
+    return found
 
 
 # ---- one test ------------------------------------------------------------------------------------

@@ -67,9 +67,9 @@ class Mutant:
     @functools.cached_property
     def sources(self) -> tuple[str, str]:
         """What is changed, or what a constant stands in; and the expression around that."""
-        inner, outer = (self.node, *self.around)[:2]
-        if isinstance(self.node, ast.Constant):
-            inner, outer = self.around
+        nodes = (self.node, *self.around, *self.around)
+        is_constant = isinstance(self.node, ast.Constant)
+        inner, outer = nodes[1:3] if is_constant else nodes[:2]
         if not isinstance(outer, ast.expr):
             outer = inner
         return tuple(" ".join(ast.unparse(node).split()) for node in (inner, outer))

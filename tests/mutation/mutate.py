@@ -32,7 +32,7 @@ JUDGES = (
     "primitives", "control", "transforms", "numpy", "errors", "test_scipy.py",
     "test_scipy_linalg.py", "test_random.py",
 )  # fmt: skip
-TOO_SLOW = ("transforms/test_compositions.py",)
+TOO_SLOW = ("transforms/test_compositions.py", "numpy/test_ufuncs.py")
 KEPT = judges.ROOT / "build" / "mutation"
 QUIET = ("-q", "--tb=native", "-p", "no:cacheprovider", "-p", "no:faulthandler")
 

@@ -32,6 +32,7 @@ CASES = [
     Case(dot_general_p, [normal(2, 3, 4), normal(4, 5, 2)], numbers((2,), (0,), (0,), (2,))),
     Case(dot_general_p, [normal(2, 3, 4), normal(4, 3, 2)], numbers((1,), (1,), (2, 0), (0, 2))),
     Case(dot_general_p, [normal(2, 3, 4, 5), normal(5, 4, 2)], numbers((3, 2), (0, 1))),
+    Case(dot_general_p, [normal(4, 2, 3), normal(2, 4, 5)], numbers((0,), (1,), (1,), (0,))),
     Case(dot_general_p, [normal(3, 2), normal(3, 2)], numbers((), (), (0,), (0,))),
     Case(dot_general_p, [normal(3, 1), normal(1, 2)], MATMUL),
     Case(dot_general_p, [normal(3, 1), normal(1, 2)],

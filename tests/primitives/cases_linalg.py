@@ -88,6 +88,7 @@ CASES = [
     Case(p.qr_p, [spread(3, 3)], QR),
     Case(p.qr_p, [spread(3, 4, 2)], QR[::2]),
     Case(p.qr_p, [spread(2, 3, 3)], QR[2:]),
+    Case(p.qr_p, [spread(1, 3, 3)], QR[:1]),
     Case(p.qr_p, [spread(2, 5, 3)], QR, skip=dict.fromkeys(
         ("derivative", "second", "transpose"), "rows of full factors have no unique derivative")),
     Case(p.qr_p, [spread(2, 4)], QR[:1]),
