@@ -75,6 +75,12 @@ def conv_transpose_is_the_gradient_of_conv():
     return back.apply(turned, {}, y)[0].ravel().tolist(), gradient.ravel().tolist()
 
 
+def unpooled_twice(values):
+    """Two windows that chose one place, in an image of two."""
+    layer = nn.MaxUnpool2d(1)
+    return layer.apply({}, {}, values, jnp.array([[[1, 1]]]))[0].sum()
+
+
 def lax_conv_transpose():
     x, kernel = jnp.arange(1.0, 5.0).reshape(1, 1, 4), jnp.array([[[1.0, 2.0, 5.0]]])
 
@@ -191,6 +197,14 @@ STATEMENTS = [
         "funcgrad_nn.LPPool2d",
         "gradient at a sum of 0 is 0",
         lambda: (layer_slope(nn.LPPool2d(2, (1, 2)), [[[0, 0]]]), [0, 0]),
+    ),
+    (
+        "funcgrad_nn.MaxUnpool2d",
+        "of windows that chose one place, one gets its gradient",
+        lambda: (
+            sorted(fg.grad(unpooled_twice)(jnp.array([[[5.0, 5.0]]])).ravel().tolist()),
+            [0, 1],
+        ),
     ),
     (
         "funcgrad_nn.ConvTranspose2d",

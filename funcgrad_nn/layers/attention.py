@@ -37,6 +37,12 @@ class Mask(NamedTuple):
             return self._replace(bias=mask if self.bias is None else self.bias + mask)
         return Mask(~mask if self.visible is None else self.visible & ~mask, self.bias, True)
 
+    def with_more_keys(self, count: int) -> Mask:
+        """This mask for `count` keys more, which all queries see."""
+        if not count:
+            return self
+        return Mask(_widened(self.visible, count, True), _widened(self.bias, count, 0))
+
 
 class MultiheadAttention(Module):
     """softmax(Q K' / sqrt(head size)) V in `num_heads` heads (Vaswani et al., 2017, section 3.2).
@@ -44,6 +50,9 @@ class MultiheadAttention(Module):
     As `torch.nn.MultiheadAttention`, with its parameters: `in_proj_weight` holds the rows of query,
     key and value above each other (three matrices where `kdim` or `vdim` differ), `out_proj` is a
     `Linear`. `dropout` is the share of attention weights dropped while training.
+
+    `add_bias_kv` adds a learned key and value to each sequence, `add_zero_attn` ones of zeros;
+    every query sees them, and they stand last in the weights. They do not go with a cache.
 
     Beyond PyTorch's: `num_kv_heads` heads of keys and values, each shared by as many neighbouring
     heads of queries (grouped-query attention, Ainslie et al., 2023; 1 is multi-query); `rotary`, a
@@ -64,10 +73,12 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
-        *,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
+        *,
         num_kv_heads: int | None = None,
         rotary: Module | None = None,
     ):
@@ -77,6 +88,7 @@ class MultiheadAttention(Module):
         self.head_size = _head_size(embed_dim, num_heads)
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.bias, self.batch_first = bias, batch_first
+        self.add_bias_kv, self.add_zero_attn = add_bias_kv, add_zero_attn
         self.attention_dropout = Dropout(dropout)
         self.rotary = rotary
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias)
@@ -95,6 +107,9 @@ class MultiheadAttention(Module):
             }
         if self.bias:
             entries["in_proj_bias"] = jnp.zeros(queries + 2 * keys)
+        if self.add_bias_kv:
+            for name, own in zip(("bias_k", "bias_v"), fg.random.split(k_key), strict=True):
+                entries[name] = draw("glorot_normal", own, (1, 1, keys))
         return entries
 
     def new_cache(self, batch: int, max_length: int, dtype=jnp.float32) -> Cache:
@@ -139,10 +154,13 @@ class MultiheadAttention(Module):
         start = 0 if cache is None else cache["length"]
         query, key, value = self._turned(self._heads(query, key, value), start)
         if cache is not None:
+            self._require_no_added_keys()
             cache = _extended(cache, key, value)
             key, value = cache["key"], cache["value"]
         shape = (*query.shape[:3], key.shape[2])
         mask = self._mask(shape, attn_mask, key_padding_mask, is_causal, start, cache)
+        key, value = self._with_added(key, value, ("bias_k", "bias_v"))
+        mask = mask.with_more_keys(key.shape[2] - shape[3])
         output, weights = attend(query, key, value, mask, self.attention_dropout)
         if cache is not None:
             output = jnp.where(cache["length"] <= key.shape[2], output, jnp.nan)
@@ -204,6 +222,24 @@ class MultiheadAttention(Module):
             return heads
         query, key, value = heads
         return self.rotary(query, start), self.rotary(key, start), value
+
+    def _with_added(self, key, value, names: tuple[str, str]):
+        """Keys and values with those behind them that belong to no vector of the sequence."""
+        added = []
+        for x, name in zip((key, value), names, strict=True):
+            rows = [self.p[name].astype(x.dtype)] if self.add_bias_kv else []
+            rows += [jnp.zeros((1, 1, x.shape[1] * x.shape[3]), x.dtype)] * self.add_zero_attn
+            rows = [
+                jnp.broadcast_to(self._split(row), (*x.shape[:2], 1, x.shape[3])) for row in rows
+            ]
+            added.append(jnp.concatenate([x, *rows], axis=2) if rows else x)
+        return added
+
+    def _require_no_added_keys(self) -> None:
+        if self.add_bias_kv or self.add_zero_attn:
+            raise ValueError(
+                "MultiheadAttention: add_bias_kv and add_zero_attn do not go with a cache."
+            )
 
     def _check(self, query, key, value) -> None:
         for name, x, size in (
@@ -298,6 +334,13 @@ def _extended(cache: Cache, key, value) -> Cache:
         "value": written(cache["value"], value),
         "length": length + key.shape[2],
     }
+
+
+def _widened(mask, count: int, value):
+    """A mask with `count` columns of `value` more."""
+    if mask is None:
+        return None
+    return jnp.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, count)], constant_values=value)
 
 
 def _checked_mask(name: str, mask, shapes: list[tuple[int, ...]]):

@@ -36,6 +36,20 @@ def test_causal_is_the_mask_of_the_future():
     assert not np.triu(np.asarray(by_flag[1]), 1).any()
 
 
+def test_added_keys_are_seen_whatever_masks_say():
+    """And with them a query whose keys are all hidden sees something."""
+    model = nn.MultiheadAttention(8, 2, add_bias_kv=True, add_zero_attn=True, num_kv_heads=1)
+    params, _ = prepared(model)
+    assert params["bias_k"].shape == params["bias_v"].shape == (1, 1, 4)
+    (_, causal), _ = model.apply(params, {}, X, X, X, is_causal=True)
+    assert causal.shape == (2, 5, 7) and (np.asarray(causal)[:, 0, 1:5] == 0).all()
+    (_, weights), _ = model.apply(params, {}, X, X, X, attn_mask=np.ones((5, 5), bool))
+    assert (np.asarray(weights)[..., :5] == 0).all()
+    np.testing.assert_allclose(np.asarray(weights).sum(-1), 1, rtol=1e-6)
+    with pytest.raises(ValueError, match="do not go with a cache"):
+        model.apply(params, {}, X, X, X, cache=model.new_cache(2, 5))
+
+
 def test_grouped_queries_are_attention_with_repeated_keys():
     """As the projections' rows repeated for each head that shares them."""
     grouped, full = nn.MultiheadAttention(8, 4, num_kv_heads=2), nn.MultiheadAttention(8, 4)

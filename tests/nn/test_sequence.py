@@ -73,6 +73,18 @@ TABLE = {
         (X, MEMORY, MEMORY),
         {"attn_mask": draw(5, 7), "key_padding_mask": draw(2, 7)},
     ),
+    "MHA, a learned key": (
+        lambda n: n.MultiheadAttention(8, 2, 0.0, True, True),
+        (X, MEMORY, MEMORY),
+        {"attn_mask": hidden(5, 7), "key_padding_mask": hidden(2, 7)},
+    ),
+    "MHA, a learned key and zeros": (
+        lambda n: n.MultiheadAttention(
+            8, 2, add_bias_kv=True, add_zero_attn=True, kdim=3, vdim=6, batch_first=True
+        ),
+        (BATCHES, draw(2, 7, 3), draw(2, 7, 6)),
+        {"attn_mask": draw(5, 7), "average_attn_weights": False},
+    ),
     "encoder layer": (lambda n: n.TransformerEncoderLayer(**ENCODER), (X,), {}),
     "encoder layer, masks": (
         lambda n: n.TransformerEncoderLayer(**ENCODER, norm_first=True, activation="gelu"),
