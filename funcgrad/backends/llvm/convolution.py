@@ -37,7 +37,7 @@ from funcgrad.backends.llvm.tiles import (
     lanes_mask,
     lanes_of,
     load_whole,
-    store_whole,
+    tile_end,
     tile_start,
     tile_step,
     vector_type,
@@ -479,7 +479,6 @@ def _nest_function(b: Builder, tile: Tile, terms: tuple[tuple[int, ...], ...]) -
         return b.loop(0, extent, 1, sums, step)
 
     def write(b: Builder, left: Value, right: Value, out: Value) -> None:
-        for n, x in enumerate(nest(b, terms, left, right, tile_start(b, tile, out))):
-            store_whole(b, x, out, n)
+        tile_end(b, tile, nest(b, terms, left, right, tile_start(b, tile)), out)
 
     return b.module.function(f"window_{tile.name}_{listed}", [PTR] * 3, None, write)

@@ -7,6 +7,7 @@ last, incomplete vector is masked.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
+from funcgrad.backends.llvm.extremes import better
+from funcgrad.backends.llvm.long_sums import RowSums, in_blocks, loses_digits
 from funcgrad.backends.llvm.scalar import render, round_narrow
 from funcgrad.compiler.affine import Loop, Sum
 from funcgrad.compiler.graph import COSTS
@@ -64,6 +67,8 @@ class Emitter:
         self.lanes = 1
         self.bounds: tuple[Value, Value] | None = None  # of the outermost loop; None: all of it
         self.chosen = vector_loops(kernel)
+        self.sums = RowSums(b, kernel, pointers)
+        self.longest = max(kernel.rows, key=lambda v: v.extent, default=None)
         dear = [s for stage in kernel.stages for s in stage.statements if _is_dear(s)]
         self.outlined = len(dear) > MOST_INLINE
         for buffer in kernel.buffers:
@@ -117,8 +122,19 @@ class Emitter:
             for number, stage in enumerate(self.kernel.stages):
                 self._stage(number, stage, scope)
             return
-        loop = self._loop if depth or self.bounds is None else self._part
-        loop(rows[depth], scope, [], lambda inner, _: self._continue(depth, inner), 1)
+        body = lambda inner, _: self._continue(depth, inner)
+        if depth == 0 and self.bounds is not None:
+            self._part(rows[depth], scope, [], body, 1)
+        elif rows[depth] is self.longest and self.sums.sizes(rows[depth].extent):
+            self._in_blocks(rows[depth], scope, body)
+        else:
+            self._loop(rows[depth], scope, [], body, 1)
+
+    def _in_blocks(self, loop: Loop, scope: Scope, body: Any) -> None:
+        """A loop whose rows add to sums in memory: each block adds to sums of its own first."""
+        assert loop is not self.vector  # rows that add to the same sums run one after the other
+        some = functools.partial(self._counted, loop, scope, body, 1)
+        self.sums.run(loop.extent, lambda start, stop: some(start, stop, []))
 
     def _continue(self, depth: int, scope: Scope) -> list[Value]:
         self._rows(depth + 1, scope)
@@ -190,7 +206,8 @@ class Emitter:
 
         starts = [v for r in stage.reductions for v in self._start(r)]
         join = (self._joiner(stage), starts)
-        return self._loop(stage.loops[depth], scope, carried, body, statements, join)
+        in_parts = loses_digits(stage.reductions)
+        return self._loop(stage.loops[depth], scope, carried, body, statements, join, in_parts)
 
     # ---- reductions
 
@@ -219,41 +236,13 @@ class Emitter:
         dtype = _dtype(r.value)
         lanes = old[0].type.lanes
         if r.position is not None:
-            return self._better(r.op, dtype, old, new)
+            return better(self.b, r.op, dtype, old, new)
         name = {"and": "and_", "or": "or_"}.get(r.op, r.op)
         combined = render(
             self.b, name, [memory.joined(old, dtype), memory.joined(new, dtype)], [dtype, dtype],
             dtype, lanes,
         )  # fmt: skip
         return memory.parts(combined)
-
-    def _better(self, op: str, dtype: np.dtype, old: list[Value], new: list[Value]) -> list[Value]:
-        """Of two values with positions the better one, the first of equal ones; NaN before all."""
-        b = self.b
-        name = "gt" if op == "argmax" else "lt"
-        bool_ = np.dtype(bool)
-        lanes = old[0].type.lanes
-
-        def test(op: str, x: Value, y: Value, t: np.dtype) -> Value:
-            (found,) = memory.parts(render(b, op, [x, y], [t, t], bool_, lanes))
-            return found
-
-        (x, i), (y, j) = old, new
-        missing = b.icmp("slt", i, b.like(0, i))
-        wins = test(name, y, x, dtype)
-        first = b.icmp("slt", j, i)
-        ties = b.and_(test("eq", y, x, dtype), first)
-        if dtype.kind in "fV":
-            y_nan, x_nan = test("ne", y, y, dtype), test("ne", x, x, dtype)
-            either = b.or_(
-                b.and_(y_nan, b.xor(x_nan, b.like(1, x_nan))), b.and_(b.and_(y_nan, x_nan), first)
-            )
-            keeps = b.and_(x_nan, b.like(1, x_nan))
-            wins = b.or_(b.and_(wins, b.xor(keeps, b.like(1, keeps))), either)
-        takes = b.or_(missing, b.or_(wins, ties))
-        there = b.icmp("sge", j, b.like(0, j))
-        takes = b.and_(takes, there)
-        return [b.select(takes, y, x), b.select(takes, j, i)]
 
     def _combined(self, stage: Stage, scope: Scope, carried: list[Value]) -> list[Value]:
         """The partial results with one more element taken in."""
@@ -310,23 +299,30 @@ class Emitter:
 
     def _loop(
         self, loop: Loop, scope: Scope, carried: list[Value], body: Any, statements: int,
-        join: Any = None,
+        join: Any = None, in_parts: bool = False,
     ) -> list[Value]:  # fmt: skip
-        """One loop: over numbers, or over vectors with a masked rest."""
+        """One loop: over numbers, or over vectors with a masked rest; long sums in blocks."""
+        blocks = join if in_parts else None
         if loop is not self.vector or self.lanes == 1:
-            return self._counted(loop, scope, carried, body, 0, loop.extent, 1)
+            whole_loop = functools.partial(self._counted, loop, scope, body, 1)
+            return in_blocks(self.b, loop.extent, 1, carried, whole_loop, blocks)
         lanes, extent = self.lanes, loop.extent
         whole = extent // lanes * lanes
         if whole < extent and statements > ONE_BODY:
-            return self._masked(loop, scope, carried, body)
+            masked = functools.partial(self._masked, loop, scope, body)
+            return in_blocks(self.b, extent, lanes, carried, masked, blocks)
         unrolled = 4 if carried and statements <= UNROLLED and extent >= 8 * lanes else 1
         wide = whole // (lanes * unrolled) * lanes * unrolled
         if wide and unrolled > 1:
-            carried = self._unrolled(loop, scope, carried, body, wide, unrolled, join)
+            some = functools.partial(self._unrolled, loop, scope, body, unrolled, join)
+            carried = in_blocks(self.b, wide, lanes * unrolled, carried, some, blocks)
         else:
             wide = 0
-        if wide < whole:
-            carried = self._counted(loop, scope, carried, body, wide, whole, lanes)
+        if whole and not wide:
+            every = functools.partial(self._counted, loop, scope, body, lanes)
+            carried = in_blocks(self.b, whole, lanes, carried, every, blocks)
+        elif wide < whole:
+            carried = self._counted(loop, scope, body, lanes, wide, whole, carried)
         if whole < extent:
             mask = Value(
                 f"<{', '.join(f'i1 {int(i < extent - whole)}' for i in range(lanes))}>",
@@ -371,10 +367,10 @@ class Emitter:
         body(inner, [])
 
     def _counted(
-        self, loop: Loop, scope: Scope, carried: list[Value], body: Any, start: int, stop: int,
-        step: int,
+        self, loop: Loop, scope: Scope, body: Any, step: int, start: int | Value,
+        stop: int | Value, carried: list[Value],
     ) -> list[Value]:  # fmt: skip
-        if stop - start == step:
+        if isinstance(start, int) and isinstance(stop, int) and stop - start == step:
             inner = Scope(scope)
             inner.loops[loop] = Value(str(start), I64)
             return list(body(inner, carried))
@@ -386,7 +382,10 @@ class Emitter:
 
         return self.b.loop(start, stop, step, carried, turn)
 
-    def _masked(self, loop: Loop, scope: Scope, carried: list[Value], body: Any) -> list[Value]:
+    def _masked(
+        self, loop: Loop, scope: Scope, body: Any, start: int | Value, stop: int | Value,
+        carried: list[Value],
+    ) -> list[Value]:  # fmt: skip
         """Every vector under a mask: one body for all."""
         b, lanes = self.b, self.lanes
         type = Type("i64", lanes)
@@ -397,11 +396,11 @@ class Emitter:
             inner.loops[loop] = i
             return body(inner, held)
 
-        return b.loop(0, loop.extent, lanes, carried, turn)
+        return b.loop(start, stop, lanes, carried, turn)
 
     def _unrolled(
-        self, loop: Loop, scope: Scope, carried: list[Value], body: Any, stop: int, times: int,
-        join: Any,
+        self, loop: Loop, scope: Scope, body: Any, times: int, join: Any, start: int | Value,
+        stop: int | Value, carried: list[Value],
     ) -> list[Value]:  # fmt: skip
         """Several vectors a turn, each with partial results of its own."""
         b, count = self.b, len(carried)
@@ -416,7 +415,7 @@ class Emitter:
             return out
 
         starts = [*carried, *fresh * (times - 1)]
-        out = b.loop(0, stop, times * self.lanes, starts, turn)
+        out = b.loop(start, stop, times * self.lanes, starts, turn)
         sets = [out[n * count : (n + 1) * count] for n in range(times)]
         while len(sets) > 1:
             sets = [combine(x, y) for x, y in zip(sets[::2], sets[1::2])]

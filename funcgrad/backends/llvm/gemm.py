@@ -20,6 +20,7 @@ from funcgrad.backends.llvm.gemm_plan import (
     buffers,
     plan_of,
 )
+from funcgrad.backends.llvm.long_sums import BLOCK, end_of, in_blocks
 from funcgrad.backends.llvm.packing import fill, pack_function
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import (
@@ -345,8 +346,24 @@ def _streamed(job: _Job) -> None:
     """Some rows of the matrix at a time from end to end, as memory likes it; sums wait in cache."""
     b, lanes = job.b, job.lanes
     last = job.k // STREAMED_ROWS * STREAMED_ROWS
-    fill(b, job.kind, -(-job.n // lanes) * lanes, job.sums)
-    each(b, 0, last, STREAMED_ROWS, lambda p: _stream(job, p, STREAMED_ROWS))
+    size = -(-job.n // lanes) * lanes
+    fill(b, job.kind, size, job.sums)
+    several, length = job, STREAMED_ROWS * BLOCK
+    if last > length:  # sums of blocks, which lose fewer digits
+        several = job._replace(sums=address(b, job.sums, job.kind, (size, 1)))
+        fill(b, job.kind, size, several.sums)
+
+    def some(first: Value | int, end: Value | int) -> None:
+        b.loop(first, end, STREAMED_ROWS, [], lambda p, _: _stream(several, p, STREAMED_ROWS))
+
+    def block(p: Value, _: list[Value]) -> None:
+        some(p, end_of(b, p, length, last))
+        _along(job, lambda j, mask: _moved(several, job, j))
+
+    if last > length:
+        b.loop(0, last, length, [], block)
+    elif last:
+        some(0, last)
     if last < job.k:
         _stream(job, last, job.k - last)
     zero, type = whole(0), vector_type(b, job.kind)
@@ -356,6 +373,14 @@ def _streamed(job: _Job) -> None:
             b.load(address(b, job.sums, job.kind, (j, 1)), type), zero, _value(j), mask
         ),
     )
+
+
+def _moved(source: _Job, job: _Job, j: Value | int) -> None:
+    """Adds a vector of sums of a block to those of all, and begins again from zero."""
+    b, type = job.b, vector_type(job.b, job.kind)
+    partial, total = (address(b, x.sums, job.kind, (j, 1)) for x in (source, job))
+    b.store(plus(b, b.load(total, type), b.load(partial, type)), total)
+    b.store(b.const(0, type), partial)
 
 
 def _along(job: _Job, body: Callable[[Value | int, Value | None], None]) -> None:
@@ -379,11 +404,11 @@ def _stream(job: _Job, p: Value | int, count: int) -> None:
 
     def add(j: Value | int, mask: Value | None) -> None:
         held = address(b, job.sums, kind, (j, 1))
-        at, x = address(b, first, kind, (j, 1)), b.load(held, type)
+        at, x = address(b, first, kind, (j, 1)), b.const(0, type)
         for c, factor in enumerate(factors):
             row = b.load(address(b, at, kind, (c, rhs.row)), type, mask)
             x = multiply_add(b, factor, row, x)
-        b.store(x, held)
+        b.store(plus(b, b.load(held, type), x), held)
 
     _along(job, add)
 
@@ -427,7 +452,11 @@ def _dot_function(job: _Job, count: int) -> str:
 
         full = k // type.lanes * type.lanes
         sums = [b.const(0, type)] * count
-        sums = b.loop(0, full, type.lanes, sums, functools.partial(step, None))
+        some = lambda first, last, held: b.loop(
+            first, last, type.lanes, held, functools.partial(step, None)
+        )
+        add = lambda one, other: [plus(b, x, y) for x, y in zip(one, other)]
+        sums = in_blocks(b, full, type.lanes, sums, some, (add, sums))
         if full < k:
             sums = step(lanes_mask(k - full, type.lanes), whole(full), sums)
         return _sums_of_lanes(b, sums, type)

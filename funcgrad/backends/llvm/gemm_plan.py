@@ -94,7 +94,7 @@ def _cost(rows: int, vectors: int, m: int, n: int, k: int, column_bytes: int, la
 def buffers(plan: Plan, kind: str, m: int, n: int, k: int, target: Target) -> tuple[int, int]:
     """Bytes of a packed panel, and of sums: of one tile, or of rows that wait for their end."""
     if plan.form == "streamed":
-        return 0, (n + target.lanes(itemsize(kind))) * itemsize(kind) // 64 * 64 + 64
+        return 0, 2 * ((n + target.lanes(itemsize(kind))) * itemsize(kind) // 64 * 64 + 64)
     if plan.form != "tiles":
         return 0, 0
     width = plan.vectors * target.vector_bytes

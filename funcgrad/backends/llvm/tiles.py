@@ -97,20 +97,25 @@ def tile_function(b: Builder, tile: Tile) -> str:
     arguments = [PTR, PTR, I64, PTR]
 
     def write(inner: Builder, lhs: Value, rhs: Value, k: Value, out: Value) -> None:
-        start = tile_start(inner, tile, out)
-        sums = tile_sums(inner, tile, lhs, rhs, k, start)
-        for n, x in enumerate(sums):
-            store_whole(inner, x, out, n)
+        sums = tile_sums(inner, tile, lhs, rhs, k, tile_start(inner, tile))
+        tile_end(inner, tile, sums, out)
 
     return b.module.function(tile.name, arguments, None, write)
 
 
-def tile_start(b: Builder, tile: Tile, out: Value) -> list[Value]:
-    """Zeros, or the sums so far."""
-    type, count = vector_type(b, tile.kind), tile.rows * tile.vectors
-    if not tile.accumulate:
-        return [b.const(0, type)] * count
-    return [load_whole(b, type, out, n) for n in range(count)]
+def tile_start(b: Builder, tile: Tile) -> list[Value]:
+    """Zeros."""
+    return [b.const(0, vector_type(b, tile.kind))] * (tile.rows * tile.vectors)
+
+
+def tile_end(b: Builder, tile: Tile, sums: list[Value], out: Value) -> None:
+    """Stores the sums, or adds them to those so far: sums of blocks lose fewer digits than one
+    sum of all terms.
+    """
+    for n, x in enumerate(sums):
+        if tile.accumulate:
+            x = plus(b, load_whole(b, x.type, out, n), x)
+        store_whole(b, x, out, n)
 
 
 def load_whole(b: Builder, type: Type, buffer: Value, n: int | Value) -> Value:

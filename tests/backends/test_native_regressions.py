@@ -1,0 +1,51 @@
+"""What native code once got wrong. Each case is a program and what it must agree with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+import funcgrad as fg
+import funcgrad.numpy as jnp
+from funcgrad import lax
+from funcgrad.config import config
+
+# ---- sums keep their digits
+# ----------------------------------------------------------------------------
+
+COUNT = 1 << 21  # one after the other, so many equal numbers lose a tenth of a percent and more
+TENTH = np.float32(0.1)
+
+LONG_SUMS: dict[str, tuple[tuple[int, ...], Any]] = {
+    "all": ((COUNT,), jnp.sum),
+    "all of a matrix": ((COUNT // 1024, 1024), jnp.sum),
+    "rows": ((2, COUNT), lambda x: jnp.sum(x, axis=1)),
+    "columns": ((COUNT, 2), lambda x: jnp.sum(x, axis=0)),
+    "many columns": ((COUNT // 32, 32), lambda x: jnp.sum(x, axis=0)),
+    "short rows added up": ((COUNT // 64, 64), lambda x: (x - x.mean(1)[:, None], jnp.sum(x))[1]),
+    "middle": ((2, COUNT // 4, 3), lambda x: jnp.sum(x, axis=1)),
+    "mean": ((COUNT,), jnp.mean),
+    "complex": ((COUNT,), lambda x: jnp.sum(lax.complex(x, -x)).imag),
+    "gradient of a bias": ((COUNT // 16, 16), lambda x: fg.grad(lambda b: jnp.sum(x * b))(x[0])),
+    "product with a vector": ((2, COUNT), lambda x: 10 * x @ x[0]),
+    "vector with a product": ((COUNT, 2), lambda x: 10 * x[:, 0] @ x),
+    "product": ((COUNT, 2), lambda x: 10 * x.T @ x),
+    "product of rows": ((3, COUNT), lambda x: 10 * x @ x.T),
+}
+
+
+@pytest.mark.parametrize("name", LONG_SUMS)
+def test_long_sums_keep_their_digits(name: str) -> None:
+    shape, function = LONG_SUMS[name]
+    with config.override(engine="llvm"):
+        found = np.asarray(fg.jit(function)(jnp.full(shape, TENTH)))
+    count = COUNT
+    if found.ndim:
+        count = np.prod(shape) // (found.size if "product" not in name else 1)
+        count = COUNT if "product" in name else count
+    expected = float(TENTH) if name == "mean" else count * float(TENTH)
+    np.testing.assert_allclose(np.abs(found), expected, rtol=4e-5)
