@@ -65,7 +65,7 @@ def _penalty(stage: Stage, loop: Loop | None) -> float:
     turns = math.prod(v.extent for v in stage.loops)
     if loop is None:
         return turns * (len(stage.statements) + 1)
-    cost = sum(_access(index.coefficient(loop)) for index in _indices(stage))
+    cost = sum(_access(index.coefficient(loop)) * weight for index, weight in _indices(stage))
     cost += 0.3 * len(stage.statements) + 1
     if stage.reduced and loop in stage.loops[len(stage.loops) - stage.reduced :]:
         cost += 8 * len(stage.reductions) * 16 / max(loop.extent, 16)
@@ -82,10 +82,11 @@ def _waste(extent: int) -> float:
     return math.ceil(extent / lanes) * lanes / extent
 
 
-def _indices(stage: Stage) -> Iterator[Sum]:
+def _indices(stage: Stage) -> Iterator[tuple[Sum, float]]:
+    """Where memory is reached; scattered stores are dearer than gathered loads."""
     for s in stage.statements:
         if isinstance(s, (Load, Store, Accumulate)):
-            yield s.index
+            yield s.index, 1 if isinstance(s, Load) else 1.25
     for r in stage.reductions:
         if r.index is not None:
-            yield r.index
+            yield r.index, 1.25

@@ -24,6 +24,7 @@ from funcgrad.compiler.fusion import Fusion, Unit
 from funcgrad.compiler.graph import Graph, bytes_of, size_of
 from funcgrad.compiler.kernel import Buffer, Kernel
 from funcgrad.compiler.pipeline import prepared
+from funcgrad.compiler.tiling import tiled
 from funcgrad.core.jaxpr import Jaxpr, Literal, Var
 
 Addresses = dict[Any, Value]
@@ -97,7 +98,8 @@ class Block:
         if unit.eqn is None:
             stored = self.fusion.stored.__contains__
             try:
-                self.kernels[unit] = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
+                kernel = build(self.graph, unit.rows, unit.roots, self._buffer, stored)
+                self.kernels[unit] = tiled(kernel)
             except Misaligned:
                 if len(unit.roots) == 1:
                     raise
