@@ -12,6 +12,7 @@ from funcgrad import lax
 from funcgrad.backends.llvm import outside
 from funcgrad.config import config
 from funcgrad.core import dtypes
+from funcgrad.primitives import linalg
 from tests.backends.test_native_cases import agree
 
 pytest.importorskip("llvmlite")
@@ -175,3 +176,43 @@ def test_less_precision(bits: tuple[int, int], dtype: str) -> None:
     x = np.random.default_rng(0).normal(size=500).astype(dtypes.as_dtype(dtype))
     x[:6] = [np.nan, np.inf, -np.inf, -0.0, 6e4, -6e-5]
     compare(lambda x: lax.reduce_precision(x, *bits), x)
+
+
+def matrices(shape: Any, dtype: str, seed: int = 0) -> np.ndarray:
+    """Well-conditioned ones."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=shape)
+    x = x + 1j * rng.normal(size=shape) if dtype.startswith("complex") else x
+    n = min(shape[-2:])
+    x[..., :n, :n] += 2 * n**0.5 * np.eye(n)
+    return np.asarray(x, dtype)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (16, 16), (17, 17), (32, 32), (5, 4, 4)])
+def test_small_matrices(shape: Any, dtype: str) -> None:
+    x = matrices(shape, dtype)
+    right = matrices((*shape[:-1], 5), dtype, 1)
+    solve = linalg.triangular_solve
+    compare(lambda x: linalg.cholesky(x @ fg.numpy.conj(x.mT)), x)
+    compare(lambda x: linalg.lu(x), x[..., ::-1, :].copy())
+    compare(lambda x, y: fg.numpy.linalg.solve(x, y), x[..., ::-1, :].copy(), right)
+    for lower in (True, False):
+        for flags in ({}, {"transpose_a": True, "conjugate_a": True}, {"unit_diagonal": True}):
+            scaled = x / 30 if flags.get("unit_diagonal") else x
+            compare(lambda x, y: solve(x, y, left_side=True, lower=lower, **flags), scaled, right)
+            compare(lambda x, y: solve(x, y.mT, lower=lower, **flags), scaled, right)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+def test_matrices_without_factors() -> None:
+    x = np.stack([np.eye(3), -np.eye(3), np.full((3, 3), np.nan), np.zeros((3, 3))])
+    x = x.astype("float32")
+    compare(lambda x: linalg.cholesky(x), x)
+    compare(lambda x: linalg.lu(x), x[[0, 1, 3]])
+    rectangular = matrices((4, 7), "float32")
+    compare(lambda x: linalg.lu(x), rectangular)
+    compare(lambda x: linalg.lu(x), rectangular.T.copy())

@@ -13,6 +13,7 @@ from funcgrad.backends.llvm import memory, sorting, windows
 from funcgrad.backends.llvm.block import Frame, Workshop, copy
 from funcgrad.backends.llvm.builder import PTR, Builder, Value
 from funcgrad.backends.llvm.cumulate import cumulate
+from funcgrad.backends.llvm.dense_routines import DENSE
 from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.tiles import address, whole
 from funcgrad.compiler.affine import strides_of
@@ -62,6 +63,9 @@ def _routine(e: Eqn) -> Routine | None:
         return None
     if isinstance(form_of(e), loops.Cumulate):
         return _cumulate(e)
+    if e.primitive in DENSE:
+        code = DENSE[e.primitive](e)
+        return None if code is None else Routine(e, *code)
     make = ROUTINES.get(e.primitive)
     return None if make is None else make(e)
 

@@ -1,0 +1,151 @@
+"""Factorizations and solutions of batches of small matrices as routines, matrix by matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from funcgrad.backends.llvm import memory
+from funcgrad.backends.llvm.arena import ALIGNMENT
+from funcgrad.backends.llvm.builder import Builder, Value
+from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
+from funcgrad.backends.llvm.tiles import whole
+from funcgrad.core.jaxpr import Eqn
+from funcgrad.core.primitive import Primitive
+from funcgrad.primitives.linalg.factors import cholesky_p, lu_p, lu_pivots_to_permutation_p
+from funcgrad.primitives.linalg.solving import linear_solve_p, triangular_solve_p
+
+Code = tuple[Callable[..., None], int]  # what writes the body, and its scratch memory in bytes
+
+
+def _each(e: Eqn, b: Builder, pointers: Any, ranks: tuple[int, ...], body: Any) -> None:
+    """`body(*pointers)` for each matrix (or vector, by `ranks`) of the batch."""
+    avals = [v.aval for v in (*e.args, *e.outs)]
+    count = math.prod(avals[0].shape[: avals[0].ndim - ranks[0]])
+
+    def one(n: Value, _: list[Value]) -> None:
+        moved = []
+        for pointer, aval, rank in zip(pointers, avals, ranks):
+            kind, width = memory.element(aval.dtype)
+            size = math.prod(aval.shape[aval.ndim - rank :]) * width
+            moved.append(b.element(pointer, b.mul(n, whole(size)), kind))
+        body(*moved, *pointers[len(avals) :])
+
+    b.loop(0, count, 1, [], one)
+
+
+def _bytes(aval: Any) -> int:
+    size = math.prod(aval.shape[-2:]) * aval.dtype.itemsize
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _cholesky(e: Eqn) -> Code | None:
+    aval = e.args[0].aval
+    if not is_small(aval):
+        return None
+    n = aval.shape[-1]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(x: Value, out: Value, scratch: Value) -> None:
+            Dense(b, aval.dtype).cholesky(Matrix(x, n), Matrix(scratch, n), Matrix(out, n))
+
+        _each(e, b, pointers, (2, 2), body)
+
+    return write, _bytes(aval)
+
+
+def _nothing(*_: Any) -> None:
+    """Nobody else follows the rows."""
+
+
+def _lu(e: Eqn) -> Code | None:
+    aval = e.args[0].aval
+    rows, columns = aval.shape[-2:]
+    if not is_small(aval):
+        return None
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(x: Value, out: Value, pivots: Value, order: Value) -> None:
+            dense, factors = Dense(b, aval.dtype), Matrix(out, columns)
+
+            def note(k: Value, p: Value) -> None:
+                b.store(b.cast("trunc", p, "i32"), b.element(pivots, k, "i32"))
+
+            dense.copy(Matrix(x, columns), factors, rows)
+            dense.eliminate(factors, rows, note, _nothing)
+            permutation(b, pivots, min(rows, columns), order, rows)
+
+        _each(e, b, pointers, (2, 2, 1, 1), body)
+
+    return write, 0
+
+
+def _permutation(e: Eqn) -> Code:
+    count, size = e.args[0].aval.shape[-1], e.params["permutation_size"]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        _each(
+            e, b, pointers, (1, 1),
+            lambda pivots, order: permutation(b, pivots, count, order, size),
+        )  # fmt: skip
+
+    return write, 0
+
+
+def _solve(e: Eqn) -> Code | None:
+    a, right = (v.aval for v in e.args)
+    if not is_small(a):
+        return None
+    n, columns = a.shape[-1], right.shape[-1]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(matrix: Value, given: Value, out: Value, scratch: Value) -> None:
+            dense, factors, x = Dense(b, a.dtype), Matrix(scratch, n), Matrix(out, columns)
+            dense.copy(Matrix(matrix, n), factors, n)
+            dense.copy(Matrix(given, columns), x, n)
+            dense.eliminate(
+                factors, n, lambda k, p: dense.exchange(x, k, p),
+                lambda i, factor, k: dense.subtract(x, i, factor, k, 0),
+            )  # fmt: skip
+            dense.solve_triangle(
+                factors, x, lower=False, transposed=False, conjugated=False, unit=False
+            )
+
+        _each(e, b, pointers, (2, 2, 2), body)
+
+    return write, _bytes(a)
+
+
+def _solve_triangle(e: Eqn) -> Code | None:
+    a, right = (v.aval for v in e.args)
+    if not is_small(a):
+        return None
+    p, n = e.params, a.shape[-1]
+    rows, columns = right.shape[-2:]
+    flags = {"lower": p["lower"], "conjugated": p["conjugate_a"], "unit": p["unit_diagonal"]}
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def left(matrix: Value, given: Value, out: Value) -> None:
+            dense, x = Dense(b, a.dtype), Matrix(out, columns)
+            dense.copy(Matrix(given, columns), x, rows)
+            dense.solve_triangle(Matrix(matrix, n), x, transposed=p["transpose_a"], **flags)
+
+        def right_side(matrix: Value, given: Value, out: Value, scratch: Value) -> None:
+            dense, x = Dense(b, a.dtype), Matrix(scratch, rows)
+            dense.transpose(Matrix(given, columns), x)
+            dense.solve_triangle(Matrix(matrix, n), x, transposed=not p["transpose_a"], **flags)
+            dense.transpose(x, Matrix(out, columns))
+
+        _each(e, b, pointers, (2, 2, 2), left if p["left_side"] else right_side)
+
+    return write, 0 if p["left_side"] else _bytes(right)
+
+
+DENSE: dict[Primitive, Callable[[Eqn], Code | None]] = {
+    cholesky_p: _cholesky,
+    lu_p: _lu,
+    lu_pivots_to_permutation_p: _permutation,
+    linear_solve_p: _solve,
+    triangular_solve_p: _solve_triangle,
+}
