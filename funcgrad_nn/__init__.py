@@ -4,7 +4,10 @@ A module is a description without arrays; its parameters and state are plain nes
 every transformation of funcgrad works on models as it does on any function.
 """
 
-from funcgrad_nn import data, functional, init, losses, metrics, optim, saving, training
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from funcgrad_nn import data, functional, hints as _hints, init, losses, metrics, optim
+from funcgrad_nn import saving, training
 from funcgrad_nn.activations import (
     CELU,
     ELU,
@@ -232,6 +235,14 @@ from funcgrad_nn.training import (
 )
 
 from_json = Module.from_json
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name: str):
+        """Called for names that are not here."""
+        places = {"nn.functional": functional.__all__, "nn.optim": optim.__all__}
+        raise _hints.missing(__name__, name, _hints.OF_MODULES, places)
+
 
 __all__ = [
     "AUROC",

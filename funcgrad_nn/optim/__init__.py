@@ -4,6 +4,9 @@ A `GradientTransformation` turns gradients into updates and carries its own stat
 several after each other, `apply_updates` adds the result to the parameters.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from funcgrad_nn import hints as _hints
 from funcgrad_nn.optim.adam import (
     scale_by_adam,
     scale_by_adamax,
@@ -177,3 +180,9 @@ __all__ = [
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
 ]
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name: str):
+        """Called for names that are not here."""
+        raise _hints.missing(__name__, name, _hints.OF_OPTIMIZERS, {"nn.optim": __all__})
