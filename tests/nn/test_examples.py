@@ -5,6 +5,8 @@ numbers X-01 to X-26 are those of the contract with users of the earlier systems
 """
 
 import functools
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
+import funcgrad.numpy as jnp
 from funcgrad_nn.data import synthetic_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,12 +133,44 @@ def test_examples_that_draw(name):
 
 @pytest.mark.slow
 @pytest.mark.oracle
-def test_X16_our_losses_are_torchs():
+def test_X16_D52_our_losses_are_torchs():
+    """Both sides get the same images; a difference there would show in the first loss."""
     pytest.importorskip("torch")
     done, _ = run("compare_with_reference")
     assert done.returncode == 0, done.stderr[-3000:]
     largest = re.search(r"difference of a step's loss: (\S+)", done.stdout)
     assert float(largest[1]) < 1e-4
+
+
+def loaded(name):
+    """An example as a module, without running its main."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES[name])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_D48_programs_in_json_keep_constants_and_the_kinds_of_parameters():
+    """Booleans stay booleans, None stays None, tuples and dtypes are marked, keys are texts."""
+    example = loaded("graph_to_json")
+    kept = (True, None, 1, 2.5, "text", (0, (1, False)), np.dtype("int16"))
+    for value in kept:
+        written = json.loads(json.dumps(example.written_param(value)))
+        again = example.read_param(written, {})
+        assert again == value and type(again) is type(value)
+    table = np.array([3.0, 1.0, 2.0], np.float32)
+
+    def function(x):
+        return (x.astype(jnp.int16) * 2).sum(dtype=jnp.int16), fg.lax.cumsum(
+            x * table, reverse=True
+        )
+
+    x = np.array([4.0, -2.0, 7.0], np.float32)
+    text = example.to_json(function, x)
+    assert text == example.to_json(function, x)
+    for ours, expected in zip(example.from_json(text)(x), function(jnp.asarray(x)), strict=True):
+        assert ours.dtype == expected.dtype
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(expected))
 
 
 # -- the drawn digits that examples learn from -----------------------------------------------------

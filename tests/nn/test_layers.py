@@ -112,6 +112,23 @@ def test_embedding_can_be_the_output_layer_too():
     )
 
 
+def test_D44_a_dense_layer_is_affine_and_goes_with_losses_from_logits():
+    """No activation hides in it, so logits may be negative and above 1, and have a gradient."""
+    layer = nn.Linear(3, 4, weight_init="normal")
+    params, state = layer.init(KEY)
+    params = {**params, "bias": jnp.asarray(image(4))}
+    x = 5 * image(6, 3)
+    output, _ = layer.apply(params, state, x)
+    expected = x @ np.asarray(params["weight"]) + np.asarray(params["bias"])
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    grads = fg.grad(lambda p: nn.cross_entropy(layer.apply(p, state, x)[0], labels))(params)
+    slopes = (np.asarray(fg.nn.softmax(output)) - np.eye(4)[labels]) / 6
+    np.testing.assert_allclose(grads["weight"], x.T @ slopes, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(grads["bias"], slopes.sum(0), rtol=1e-4, atol=1e-5)
+
+
 def test_D16_a_sequential_of_nothing_is_the_identity():
     model = nn.Sequential()
     assert model.init(KEY) == ({}, {})
