@@ -216,3 +216,22 @@ def test_matrices_without_factors() -> None:
     rectangular = matrices((4, 7), "float32")
     compare(lambda x: linalg.lu(x), rectangular)
     compare(lambda x: linalg.lu(x), rectangular.T.copy())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sums_of_narrow_floats_are_rounded_once(dtype: str) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 40, 3)).astype(dtypes.as_dtype(dtype))
+    places = np.array([[1], [1], [0]] * 20, np.int32)
+
+    def scattered(x: Any, places: Any) -> Any:
+        rows = fg.numpy.reshape(x, (80, 3))
+        at = rows[:5].at[places[:, 0]]
+        return at.add(rows[:60]), at.subtract(rows[:60]), at.multiply(1 + rows[:60] / 64)
+
+    def pooled(x: Any) -> Any:
+        return lax.reduce_window(x, -np.inf, lax.max, (1, 3, 1), (1, 2, 1), "VALID")
+
+    compare(scattered, x, places)
+    compare(lambda x: fg.grad(lambda x: fg.numpy.sum(pooled(x) * x[:, :19]))(x), x)

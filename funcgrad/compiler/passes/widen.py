@@ -1,5 +1,6 @@
 """Products and convolutions of types that tiles are not made for, as products of types that they
-are: 16-bit floats in float32, narrow integers and bools in 32 bits, complex numbers by parts.
+are: 16-bit floats in float32, narrow integers and bools in 32 bits, complex numbers by parts. Other
+sums of 16-bit floats that kernels would round too often are taken in float32 too.
 """
 
 from __future__ import annotations
@@ -13,13 +14,23 @@ import numpy as np
 from funcgrad.compiler.products import MADE_IN_TILES
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.core import dtypes
+from funcgrad.core.backend import NARROW
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr
 from funcgrad.primitives.basis import add_p, convert_element_type_p, sub_p
 from funcgrad.primitives.contract import dot_general_p
 from funcgrad.primitives.convolution import conv_general_dilated_p
 from funcgrad.primitives.elementwise import complex_p, imag_p, real_p
+from funcgrad.primitives.gather import scatter_add_p, scatter_sub_p
+from funcgrad.primitives.scatter import scatter_mul_p
+from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
 
 SMALL = 1 << 14  # multiplications; smaller products are made by plain loops, in any type
+
+
+# Sums at computed places; and choices by windows, whose routines know wide floats alone.
+SUMS_OF_NARROW = (
+    scatter_add_p, scatter_sub_p, scatter_mul_p, select_and_gather_add_p, select_and_scatter_add_p,
+)  # fmt: skip
 
 
 def widen_products(jaxpr: Jaxpr) -> Jaxpr:
@@ -28,6 +39,8 @@ def widen_products(jaxpr: Jaxpr) -> Jaxpr:
 
 
 def _visit(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
+    if e.primitive in SUMS_OF_NARROW and e.outs[0].aval.dtype in NARROW:
+        return [_in_float32(program, e)]
     if e.primitive is not conv_general_dilated_p and not _is_large_product(e):
         return None
     given, out = e.args[0].aval.dtype, e.outs[0].aval
@@ -38,6 +51,15 @@ def _visit(program: Rewriter, e: Eqn) -> Sequence[Atom] | None:
     wide = _wide(out.dtype)
     operands = [_converted(program, a, wide) for a in e.args]
     return [_converted(program, _product(program, e, *operands), out.dtype, out.weak_type)]
+
+
+def _in_float32(program: Rewriter, e: Eqn) -> Atom:
+    """Sums of 16-bit floats are rounded once, at the end."""
+    out = e.outs[0].aval
+    wide = [_converted(program, a, dtypes.float32) if a.aval.dtype in NARROW else a for a in e.args]
+    return _converted(
+        program, program.emit(e.primitive, *wide, **e.params), out.dtype, out.weak_type
+    )
 
 
 def _is_large_product(e: Eqn) -> bool:
