@@ -1,7 +1,9 @@
 """The code of threads that run parts of kernels: what a program calls, and what a worker does.
 
 Whoever is free takes the next part, so that one that is held up delays no more than its part. A
-program that finds the crew busy, or nobody awake, does all parts itself.
+program that finds the crew busy, or nobody awake, does all parts itself. Where other processes want
+the cores, a worker may be held up for milliseconds; the crew then rests for a while, twice as long
+each time.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ LINE = 8
 THREADS, RUN = 0, 1  # those that programs read
 ACQUIRE, RELEASE, NAP, MALLOC, FREE, NAPPING = range(2, 8)
 BUSY, OPEN, INSIDE, NEXT = (LINE * n for n in range(1, 5))
-JOB, CONTEXT, EXTENT, GRAIN, MEMORY = range(5 * LINE, 5 * LINE + 5)
+JOB, CONTEXT, EXTENT, GRAIN, MEMORY, REST, PATIENCE = range(5 * LINE, 5 * LINE + 7)
 WORKERS = 6 * LINE  # a line for each
 PARKED, LOCK, SCRATCH, SIZE = range(4)
 
 SPINS = 3000  # looks at the record before a thread sleeps
 WAIT = 50  # microseconds
+LONGEST_REST = 1 << 12  # kernels that run on one thread after workers were held up
 I1 = Type("i1")
 
 
@@ -110,11 +113,10 @@ def _run_parts(
 ) -> None:  # fmt: skip
     before = _change(b, "xchg", crew, BUSY, 1)
 
-    def alone() -> list[Value]:
+    def alone() -> None:
         b.do(f"call void {function.text}({context}, {scratch}, i64 0, {extent})")
-        return []
 
-    def together() -> list[Value]:
+    def together() -> None:
         for n, x in ((JOB, function), (CONTEXT, context)):
             put(b, x, crew, n)
         for n, x in ((EXTENT, extent), (GRAIN, grain), (MEMORY, memory)):
@@ -124,11 +126,39 @@ def _run_parts(
         _wake(b, crew, extent, grain)
         b.call("take_parts", None, [crew, function, context, scratch, extent, grain])
         _set(b, crew, OPEN, 0)
-        _join(b, crew)
+        _remember(b, crew, _join(b, crew))
+
+    def ours() -> list[Value]:
+        rest = word(b, crew, REST)
+        put(b, b.sub(rest, b.const(1, I64)), crew, REST)
+        _either(b, b.icmp("sgt", rest, b.const(0, I64)), alone, together)
         _set(b, crew, BUSY, 0)
         return []
 
-    b.branch(_is(b, before, 0), together, alone)
+    _either(b, _is(b, before, 0), ours, alone)
+
+
+def _either(
+    b: Builder, condition: Value, yes: Callable[[], object], no: Callable[[], object]
+) -> None:
+    """One of two pieces of code, without results."""
+
+    def run(code: Callable[[], object]) -> list[Value]:
+        code()
+        return []
+
+    b.branch(condition, lambda: run(yes), lambda: run(no))
+
+
+def _remember(b: Builder, crew: Value, naps: Value) -> None:
+    """How long the crew rests: the longer, the more often workers were held up lately."""
+    patience, one = word(b, crew, PATIENCE), b.const(1, I64)
+    held_up = b.icmp("sgt", naps, one)
+    longer = b.add(b.shl(patience, 1), one)
+    most = b.const(LONGEST_REST, I64)
+    longer = b.select(b.icmp("slt", longer, most), longer, most)
+    put(b, b.select(held_up, longer, b.lshr(patience, 1)), crew, PATIENCE)
+    put(b, b.select(held_up, longer, b.const(0, I64)), crew, REST)
 
 
 def _wake(b: Builder, crew: Value, extent: Value, grain: Value) -> None:
@@ -154,8 +184,8 @@ def _worker(b: Builder, crew: Value, i: Value) -> Value:
     return b.element(crew, offset, "i64")
 
 
-def _join(b: Builder, crew: Value) -> None:
-    """Waits for workers that are inside: first awake, then by naps."""
+def _join(b: Builder, crew: Value) -> Value:
+    """Waits for workers that are inside: first awake, then by naps. How many naps it took."""
 
     def empty() -> Value:
         return _is(b, _look(b, crew, INSIDE), 0)
@@ -164,12 +194,12 @@ def _join(b: Builder, crew: Value) -> None:
         _spin(b, empty)
         return b.icmp("ne", _look(b, crew, INSIDE), b.const(0, I64))
 
-    def nap(_: list[Value]) -> list[Value]:
+    def nap(held: list[Value]) -> list[Value]:
         lock, wait = pointer(b, crew, NAPPING), b.const(WAIT, I64)
         call(b, pointer(b, crew, NAP), I32, [lock, wait, Value("0", I32)])
-        return []
+        return [b.add(held[0], b.const(1, I64))]
 
-    b.while_([], occupied, nap)
+    return b.while_([b.const(0, I64)], occupied, nap)[0]
 
 
 # ---- the worker's side
@@ -187,15 +217,13 @@ def _work(b: Builder, crew: Value, i: Value) -> None:
     def turn(_: list[Value]) -> list[Value]:
         _spin(b, wanted)
 
-        def enter() -> list[Value]:
+        def enter() -> None:
             b.call("enter", None, [crew, worker])
-            return []
 
-        def park() -> list[Value]:
+        def park() -> None:
             b.call("park", None, [crew, worker])
-            return []
 
-        b.branch(wanted(), enter, park)
+        _either(b, wanted(), enter, park)
         return []
 
     b.while_([], lambda _: Value("true", I1), turn)
