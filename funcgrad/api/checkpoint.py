@@ -43,7 +43,8 @@ def checkpoint(
 
     Args:
         fun: any function of trees of arrays.
-        prevent_cse: forbids the compiler to share the recomputation with the first computation.
+        prevent_cse: written into programs; without effect, since recomputations are never shared
+        with the first computation.
         policy: says which intermediate results may be kept, for example
         `checkpoint_policies.dots_saveable`. static_argnums: arguments that are settings, not
         arrays. concrete: accepted for compatibility; must be False.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from funcgrad.api.flat import Flat, check_callable
 from funcgrad.api.shapes import ShapeDtypeStruct, abstract_leaf
 from funcgrad.config import config
 from funcgrad.core.stage import stage
+from funcgrad.core.trace import Axis, binding_axis
 from funcgrad.errors import user_facing
 
 
@@ -20,22 +22,25 @@ from funcgrad.errors import user_facing
 def make_jaxpr(
     fun: Callable[..., Any],
     static_argnums: int | Sequence[int] = (),
-    axis_env: Any = None,
+    axis_env: Sequence[tuple[Any, int]] | None = None,
     return_shape: bool = False,
-    abstracted_axes: Any = None,
 ) -> Callable[..., Any]:
     """A function that returns the program of `fun` for given arguments (arrays, or
     `ShapeDtypeStruct`s).
 
     With `return_shape` it returns a pair: the program, and the shapes and dtypes of the result.
+    `axis_env` holds names and sizes of axes that collectives in `fun` may use.
 
     Example:
         >>> import funcgrad as fg
         >>> import funcgrad.numpy as jnp
         >>> fg.make_jaxpr(jnp.sin)(jnp.zeros(3))
         { lambda ; a:f32[3]. let b:f32[3] = sin a in (b,) }
+        >>> fg.make_jaxpr(lambda x: fg.lax.psum(x, "i"), axis_env=[("i", 4)])(jnp.zeros(3))
+        { lambda ; a:f32[3]. let b:f32[3] = psum[axes=('i',)] a in (b,) }
     """
     check_callable(fun, "make_jaxpr")
+    axes = [Axis(size, name) for name, size in axis_env or ()]
 
     @user_facing
     @functools.wraps(fun)
@@ -43,7 +48,10 @@ def make_jaxpr(
         inner, dynamic = closed_over_static(fun, static_argnums, args)
         leaves, in_tree = tree.flatten((dynamic, kwargs))
         flat = Flat(inner, in_tree, "make_jaxpr")
-        jaxpr, _ = stage(flat, [abstract_leaf(x, "make_jaxpr") for x in leaves])
+        with contextlib.ExitStack() as names:
+            for axis in axes:
+                names.enter_context(binding_axis(axis))
+            jaxpr, _ = stage(flat, [abstract_leaf(x, "make_jaxpr") for x in leaves])
         if not return_shape:
             return jaxpr
         structs = [

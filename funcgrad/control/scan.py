@@ -438,9 +438,8 @@ def scan(
         and dtypes. init: the first carry. xs: a tree of arrays with equal leading sizes, whose rows
         are the `x`; None for no inputs. length: the number of steps, needed if `xs` has no arrays.
         reverse: go through the rows from last to first; `ys` are in the order of `xs` all the same.
-        unroll: how many steps a compiled loop may do at once; True for all of them. A hint that
-        changes no result: the NumPy engine ignores it, since there a step's calls cost far more
-        than the loop around them.
+        unroll: how many steps a compiled loop may do at once; True for all of them. A hint that is
+        written into programs and ignored: native loops choose their own width.
 
     Returns:
         The last carry, and `ys` stacked along a new leading dimension.

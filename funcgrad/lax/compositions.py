@@ -54,7 +54,14 @@ def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = No
     return reshape(operand, (*shape[:start], math.prod(shape[start:stop]), *shape[stop:]))
 
 
-def approx_max_k(operand: Any, k: int, reduction_dimension: int = -1, **settings: Any) -> Any:
+def approx_max_k(
+    operand: Any,
+    k: int,
+    reduction_dimension: int = -1,
+    recall_target: float = 0.95,
+    reduction_input_size_override: int = -1,
+    aggregate_to_topk: bool = True,
+) -> Any:
     """The `k` largest elements and their indices. Exact here; the settings of the approximation
     (`recall_target`, `reduction_input_size_override`, `aggregate_to_topk`) have no effect.
     """
@@ -62,7 +69,14 @@ def approx_max_k(operand: Any, k: int, reduction_dimension: int = -1, **settings
     return top_k(operand, k)
 
 
-def approx_min_k(operand: Any, k: int, reduction_dimension: int = -1, **settings: Any) -> list[Any]:
+def approx_min_k(
+    operand: Any,
+    k: int,
+    reduction_dimension: int = -1,
+    recall_target: float = 0.95,
+    reduction_input_size_override: int = -1,
+    aggregate_to_topk: bool = True,
+) -> list[Any]:
     """The `k` smallest elements and their indices, as `approx_max_k`."""
     _check_last(operand, reduction_dimension, "approx_min_k")
     values, indices = top_k(neg(operand), k)

@@ -14,6 +14,7 @@ from funcgrad.config import config
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray, KeyArray
 from funcgrad.core.inputs import as_input, from_number
+from funcgrad.core.primitive import wrap_buffer
 from funcgrad.errors import user_facing
 from funcgrad.primitives.basis import convert_element_type, reshape
 from funcgrad.primitives.shape import concatenate, expand_dims
@@ -34,8 +35,9 @@ def array(
     """An array of numbers, nested sequences of numbers or arrays, a NumPy array, or anything with
     `__array__`.
 
-    NumPy data is copied. Without `dtype`, Python numbers and 64-bit NumPy data get the default
-    width (32 bits unless `enable_x64`); a `dtype` of 64 bits is honoured.
+    NumPy data is copied; an Array given is not the one returned, unless `copy=False`, so that
+    either can be donated. Without `dtype`, Python numbers and 64-bit NumPy data get the default
+    width (32 bits unless `enable_x64`); a `dtype` of 64 bits is honoured. `order` has no effect.
 
     Raises:
         TypeError: strings, None, or objects that are no numbers. ValueError: rows of different
@@ -47,6 +49,8 @@ def array(
     dtype('float64')
     """
     result = _on_device(_array("array", object, dtype), device)
+    if copy and result is object:
+        result = _twin(result)
     if ndmin > result.ndim:
         result = reshape(result, (1,) * (ndmin - result.ndim) + result.shape)
     return result
@@ -61,12 +65,20 @@ def asarray(
     copy: bool | None = None,
     device: Any = None,
 ) -> Array:
-    """As `array`; an Array of that dtype already is returned as it is.
+    """As `array`; an Array of that dtype already is returned as it is, unless `copy=True`.
 
     >>> asarray(1.5).dtype
     dtype('float32')
     """
-    return _on_device(_array("asarray", a, dtype), device)
+    result = _on_device(_array("asarray", a, dtype), device)
+    return _twin(result) if copy and result is a else result
+
+
+def _twin(x: Array) -> Array:
+    """Another Array of the same values. They share memory, which no program overwrites meanwhile:
+    donated memory is taken only where nobody else has it.
+    """
+    return wrap_buffer(x._buffer, x.aval) if isinstance(x, (ConcreteArray, KeyArray)) else x
 
 
 def _on_device(x: Array, device: Any) -> Array:
@@ -204,7 +216,8 @@ def astype(x: Any, dtype: Any, *, copy: bool = False, device: Any = None) -> Arr
     """
     array_ = _array("astype", x, None)
     wanted = dtypes.default_float() if dtype is None else dtypes.as_dtype(dtype)
-    return convert_element_type(array_, wanted)
+    result = convert_element_type(array_, wanted)
+    return result if device is None else device_put(result, device)
 
 
 def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Array:
@@ -224,9 +237,11 @@ def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) ->
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
     """An array of another library, through DLPack. Its memory is copied, since arrays here do
-    not change.
+    not change. ValueError with `copy=False`.
     """
-    return ConcreteArray(np.array(np.from_dlpack(x)))
+    if copy is False:
+        raise ValueError("from_dlpack: memory of others is always copied. Leave out copy=False.")
+    return _on_device(ConcreteArray(np.array(np.from_dlpack(x))), device)
 
 
 def save(file: Any, arr: Any) -> None:
@@ -246,9 +261,22 @@ def load(file: Any, *args: Any, **kwargs: Any) -> Any:
     return asarray(loaded) if isinstance(loaded, np.ndarray) else loaded
 
 
-def array_repr(arr: Any, *args: Any, **kwargs: Any) -> str:
-    """The array as an expression."""
-    return repr(_array("array_repr", arr, None))
+def array_repr(
+    arr: Any,
+    max_line_width: int | None = None,
+    precision: int | None = None,
+    suppress_small: bool | None = None,
+) -> str:
+    """The array as an expression, with lines of at most so many characters.
+
+    >>> array_repr(array([1 / 3, 2.0]), precision=2)
+    'Array([0.33, 2.  ], dtype=float32)'
+    """
+    given: dict[str, Any] = dict(
+        linewidth=max_line_width, precision=precision, suppress=suppress_small
+    )
+    with np.printoptions(**{k: v for k, v in given.items() if v is not None}):
+        return repr(_array("array_repr", arr, None))
 
 
 def array_str(a: Any, *args: Any, **kwargs: Any) -> str:

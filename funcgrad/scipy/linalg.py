@@ -186,7 +186,14 @@ def qr(
 
 
 @user_facing
-def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, **settings: Any) -> Any:
+def svd(
+    a: Any,
+    full_matrices: bool = True,
+    compute_uv: bool = True,
+    overwrite_a: bool = False,
+    check_finite: bool = True,
+    lapack_driver: str = "gesdd",
+) -> Any:
     """Singular vectors and values, `(u, s, vh)`; only the values without `compute_uv`."""
     found = linalg.svd(a, full_matrices=full_matrices, compute_uv=compute_uv)
     return tuple(found) if compute_uv else found
@@ -194,10 +201,21 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, **settings:
 
 @user_facing
 def eigh(
-    a: Any, b: Any = None, lower: bool = True, eigvals_only: bool = False, **settings: Any
+    a: Any,
+    b: Any = None,
+    lower: bool = True,
+    eigvals_only: bool = False,
+    overwrite_a: bool = False,
+    overwrite_b: bool = False,
+    turbo: bool = True,
+    eigvals: None = None,
+    type: int = 1,
+    check_finite: bool = True,
 ) -> Any:
-    """Eigenvalues, and eigenvectors, of a Hermitian matrix."""
-    if b is not None:
+    """Eigenvalues, and eigenvectors, of a Hermitian matrix: all of them (`eigvals` is None)."""
+    if eigvals is not None:
+        raise ValueError("eigh: eigvals must be None; take a part of the result.")
+    if b is not None or type != 1:
         raise ValueError(
             "eigh: the generalised problem is not supported; reduce it by cholesky(b)."
         )
