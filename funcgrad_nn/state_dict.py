@@ -90,6 +90,11 @@ def from_state_dict(model, params: Mapping, state: Mapping, tensors: Mapping, st
     >>> params["weight"].shape
     (3, 2)
     """
+    if not isinstance(tensors, Mapping):
+        raise TypeError(
+            "from_state_dict: needs a dictionary, name to array, such as "
+            f"saving.read_safetensors(path), but got {type(tensors).__name__}."
+        )
     missing: list[str] = []
     left = set(tensors)
     for path, part in layout_of(model):

@@ -170,3 +170,9 @@ def test_whole_numbers_of_another_width_are_taken():
     model = Counts()
     _, state = nn.from_state_dict(model, *model.init(KEY), {"steps": np.int64(7)})
     assert state["steps"].dtype == np.int32 and int(state["steps"]) == 7
+
+
+def test_a_file_must_be_read_first():
+    model = nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=r"such as saving.read_safetensors\(path\), but got str"):
+        nn.from_state_dict(model, *model.init(fg.random.key(0)), "model.safetensors")
