@@ -235,3 +235,15 @@ def test_sums_of_narrow_floats_are_rounded_once(dtype: str) -> None:
 
     compare(scattered, x, places)
     compare(lambda x: fg.grad(lambda x: fg.numpy.sum(pooled(x) * x[:, :19]))(x), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("all_native")
+@pytest.mark.parametrize("size", [9, 150])
+@pytest.mark.parametrize("first", ["float32", "int8", "bool", "complex64", "bfloat16"])
+@pytest.mark.parametrize("second", ["float64", "uint8", "float16", "complex128", "int64"])
+def test_sorting_by_several_keys(first: str, second: str, size: int) -> None:
+    x, y = numbers((2, size), first), numbers((2, size), second, 1)
+    rest = np.arange(2 * size, dtype=np.int32).reshape(2, size)
+    compare(lambda *args: lax.sort(args, 1, num_keys=2), x, y, rest)
+    compare(lambda *args: lax.sort(args, 1, num_keys=1), x, y, rest)

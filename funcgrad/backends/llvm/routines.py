@@ -168,11 +168,10 @@ def _copied(b: Builder, a: Any, source: Value, at: Value, out: Value, to: Value)
     memory.store(b, x, b.element(out, to, kind), dtype, 1, 1, None)
 
 
-def _sorted(e: Eqn) -> Routine | None:
-    """Operands in the order of the first one."""
+def _sorted(e: Eqn) -> Routine:
+    """Operands in the order of the first ones."""
     key = e.args[0].aval
-    if e.params["num_keys"] > 1 or not sorting.has_order(key.dtype):
-        return None
+    compared = [a.aval.dtype for a in e.args[: e.params["num_keys"]]]
     rows = sorting.Rows.along(key.shape, e.params["dimension"])
     count = len(e.args)
 
@@ -183,12 +182,13 @@ def _sorted(e: Eqn) -> Routine | None:
             for a, source, out in zip(e.args, pointers, pointers[count:]):
                 _copied(b, a, source, at, out, to)
 
-        sorting.sort_rows(b, rows, (pointers[0], key.dtype), False, pointers[-1], deliver)
+        keys = [k for p, t in zip(pointers, compared) for k in sorting.keys_of(b, p, t)]
+        sorting.sort_rows(b, rows, keys, False, pointers[-1], deliver)
 
-    return Routine(e, write, sorting.scratch_bytes(rows, key.dtype))
+    return Routine(e, write, sorting.scratch_bytes(rows, compared))
 
 
-def _largest(e: Eqn) -> Routine | None:
+def _largest(e: Eqn) -> Routine:
     """The largest elements and their positions."""
     (x,), k = e.args, e.params["k"]
     rows = sorting.Rows.along(x.aval.shape, e.params["axis"])
@@ -204,10 +204,10 @@ def _largest(e: Eqn) -> Routine | None:
         def some(row: Value, place: Value, position: Value) -> None:
             b.when(b.icmp("slt", place, whole(k)), lambda: deliver(row, place, position))
 
-        key = (source, x.aval.dtype)
-        sorting.sort_rows(b, rows, key, True, scratch, deliver if k == rows.size else some)
+        keys = sorting.keys_of(b, source, x.aval.dtype)
+        sorting.sort_rows(b, rows, keys, True, scratch, deliver if k == rows.size else some)
 
-    return Routine(e, write, sorting.scratch_bytes(rows, x.aval.dtype))
+    return Routine(e, write, sorting.scratch_bytes(rows, [x.aval.dtype]))
 
 
 def _reread(e: Eqn) -> Routine:

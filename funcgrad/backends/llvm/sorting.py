@@ -1,8 +1,9 @@
-"""Sorting by one key as inline code.
+"""Sorting as inline code.
 
 Each number becomes an unsigned integer of the same order, with its position below it in one word:
-sorting the words is a stable sort of the numbers, and tells where each came from. Short rows are
-sorted by insertion, longer ones by their digits (radix 256, the lowest digit first).
+sorting the words, stably, sorts the numbers and tells where each came from. Short rows are sorted
+by insertion, longer ones by their digits (radix 256, the lowest digit first); by several keys they
+are sorted by the last one first.
 """
 
 from __future__ import annotations
@@ -44,70 +45,106 @@ class Rows(NamedTuple):
         return b.add(b.mul(outer, whole(size * self.step)), inner)
 
 
-def has_order(dtype: np.dtype) -> bool:
-    """Can numbers of this dtype be keys?"""
-    return not dtypes.is_complex(dtype)
+class Key(NamedTuple):
+    """Real numbers in memory, `step` from one to the next."""
+
+    pointer: Value
+    dtype: np.dtype
+    step: int = 1
 
 
-def scratch_bytes(rows: Rows, dtype: np.dtype) -> int:
+def keys_of(b: Builder, pointer: Value, dtype: np.dtype) -> list[Key]:
+    """What an array is compared by: complex numbers by their real part, then the imaginary one."""
+    if not dtypes.is_complex(dtype):
+        return [Key(pointer, dtype)]
+    part = dtypes.real_part(dtype)
+    kind, _ = memory.element(part)
+    return [Key(pointer, part, 2), Key(b.element(pointer, 1, kind), part, 2)]
+
+
+def scratch_bytes(rows: Rows, types: Sequence[np.dtype]) -> int:
     """Memory for the words of one row, twice, and for counters."""
-    return 2 * rows.size * _word(dtype).bits // 8 + COUNTERS
+    return 2 * rows.size * _word(types).bits // 8 + COUNTERS
 
 
 def sort_rows(
-    b: Builder, rows: Rows, key: tuple[Value, np.dtype], descending: bool, scratch: Value,
+    b: Builder, rows: Rows, keys: Sequence[Key], descending: bool, scratch: Value,
     deliver: Callable[[Value, Value, Value], None],
 ) -> None:  # fmt: skip
     """Emits loops that call `deliver(row, place, position)`: at this place of the sorted row stands
     what was at that position. NaN is the largest number; -0.0 equals 0.0 where not `descending`.
     """
-    sorter = _Sorter(b, rows, key, descending, scratch)
+    word = _word([key.dtype for key in keys])
+    sorter = _Sorter(b, rows, word, descending, scratch)
 
     def row(n: Value, _: list[Value]) -> None:
-        sorter.read(n)
-        words = sorter.insertion() if rows.size <= SHORT else sorter.digits()
+        words = sorter.numbered()
+        for key in reversed(keys):
+            words = sorter.sorted_by(key, n, words)
         b.loop(0, rows.size, 1, [], lambda i, _: deliver(n, i, sorter.position(words, i)))  # type: ignore[func-returns-value]
 
     b.loop(0, rows.number, 1, [], row)
 
 
-def _word(dtype: np.dtype) -> Type:
-    return Type("i128") if dtype.itemsize > 4 else I64
+def _word(types: Sequence[np.dtype]) -> Type:
+    return Type("i128") if any(_part(t).itemsize > 4 for t in types) else I64
+
+
+def _part(dtype: np.dtype) -> np.dtype:
+    return dtypes.real_part(dtype) if dtypes.is_complex(dtype) else dtype
 
 
 class _Sorter:
     """One row after the other."""
 
     def __init__(
-        self, b: Builder, rows: Rows, key: tuple[Value, np.dtype], descending: bool, scratch: Value
+        self, b: Builder, rows: Rows, word: Type, descending: bool, scratch: Value
     ) -> None:
         self.b, self.rows, self.descending = b, rows, descending
-        self.key, self.dtype = key
-        self.word = _word(self.dtype)
-        self.half = self.word.bits // 2
+        self.word, self.half = word, word.bits // 2
         size = rows.size * self.word.bits // 8
         self.counters = scratch
         self.first = b.element(scratch, whole(COUNTERS), "i8")
         self.second = b.element(scratch, whole(COUNTERS + size), "i8")
 
-    def read(self, row: Value) -> None:
-        """The words of a row."""
-        b, rows = self.b, self.rows
-        start = rows.start(b, row, rows.size)
-        kind, _ = memory.element(self.dtype)
+    def numbered(self) -> Value:
+        """Words in the order of the row as it is."""
+        b = self.b
 
         def one(i: Value, _: list[Value]) -> None:
-            at = b.element(self.key, b.add(start, b.mul(i, whole(rows.step))), kind)
-            x = memory.load(b, at, self.dtype, 1, 1, None)
-            bits = b.cast("zext", self.ordered(x), self.word.kind)
-            place = b.cast("zext", i, self.word.kind)
-            self._put(self.first, i, b.or_(b.shl(bits, self.half), place))
+            self._put(self.first, i, b.cast("zext", i, self.word.kind))
+
+        b.loop(0, self.rows.size, 1, [], one)
+        return self.first
+
+    def sorted_by(self, key: Key, row: Value, words: Value) -> Value:
+        """Words in the order of a key, equal ones as they were."""
+        self.read(key, row, words)
+        if self.rows.size <= SHORT:
+            self.insertion(words)
+            return words
+        return self.digits(words, key.dtype)
+
+    def read(self, key: Key, row: Value, words: Value) -> None:
+        """The numbers of a row into its words."""
+        b, rows = self.b, self.rows
+        start = rows.start(b, row, rows.size)
+        kind, _ = memory.element(key.dtype)
+
+        def one(i: Value, _: list[Value]) -> None:
+            place = self.position(words, i)
+            element = b.add(start, b.mul(place, whole(rows.step)))
+            at = b.element(key.pointer, b.mul(element, whole(key.step)), kind)
+            x = memory.load(b, at, key.dtype, 1, 1, None)
+            bits = b.cast("zext", self.ordered(x, key.dtype), self.word.kind)
+            low = b.cast("zext", place, self.word.kind)
+            self._put(words, i, b.or_(b.shl(bits, self.half), low))
 
         b.loop(0, rows.size, 1, [], one)
 
-    def ordered(self, x: Value) -> Value:
+    def ordered(self, x: Value, dtype: np.dtype) -> Value:
         """An unsigned integer in the order of the numbers."""
-        b, dtype, kind = self.b, self.dtype, f"i{self.half}"
+        b, kind = self.b, f"i{self.half}"
         if dtype == bool_ or dtype.kind == "u":
             bits = b.cast("zext", x, kind)
         else:
@@ -125,8 +162,17 @@ class _Sorter:
         if not self.descending:
             x = b.fadd(x, b.like(0.0, x))
         x = b.select(b.fcmp("uno", x, x), b.like(math.nan, x), x)
-        bits = b.bits(x)
-        return bits, b.ashr(bits, self.half - 1)
+        bits = b.cast("sext", b.bits(x), f"i{self.half}")
+        return self._signless(bits, x.type.bits), b.ashr(bits, self.half - 1)
+
+    def _signless(self, bits: Value, width: int) -> Value:
+        """Bits whose sign fills all places above them, with the sign in the topmost place alone."""
+        b = self.b
+        if width == self.half:
+            return bits
+        top = b.like(1 << (self.half - 1), bits)
+        number = b.and_(bits, b.like((1 << (width - 1)) - 1, bits))
+        return b.or_(number, b.and_(bits, top))
 
     def position(self, words: Value, i: Value) -> Value:
         """Where the number at place i came from."""
@@ -144,46 +190,50 @@ class _Sorter:
 
     # ---- insertion
 
-    def insertion(self) -> Value:
-        """Each word moves down past those that are larger."""
+    def insertion(self, words: Value) -> None:
+        """Each word moves down past those whose numbers are larger."""
         b, one = self.b, whole(1)
 
         def place(i: Value, _: list[Value]) -> None:
-            x = self._get(self.first, i)
+            x = self._get(words, i)
+            number = b.lshr(x, self.half)
 
             def going(carried: list[Value]) -> Value:
                 there = b.icmp("sgt", carried[0], whole(0))
                 before = b.select(there, b.sub(carried[0], one), whole(0))
-                larger = b.icmp("ugt", self._get(self.first, before), x)
+                larger = b.icmp("ugt", b.lshr(self._get(words, before), self.half), number)
                 return b.and_(there, larger)
 
             def shift(carried: list[Value]) -> list[Value]:
                 before = b.sub(carried[0], one)
-                self._put(self.first, carried[0], self._get(self.first, before))
+                self._put(words, carried[0], self._get(words, before))
                 return [before]
 
             (at,) = b.while_([i], going, shift)
-            self._put(self.first, at, x)
+            self._put(words, at, x)
 
         b.loop(1, self.rows.size, 1, [], place)
-        return self.first
 
     # ---- digits
 
-    def digits(self) -> Value:
-        """One pass for each digit of the keys that differs between them."""
-        source, goal = self.first, self.second
-        for place in self._places():
+    def digits(self, words: Value, dtype: np.dtype) -> Value:
+        """One pass for each digit of the numbers that differs between them."""
+        b = self.b
+        other = b.select(self._is_first(words), self.second, self.first)
+        source, goal = words, other
+        for place in self._places(dtype):
             source, goal = self._pass(source, goal, place)
         return source
 
-    def _places(self) -> range:
-        """The first bit of each digit within a word."""
-        bits = 8 * self.dtype.itemsize if self.dtype.kind in "iub" else self.half
-        # Those of bfloat16 are the upper half of a float32.
-        low = self.half // 2 if self.dtype == dtypes.bfloat16 else 0
-        signed = self.dtype.kind == "i" and bits < self.half
-        return range(self.half + low, self.half + (self.half if signed else bits), 8)
+    def _is_first(self, words: Value) -> Value:
+        return self.b.emit(f"icmp eq {words}, {self.first.text}", Type("i1"))
+
+    def _places(self, dtype: np.dtype) -> range:
+        """The first bit of each digit within a word; of unsigned numbers fewer differ."""
+        bits = 8 * dtype.itemsize if dtype.kind in "ub" else self.half
+        # A bfloat16 is the upper half of a float32.
+        low = 16 if dtype == dtypes.bfloat16 else 0
+        return range(self.half + low, self.half + bits, 8)
 
     def _digit(self, x: Value, place: int) -> Value:
         b = self.b
