@@ -209,13 +209,15 @@ class _Build:
     def _check_lanes(self, form: Any) -> None:
         """Vectors of results must not be cut by the digits of the dimension that they run along."""
         across, extents = form.across, form.extents
-        inside = math.prod(extents[across + 1 :]) if across is not None else 1
+        if across is None or extents[across] == 1:
+            return
+        inside = math.prod(extents[across + 1 :])
         last, count = None, 1
         for loop in reversed(self.rows):
             if count >= inside and last is None:
                 last = loop.extent
             count *= loop.extent
-        if last is not None and across is not None and last != extents[across] and last % 16:
+        if last is not None and last != extents[across] and last % 16:
             raise Misaligned("vectors of a product cut across rows")
 
     # ---- loops

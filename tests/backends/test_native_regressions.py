@@ -49,3 +49,36 @@ def test_long_sums_keep_their_digits(name: str) -> None:
         count = COUNT if "product" in name else count
     expected = float(TENTH) if name == "mean" else count * float(TENTH)
     np.testing.assert_allclose(np.abs(found), expected, rtol=4e-5)
+
+
+# ---- programs that once failed to compile, or gave something else than NumPy
+# ----------------------------------------------------------------------------
+
+Case = tuple[Any, tuple[tuple[int, ...], ...]]
+
+
+def convolution_of_one_feature(x: Any, w: Any) -> Any:
+    """Vectors run along features, of which there is one."""
+    return lax.conv_general_dilated(x, w, (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+
+
+PROGRAMS: dict[str, Case] = {
+    "convolution of one feature": (convolution_of_one_feature, ((1, 5, 7), (2, 7, 1))),
+}
+
+
+def operands(shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal(s), "float64") for s in shapes]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_agree(name: str) -> None:
+    function, shapes = PROGRAMS[name]
+    found = []
+    for engine in ("llvm", "numpy"):
+        with config.override(engine=engine):
+            found.append(fg.tree.leaves(fg.jit(function)(*operands(shapes))))
+    for native, numpy in zip(*found, strict=True):
+        np.testing.assert_allclose(native, numpy, rtol=1e-12, atol=1e-12)
