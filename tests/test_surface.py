@@ -127,6 +127,23 @@ def test_D53_import_works_without_optional_packages():
     subprocess.run([sys.executable, "-c", block.format(names=names)], cwd=ROOT, check=True)
 
 
+WITHOUT_LLVMLITE = """
+import sys, warnings
+sys.modules["llvmlite"] = None
+import funcgrad as fg
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    print([float(fg.jit(f)(2.0)) for f in (lambda x: x + 1, lambda x: x * x)])
+print(len(found), "pip install llvmlite" in str(found[0].message))
+"""
+
+
+def test_without_llvmlite_jit_says_so_once_and_works():
+    command = [sys.executable, "-c", WITHOUT_LLVMLITE]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["[3.0, 4.0]", "1 True"]
+
+
 def test_import_stays_small():
     """Time is measured by the benchmarks; here its cause is bounded: what is executed at import."""
     found = imported_by("funcgrad")

@@ -13,6 +13,7 @@ import functools
 import importlib
 import importlib.util
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -145,8 +146,16 @@ def engine_name() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _automatic() -> str:
-    """Native code where llvmlite is installed."""
-    return "llvm" if importlib.util.find_spec("llvmlite") else "numpy"
+    """Native code where llvmlite is installed; where it is not, somebody should hear of it once."""
+    if importlib.util.find_spec("llvmlite"):
+        return "llvm"
+    warnings.warn(
+        "jit: llvmlite is not installed, so NumPy runs compiled programs, which is slower. Install "
+        "it (pip install llvmlite), or choose this: FUNCGRAD_ENGINE=numpy.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return "numpy"
 
 
 def compiled(jaxpr: Any, donated: tuple[bool, ...] = ()) -> Callable[[Sequence[Any]], list[Any]]:
