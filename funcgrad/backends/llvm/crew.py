@@ -24,7 +24,8 @@ PARKED, LOCK, SCRATCH, SIZE = range(4)
 
 SPINS = 3000  # looks at the record before a thread sleeps
 WAIT = 50  # microseconds
-LONGEST_REST = 1 << 12  # kernels that run on one thread after workers were held up
+PATIENT = 8  # naps: a worker that takes longer was held up by something else
+SHORTEST_REST, LONGEST_REST = 16, 1 << 12  # kernels that one thread runs after that
 I1 = Type("i1")
 
 
@@ -33,7 +34,7 @@ def emit_crew(module: Module) -> tuple[str, str]:
     module.function("take_parts", [PTR, PTR, PTR, PTR, I64, I64], None, _take_parts)
     module.function("scratch_of", [PTR, PTR], PTR, _scratch_of)
     module.function("enter", [PTR, PTR], None, _enter)
-    module.function("park", [PTR, PTR], None, _park)
+    module.function("park", [PTR, PTR, I64], None, _park)
     arguments = [PTR, PTR, PTR, PTR, I64, I64, I64]
     run = module.function("run_parts", arguments, None, _run_parts)
     return run, module.function("work", [PTR, I64], None, _work)
@@ -151,14 +152,16 @@ def _either(
 
 
 def _remember(b: Builder, crew: Value, naps: Value) -> None:
-    """How long the crew rests: the longer, the more often workers were held up lately."""
-    patience, one = word(b, crew, PATIENCE), b.const(1, I64)
-    held_up = b.icmp("sgt", naps, one)
-    longer = b.add(b.shl(patience, 1), one)
+    """How long the crew rests: twice as long each time, unless all went well for as long."""
+    patience, zero = word(b, crew, PATIENCE), b.const(0, I64)
+    longer = b.add(b.shl(patience, 1), b.const(SHORTEST_REST, I64))
     most = b.const(LONGEST_REST, I64)
     longer = b.select(b.icmp("slt", longer, most), longer, most)
-    put(b, b.select(held_up, longer, b.lshr(patience, 1)), crew, PATIENCE)
-    put(b, b.select(held_up, longer, b.const(0, I64)), crew, REST)
+    shorter = b.sub(patience, b.const(1, I64))
+    shorter = b.select(b.icmp("sgt", shorter, zero), shorter, zero)
+    held_up = b.icmp("sgt", naps, b.const(PATIENT, I64))
+    put(b, b.select(held_up, longer, shorter), crew, PATIENCE)
+    put(b, b.select(held_up, longer, zero), crew, REST)
 
 
 def _wake(b: Builder, crew: Value, extent: Value, grain: Value) -> None:
@@ -210,9 +213,7 @@ def _work(b: Builder, crew: Value, i: Value) -> None:
     worker = _worker(b, crew, i)
 
     def wanted() -> Value:
-        is_open = _is(b, _look(b, crew, OPEN), 1)
-        left = b.icmp("slt", _look(b, crew, NEXT), _look(b, crew, EXTENT))
-        return b.and_(b.and_(is_open, left), b.icmp("slt", i, _look(b, crew, THREADS)))
+        return _is_wanted(b, crew, i)
 
     def turn(_: list[Value]) -> list[Value]:
         _spin(b, wanted)
@@ -221,12 +222,19 @@ def _work(b: Builder, crew: Value, i: Value) -> None:
             b.call("enter", None, [crew, worker])
 
         def park() -> None:
-            b.call("park", None, [crew, worker])
+            b.call("park", None, [crew, worker, i])
 
         _either(b, wanted(), enter, park)
         return []
 
     b.while_([], lambda _: Value("true", I1), turn)
+
+
+def _is_wanted(b: Builder, crew: Value, i: Value) -> Value:
+    """Are there parts left for worker `i`?"""
+    is_open = _is(b, _look(b, crew, OPEN), 1)
+    left = b.icmp("slt", _look(b, crew, NEXT), _look(b, crew, EXTENT))
+    return b.and_(b.and_(is_open, left), b.icmp("slt", i, _look(b, crew, THREADS)))
 
 
 def _enter(b: Builder, crew: Value, worker: Value) -> None:
@@ -247,15 +255,14 @@ def _enter(b: Builder, crew: Value, worker: Value) -> None:
     _change(b, "sub", crew, INSIDE, 1)
 
 
-def _park(b: Builder, crew: Value, worker: Value) -> None:
+def _park(b: Builder, crew: Value, worker: Value, i: Value) -> None:
     """Sleeps until somebody wakes us. Who finds us parked takes the mark away and wakes us."""
     _set(b, worker, PARKED, 1)
-    opened = _is(b, _look(b, crew, OPEN), 1)
 
     def withdraw() -> list[Value]:
         return [b.cast("zext", _is(b, _change(b, "xchg", worker, PARKED, 0), 0), "i64")]
 
-    (sleeps,) = b.branch(opened, withdraw, lambda: [b.const(1, I64)])
+    (sleeps,) = b.branch(_is_wanted(b, crew, i), withdraw, lambda: [b.const(1, I64)])
 
     def sleep() -> None:
         call(b, pointer(b, crew, ACQUIRE), I32, [pointer(b, worker, LOCK), Value("1", I32)])
