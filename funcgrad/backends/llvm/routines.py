@@ -160,12 +160,14 @@ def _storing(b: Builder, kind: str, out: windows.Array, lane: int) -> Write:
 
 
 def _copied(b: Builder, a: Any, source: Value, at: Value, out: Value, to: Value) -> None:
-    """One element of an operand to a place of a result."""
+    """One element of an operand to a place of a result, or one in each lane."""
     dtype = a.aval.dtype
     kind, width = memory.element(dtype)
-    at, to = (i if width == 1 else b.mul(i, whole(width)) for i in (at, to))
-    x = memory.load(b, b.element(source, at, kind), dtype, 1, 1, None)
-    memory.store(b, x, b.element(out, to, kind), dtype, 1, 1, None)
+    at, to = (i if width == 1 else b.mul(i, b.like(width, i)) for i in (at, to))
+    lanes = at.type.lanes
+    step = 1 if lanes == 1 else None
+    x = memory.load(b, b.element(source, at, kind), dtype, lanes, step, None)
+    memory.store(b, x, b.element(out, to, kind), dtype, lanes, step, None)
 
 
 def _sorted(e: Eqn) -> Routine:
@@ -177,8 +179,7 @@ def _sorted(e: Eqn) -> Routine:
 
     def write(b: Builder, *pointers: Value) -> None:
         def deliver(row: Value, place: Value, position: Value) -> None:
-            start, step = rows.start(b, row, rows.size), whole(rows.step)
-            at, to = (b.add(start, b.mul(i, step)) for i in (position, place))
+            at, to = (rows.element(b, row, i, rows.size) for i in (position, place))
             for a, source, out in zip(e.args, pointers, pointers[count:]):
                 _copied(b, a, source, at, out, to)
 
@@ -195,11 +196,9 @@ def _largest(e: Eqn) -> Routine:
 
     def write(b: Builder, source: Value, values: Value, places: Value, scratch: Value) -> None:
         def deliver(row: Value, place: Value, position: Value) -> None:
-            step = whole(rows.step)
-            at = b.add(rows.start(b, row, rows.size), b.mul(position, step))
-            to = b.add(rows.start(b, row, k), b.mul(place, step))
+            at, to = rows.element(b, row, position, rows.size), rows.element(b, row, place, k)
             _copied(b, x, source, at, values, to)
-            b.store(b.cast("trunc", position, "i32"), b.element(places, to, "i32"))
+            b.scatter(b.cast("trunc", position, "i32"), b.element(places, to, "i32"))
 
         def some(row: Value, place: Value, position: Value) -> None:
             b.when(b.icmp("slt", place, whole(k)), lambda: deliver(row, place, position))

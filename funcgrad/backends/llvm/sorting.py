@@ -1,13 +1,15 @@
 """Sorting as inline code.
 
 Each number becomes an unsigned integer of the same order, with its position below it in one word:
-sorting the words, stably, sorts the numbers and tells where each came from. Short rows are sorted
-by insertion, longer ones by their digits (radix 256, the lowest digit first); by several keys they
-are sorted by the last one first.
+sorting the words, stably, sorts the numbers and tells where each came from. Many short rows are
+sorted side by side, by a network of exchanges (Batcher 1968, "Sorting networks and their
+applications"), single ones by insertion, longer ones by their digits (radix 256, the lowest digit
+first); by several keys they are sorted by the last one first.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -21,6 +23,8 @@ from funcgrad.core import dtypes
 from funcgrad.core.dtypes import bool_
 
 SHORT = 64  # elements that are sorted by insertion
+NARROW_ROW = 128  # elements of rows that are sorted side by side
+LANES = 8  # of the widest registers, for words of 64 bits
 DIGITS = 256
 COUNTERS = 8 * DIGITS  # bytes
 
@@ -40,9 +44,15 @@ class Rows(NamedTuple):
     def start(self, b: Builder, row: Value, size: int) -> Value:
         """Where a row begins in an array with `size` numbers along the dimension."""
         if self.step == 1:
-            return b.mul(row, whole(size))
-        outer, inner = (b.binary(op, row, whole(self.step)) for op in ("udiv", "urem"))
-        return b.add(b.mul(outer, whole(size * self.step)), inner)
+            return b.mul(row, b.like(size, row))
+        outer, inner = (b.binary(op, row, b.like(self.step, row)) for op in ("udiv", "urem"))
+        return b.add(b.mul(outer, b.like(size * self.step, row)), inner)
+
+    def element(self, b: Builder, row: Value, place: Value, size: int) -> Value:
+        """Where an element of a row lies; rows may be lanes, with one place or one for each."""
+        lanes = row.type.lanes
+        further = b.splat(b.mul(place, b.like(self.step, place)), lanes)
+        return b.add(self.start(b, row, size), further)
 
 
 class Key(NamedTuple):
@@ -63,8 +73,11 @@ def keys_of(b: Builder, pointer: Value, dtype: np.dtype) -> list[Key]:
 
 
 def scratch_bytes(rows: Rows, types: Sequence[np.dtype]) -> int:
-    """Memory for the words of one row, twice, and for counters."""
-    return 2 * rows.size * _word(types).bits // 8 + COUNTERS
+    """Memory for counters and words: of one row, twice, or of as many rows as there are lanes."""
+    return (
+        max(2 * rows.size * _word(types).bits // 8, LANES * 8 * min(rows.size, NARROW_ROW))
+        + COUNTERS
+    )
 
 
 def sort_rows(
@@ -75,6 +88,9 @@ def sort_rows(
     what was at that position. NaN is the largest number; -0.0 equals 0.0 where not `descending`.
     """
     word = _word([key.dtype for key in keys])
+    if word == I64 and len(keys) == 1 and 1 < rows.size <= NARROW_ROW and rows.number > 1:
+        _SideBySide(b, rows, word, descending, scratch).run(keys[0], deliver)
+        return
     sorter = _Sorter(b, rows, word, descending, scratch)
 
     def row(n: Value, _: list[Value]) -> None:
@@ -129,18 +145,23 @@ class _Sorter:
         """The numbers of a row into its words."""
         b, rows = self.b, self.rows
         start = rows.start(b, row, rows.size)
-        kind, _ = memory.element(key.dtype)
 
         def one(i: Value, _: list[Value]) -> None:
             place = self.position(words, i)
             element = b.add(start, b.mul(place, whole(rows.step)))
-            at = b.element(key.pointer, b.mul(element, whole(key.step)), kind)
-            x = memory.load(b, at, key.dtype, 1, 1, None)
-            bits = b.cast("zext", self.ordered(x, key.dtype), self.word.kind)
-            low = b.cast("zext", place, self.word.kind)
-            self._put(words, i, b.or_(b.shl(bits, self.half), low))
+            self._put(words, i, self.word_of(key, element, place))
 
         b.loop(0, rows.size, 1, [], one)
+
+    def word_of(self, key: Key, element: Value, place: Value) -> Value:
+        """The word of one element of an array, or of one in each lane."""
+        b, lanes = self.b, element.type.lanes
+        kind, _ = memory.element(key.dtype)
+        at = b.element(key.pointer, b.mul(element, b.like(key.step, element)), kind)
+        x = memory.load(b, at, key.dtype, lanes, 1 if lanes == 1 else None, None)
+        bits = b.cast("zext", self.ordered(x, key.dtype), self.word.kind)
+        low = b.splat(b.cast("zext", place, self.word.kind), lanes)
+        return b.or_(b.shl(bits, self.half), low)
 
     def ordered(self, x: Value, dtype: np.dtype) -> Value:
         """An unsigned integer in the order of the numbers."""
@@ -149,7 +170,8 @@ class _Sorter:
             bits = b.cast("zext", x, kind)
         else:
             if dtypes.is_integer(dtype):
-                bits, flipped = b.cast("sext", x, kind), b.const(0, Type(kind))
+                bits = b.cast("sext", x, kind)
+                flipped = b.like(0, bits)
             else:
                 bits, flipped = self._number_bits(x)
             top = b.like(1 << (self.half - 1), bits)
@@ -176,9 +198,11 @@ class _Sorter:
 
     def position(self, words: Value, i: Value) -> Value:
         """Where the number at place i came from."""
-        b = self.b
-        low = b.cast("trunc", self._get(words, i), f"i{self.half}")
-        return b.cast("zext", low, "i64")
+        return self.low(self._get(words, i))
+
+    def low(self, word: Value) -> Value:
+        """The position in a word."""
+        return self.b.cast("zext", self.b.cast("trunc", word, f"i{self.half}"), "i64")
 
     # ---- words
 
@@ -281,3 +305,70 @@ class _Sorter:
             b.store(b.add(to, whole(1)), at)
 
         b.loop(0, self.rows.size, 1, [], one)
+
+
+class _SideBySide(_Sorter):
+    """As many rows at once as a register has lanes."""
+
+    def run(self, key: Key, deliver: Callable[[Value, Value, Value], None]) -> None:
+        """All rows; lanes beyond the last one do that one again."""
+        b, rows = self.b, self.rows
+        self.lanes = b.module.target.lanes(8)
+        type = Type("i64", self.lanes)
+        table = b.module.constant_data([i for pair in network(rows.size) for i in pair], "i32")
+
+        def block(r: Value, _: list[Value]) -> None:
+            row = b.add(b.splat(r, self.lanes), b.iota(type))
+            last = b.const(rows.number - 1, type)
+            row = b.select(b.icmp("slt", row, last), row, last)
+
+            def read(i: Value, _: list[Value]) -> None:
+                self._set(i, self.word_of(key, rows.element(b, row, i, rows.size), i))
+
+            b.loop(0, rows.size, 1, [], read)
+            self._exchange(table)
+            b.loop(0, rows.size, 1, [], lambda i, _: deliver(row, i, self.low(self._vector(i))))  # type: ignore[func-returns-value]
+
+        b.loop(0, rows.number, self.lanes, [], block)
+
+    def _place(self, i: Value) -> Value:
+        return self.b.element(self.first, self.b.mul(i, whole(self.lanes)), "i64")
+
+    def _vector(self, i: Value) -> Value:
+        return self.b.load(self._place(i), Type("i64", self.lanes), align=8)
+
+    def _set(self, i: Value, x: Value) -> None:
+        self.b.store(x, self._place(i), align=8)
+
+    def _exchange(self, table: Value) -> None:
+        """The smaller word of each pair of places before the larger one."""
+        b = self.b
+
+        def one(n: Value, _: list[Value]) -> None:
+            first = b.mul(n, whole(2))
+            i, j = (
+                b.cast("zext", b.load(b.element(table, at, "i32"), Type("i32")), "i64")
+                for at in (first, b.add(first, whole(1)))
+            )
+            x, y = self._vector(i), self._vector(j)
+            fits = b.icmp("ult", x, y)
+            self._set(i, b.select(fits, x, y))
+            self._set(j, b.select(fits, y, x))
+
+        b.loop(0, len(network(self.rows.size)), 1, [], one)
+
+
+@functools.cache
+def network(size: int) -> tuple[tuple[int, int], ...]:
+    """Pairs of places whose exchanges, in turn, sort: Batcher's odd-even merge sort."""
+    found, merged = [], 1
+    while merged < size:
+        distance = merged
+        while distance >= 1:
+            for start in range(distance % merged, size - distance, 2 * distance):
+                for i in range(start, min(start + distance, size - distance)):
+                    if i // (2 * merged) == (i + distance) // (2 * merged):
+                        found.append((i, i + distance))
+            distance //= 2
+        merged *= 2
+    return tuple(found)
