@@ -52,26 +52,31 @@ def _overwrites(kernel: Kernel | None, old: Var, new: Var) -> bool:
     stores = _stores(kernel, buffers[new])
     if len(stores) != 1:
         return _updates_in_place(kernel, buffers[old], buffers[new])
-    ((at, index),) = stores
+    ((at, place, index),) = stores
     for number, stage in enumerate(kernel.stages):
-        for s in stage.statements:
+        for turn, s in enumerate(stage.statements):
             if isinstance(s, Load) and s.buffer is buffers[old]:
-                same = s.index == index and number == at
+                same = s.index == index and number == at and turn < place
                 if not (same or (number < at and _in_row(kernel, s.index, buffers[old]))):
                     return False
     return True
 
 
-def _stores(kernel: Kernel, buffer: Buffer) -> list[tuple[int, Sum]]:
-    """Where a buffer is written: the number of the stage, and the index; nothing if by sums."""
-    found: list[tuple[int, Sum]] = []
+def _stores(kernel: Kernel, buffer: Buffer) -> list[tuple[int, int, Sum]]:
+    """Where a buffer is written: the numbers of the stage and the statement, and the index; nothing
+    if by sums.
+    """
+    found: list[tuple[int, int, Sum]] = []
     for number, stage in enumerate(kernel.stages):
-        for s in stage.statements:
+        last = len(stage.statements)
+        for turn, s in enumerate(stage.statements):
             if isinstance(s, Accumulate) and s.buffer is buffer:
                 return []
             if isinstance(s, Store) and s.buffer is buffer:
-                found.append((number, s.index))
-        found += [(number, r.index) for r in stage.reductions if r.buffer is buffer and r.index]
+                found.append((number, turn, s.index))
+        for r in stage.reductions:
+            if r.buffer is buffer and r.index is not None:
+                found.append((number, last, r.index))
     return found
 
 
