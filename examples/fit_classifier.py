@@ -29,8 +29,8 @@ def main():
     print(f"{'':16s}" + "".join(f"{f'epoch {epoch}':>10s}" for epoch in (1, 5, 10)))
     for name, values in history.items():
         print(f"{name:16s}" + "".join(f"{values[epoch - 1]:10.3f}" for epoch in (1, 5, 10)))
-    assert history["train_loss"][-1] < history["train_loss"][0]
-    assert history["train_accuracy"][-1] > history["train_accuracy"][0]
+    assert history["train_loss"][-1] < min(1.6, history["train_loss"][0])
+    assert history["train_accuracy"][-1] > max(0.28, history["train_accuracy"][0])
 
 
 if __name__ == "__main__":

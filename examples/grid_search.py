@@ -50,7 +50,7 @@ def main():
         one = lambda rate, size=size: run(rate, size, train, test)
         losses, shares = fg.jit(fg.vmap(one))(rates)
         separate = [fg.jit(one)(rate)[0] for rate in rates[:3]]
-        np.testing.assert_allclose(losses[:3], separate, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(losses[:3], separate, rtol=1e-6, atol=1e-6)
         for rate, loss, share in zip(GRID["learning_rate"], losses, shares, strict=True):
             rows.append((float(loss), float(share), size, rate))
             print(f"{size:10d}  {rate:13.3f}  {loss:6.3f}  {share:8.3f}")

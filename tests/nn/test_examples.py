@@ -19,6 +19,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+import funcgrad_nn as nn
 from funcgrad_nn.data import synthetic_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +149,15 @@ def loaded(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_X01_the_step_is_compiled_once_and_the_same_key_gives_the_same_losses(monkeypatch):
+    example, steps = loaded("sine_fit"), []
+    make = nn.make_train_step
+    monkeypatch.setattr(nn, "make_train_step", lambda *args: steps.append(make(*args)) or steps[-1])
+    first, again, other = (example.fit_sine(fg.random.key(i), epochs=20)[0] for i in (0, 0, 1))
+    assert first == again and first != other
+    assert [len(step.explain().compilations) for step in steps] == [1, 1, 1]
 
 
 def test_D48_programs_in_json_keep_constants_and_the_kinds_of_parameters():
