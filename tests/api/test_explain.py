@@ -272,3 +272,13 @@ def test_memory_analysis():
     assert found.temp_size_in_bytes == 0  # the sine lies in the donated argument
     assert found.peak_memory_in_bytes == 4 * size
     assert np.all(compiled(x, x)[0] == 2)
+
+
+def test_loops_of_unknown_length_are_explained():
+    def power(x):
+        return lax.while_loop(lambda c: c[0] < 5, lambda c: (c[0] + 1, c[1] * x), (0, 1.0))[1]
+
+    slope = fg.jit(fg.grad(power))
+    assert float(slope(2.0)) == 80
+    text = str(slope.explain())
+    assert "while" in text and "scan" in text

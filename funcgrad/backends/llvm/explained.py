@@ -5,7 +5,7 @@ kernels are not one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import variables
 from funcgrad.compiler.pipeline import prepared
 from funcgrad.compiler.products import Convolution
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
+from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Var
 
 MENTIONED = 3  # neighbours of a kernel whose distance is explained
 
@@ -54,7 +54,7 @@ def _step(block: Block, unit: Unit, number: dict[Var, int]) -> StepSummary:
     inner = tuple(step for found in blocks for step in steps_of(found))
     kind = "outside" if loop is None else "loop" if blocks else "routine"
     kind = "registers" if isinstance(loop, RegisterLoop) else kind
-    shape = max((v.aval.shape for v in (*e.outs, *e.args)), key=math.prod, default=())
+    shape = _largest((*e.outs, *e.args))
     return StepSummary(kind, (e.primitive.name,), shape, inner)
 
 
@@ -68,7 +68,14 @@ def _kind(unit: Unit) -> str:
 def _shape(unit: Unit) -> tuple[Any, ...]:
     """What the kernel goes over: the largest array that it makes or reduces."""
     read = [a for r in unit.roots if r.reduces for a in variables(r.definition.eqn.args)]
-    return max((v.aval.shape for v in (*(r.var for r in unit.roots), *read)), key=math.prod)
+    return _largest((*(r.var for r in unit.roots), *read))
+
+
+def _largest(atoms: Iterable[Atom]) -> tuple[Any, ...]:
+    """The shape with the most elements; unknown sizes, of which there may be many, go first."""
+    shapes = [a.aval.shape for a in atoms]
+    unknown = [s for s in shapes if not all(isinstance(n, int) for n in s)]
+    return max(unknown, key=len) if unknown else max(shapes, key=math.prod, default=())
 
 
 def equations_of(block: Block, unit: Unit) -> list[Eqn]:
