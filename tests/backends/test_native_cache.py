@@ -473,3 +473,20 @@ def test_files_that_change_after_loading_are_noticed(monkeypatch, loaded_now):
         assert recipe.state_of_files() not in (before, "")
     monkeypatch.setattr(recipe, "_files", lambda: [(path, size, recipe.LOADED + 1), *files[1:]])
     assert recipe.state_of_files() == ""
+
+
+def test_where_folders_have_no_modes(folder, tmp_path, monkeypatch):
+    """As on Windows: only folders of the user's profile are used, and no links."""
+    monkeypatch.setattr(cache, "BY_DESCRIPTOR", False)
+    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path)
+    cache.put(KEY, b"code")
+    assert cache.get(KEY) == b"code"
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder, target_is_directory=True)
+    with config.override(cache_dir=str(linked)):
+        assert cache.get(KEY) is None
+    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path / "elsewhere")
+    assert cache.get(KEY) is None
+    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path)
+    fg.clear_cache()
+    assert files(folder) == []
