@@ -207,8 +207,9 @@ class MultiheadAttention(Module):
         return self.p.q_proj_weight, self.p.k_proj_weight, self.p.v_proj_weight
 
     def _split(self, x):
-        batch, length, _ = x.shape
-        return x.reshape(batch, length, -1, self.head_size).transpose(0, 2, 1, 3)
+        batch, length, size = x.shape
+        heads = size // self.head_size
+        return x.reshape(batch, length, heads, self.head_size).transpose(0, 2, 1, 3)
 
     def _joined(self, output, batched: bool):
         batch, _, length, _ = output.shape
@@ -298,7 +299,7 @@ def attend(query, key, value, mask: Mask, drop: Callable) -> tuple[Any, Any]:
     if mask.bias is not None:
         scores = scores + mask.bias.astype(scores.dtype)
     weights = _softmax(scores, mask)
-    output = drop(weights).astype(value.dtype).reshape(*rows[:3], -1) @ value
+    output = drop(weights).astype(value.dtype).reshape(*rows[:3], key.shape[2]) @ value
     return output.reshape(batch, heads, length, size), weights
 
 

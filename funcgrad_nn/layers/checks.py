@@ -62,8 +62,18 @@ def row_axes(x, count: int) -> tuple[int, ...]:
     return tuple(range(jnp.ndim(x) - count, jnp.ndim(x)))
 
 
+def require_array(owner: str, x) -> None:
+    """Raise for lists and plain numbers, which would fail somewhere inside."""
+    if not hasattr(x, "ndim"):
+        raise TypeError(
+            f"{owner}: the input must be an array, but got {type(x).__name__}. "
+            "Make one with numpy.asarray(x)."
+        )
+
+
 def require_rank(owner: str, x, *ranks: int) -> None:
-    """Raise unless the input has one of these ranks."""
+    """Raise unless the input is an array of one of these ranks."""
+    require_array(owner, x)
     if x.ndim not in ranks:
         raise ValueError(
             f"{owner}: the input must have rank {' or '.join(map(str, ranks))}, "
@@ -84,6 +94,7 @@ def require_windows_fit(owner: str, x, sizes, pads, spans) -> None:
 
 def on_batch(owner: str, x, rank: int, function: Callable[[Any], Any]):
     """`function(x)` for an input of `rank` axes; one without a batch axis gets it for the call."""
+    require_array(owner, x)
     if x.ndim == rank - 1:
         return function(x[None])[0]
     require_rank(owner, x, rank, rank - 1)

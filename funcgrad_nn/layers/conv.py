@@ -8,7 +8,14 @@ from typing import Any
 import funcgrad.numpy as jnp
 from funcgrad import lax
 from funcgrad_nn.init import Initializer, draw
-from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis, positive, require_windows_fit
+from funcgrad_nn.layers.checks import (
+    Sizes,
+    on_batch,
+    per_axis,
+    positive,
+    require_array,
+    require_windows_fit,
+)
 from funcgrad_nn.module import Module
 from funcgrad_nn.state_dict import TorchEntry
 
@@ -52,6 +59,7 @@ class ConvolutionBase(Module):
     def _checked(self, x, in_channels: int, function: Callable[[Any], Any]):
         """`function(x)` plus the bias, for an input that has the channels that the weights need."""
         layout, name = self._layout(), type(self).__name__
+        require_array(name, x)
         if x.ndim - layout.count("N") in (self.rank, self.rank + 1):
             channels = x.shape[-1] if self.channels_last else x.shape[-1 - self.rank]
             if channels == in_channels:

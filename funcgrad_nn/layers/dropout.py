@@ -36,7 +36,7 @@ class Dropout(Module):
         if self.rate == 1:
             return jnp.zeros_like(x)
         kept = fg.random.bernoulli(self.key(), 1 - self.rate, self._mask_shape(x))
-        return jnp.where(kept, x / (1 - self.rate), jnp.zeros_like(x))
+        return jnp.where(kept, jnp.divide(x, 1 - self.rate), 0)
 
     def _mask_shape(self, x) -> tuple[int, ...]:
         return tuple(x.shape)

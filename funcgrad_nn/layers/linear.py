@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import funcgrad.numpy as jnp
 from funcgrad_nn.init import Initializer, draw
-from funcgrad_nn.layers.checks import positive
+from funcgrad_nn.layers.checks import positive, require_array
 from funcgrad_nn.module import Module
 from funcgrad_nn.state_dict import TorchEntry
 
@@ -92,6 +92,7 @@ class LazyLinear(Module):
 
 
 def _affine(layer: Module, x):
+    require_array(type(layer).__name__, x)
     weight = layer.p.weight
     if x.ndim == 0 or x.shape[-1] != weight.shape[0]:
         raise ValueError(

@@ -65,10 +65,11 @@ class MaxUnpool(Module):
         channels = math.prod(x.shape[: -self.rank])
         flat = jnp.zeros((channels, math.prod(sizes)), x.dtype)
         rows = jnp.arange(channels)[:, None]
-        places = indices.reshape(channels, -1)
+        count = math.prod(x.shape[-self.rank :])
+        places = indices.reshape(channels, count)
         return (
             flat.at[rows, places]
-            .set(x.reshape(channels, -1), mode="drop")
+            .set(x.reshape(channels, count), mode="drop")
             .reshape(*x.shape[: -self.rank], *sizes)
         )
 

@@ -36,6 +36,14 @@ def test_causal_is_the_mask_of_the_future():
     assert not np.triu(np.asarray(by_flag[1]), 1).any()
 
 
+def test_attention_of_no_sequences():
+    """The last batch of a filtered data set may be empty."""
+    model = nn.MultiheadAttention(8, 2, batch_first=True)
+    nothing = jnp.zeros((0, 5, 8))
+    (output, weights), _ = model.apply(*model.init(KEY), nothing, nothing, nothing)
+    assert output.shape == (0, 5, 8) and weights.shape == (0, 5, 5)
+
+
 def test_added_keys_are_seen_whatever_masks_say():
     """And with them a query whose keys are all hidden sees something."""
     model = nn.MultiheadAttention(8, 2, add_bias_kv=True, add_zero_attn=True, num_kv_heads=1)

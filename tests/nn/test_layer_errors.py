@@ -126,3 +126,21 @@ def test_sizes_may_be_numbers_of_numpy():
     assert nn.Conv2d(1, np.int32(2), np.int8(3), (np.int64(1), 2)) == nn.Conv2d(1, 2, 3, (1, 2))
     assert nn.Dropout(np.float64(0.5)) == nn.Dropout(0.5)
     assert nn.from_json(nn.Linear(np.int64(4), classes).to_json()) == nn.Linear(4, 3)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(2, 3),
+        nn.Conv1d(1, 2, 1),
+        nn.ConvTranspose1d(1, 2, 1),
+        nn.MaxPool1d(1),
+        nn.AdaptiveAvgPool1d(1),
+        nn.InstanceNorm1d(1),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_lists_are_no_arrays(layer):
+    name = type(layer).__name__
+    with pytest.raises(TypeError, match=f"{name}: the input must be an array, but got list"):
+        layer.apply(*layer.init(KEY), [[[1.0, 2.0]]])

@@ -129,6 +129,11 @@ def test_D44_a_dense_layer_is_affine_and_goes_with_losses_from_logits():
     np.testing.assert_allclose(grads["bias"], slopes.sum(0), rtol=1e-4, atol=1e-5)
 
 
+def test_dropout_of_integers_gives_floats_of_the_default_width():
+    output, _ = nn.Dropout(0.5).apply({}, {}, np.arange(8), train=True, key=KEY)
+    assert output.dtype == jnp.float32 and set(output.tolist()) <= {2.0 * i for i in range(8)}
+
+
 def test_D16_a_sequential_of_nothing_is_the_identity():
     model = nn.Sequential()
     assert model.init(KEY) == ({}, {})
