@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgrad import tree
 from funcgrad.api.entry import Entry
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 TRACED = tuple(f.name for f in fields(State) if f.metadata.get("traced"))
 
 
-@dataclass(frozen=True)
-class Donation:
+class Donation(NamedTuple):
     """A donated argument (one leaf), and whether anything took its memory."""
 
     argument: str
     reused: bool
 
 
-@dataclass(frozen=True)
-class Compilation:
+class Compilation(NamedTuple):
     """One program of a jitted function.
 
     `reasons` say what differs from `nearest`, the number of the earlier compilation that differs
@@ -75,8 +73,7 @@ class Compilation:
         return f"{self.number}. {self.signature}\n" + "\n".join(_indented(*row) for row in rows)
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """All compilations of one function, in order."""
 
     name: str

@@ -6,8 +6,7 @@ import functools
 import linecache
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ SHOWN = 40  # rows of each table; the rest is summed up
 WIDEST = 66  # columns of an equation's text
 
 
-@dataclass(frozen=True)
-class EquationTime:
+class EquationTime(NamedTuple):
     """One equation: its text, its line, and per run its calls and seconds.
 
     `seconds` leaves out the programs nested in the equation, which have rows of their own, `depth`
@@ -43,8 +41,7 @@ class EquationTime:
     share: float
 
 
-@dataclass(frozen=True)
-class LineTime:
+class LineTime(NamedTuple):
     """One line of the user's source: `seconds` of all equations that came from it."""
 
     file: str
@@ -55,8 +52,7 @@ class LineTime:
     share: float
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """Times of a function, medians over `rounds`: `rows` by equation, the slowest first, and
     `lines` by line of source.
 

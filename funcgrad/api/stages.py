@@ -5,8 +5,7 @@ at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from funcgrad import tree
 from funcgrad.api.flat import call_leaves
@@ -20,8 +19,7 @@ from funcgrad.errors import user_facing
 NATIVE = ("kernels", "llvm", "asm")
 
 
-@dataclass(frozen=True)
-class MemoryStats:
+class MemoryStats(NamedTuple):
     """Estimated bytes of memory of a compiled program; arguments that it may overwrite are
     `alias`.
     """

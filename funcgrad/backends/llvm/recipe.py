@@ -9,7 +9,6 @@ import functools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from funcgrad.backends.llvm import cache, engine
@@ -33,8 +32,7 @@ class Slot(NamedTuple):
     offset: int = 0
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """Where values lie, and what runs in which order.
 
     `parts` are names of native functions and equations for others. `constants` are arrays of inner
