@@ -18,11 +18,8 @@ from funcgrad import lax, random
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-DOCUMENTS = [
-    p
-    for p in (ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "training.md")
-    if p.exists()
-]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "from_jax.md", ROOT / "docs" / "training.md"]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 AT_HAND = {
     "funcgrad": funcgrad,
@@ -33,6 +30,7 @@ AT_HAND = {
     "nn": funcgrad_nn,
     "random": random,
 }
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 
@@ -56,6 +54,8 @@ def test_doctests(name):
 def test_blocks_run_and_print_what_is_shown(document, tmp_path, monkeypatch):
     """Python blocks run in order in one namespace; a `text` block right after one is its output."""
     monkeypatch.chdir(tmp_path)
+    if '"kernels"' in document.read_text(encoding="utf-8"):
+        pytest.importorskip("llvmlite")
     scope: dict = {"__name__": document.stem}
     printed = ""
     for language, body in BLOCK.findall(document.read_text(encoding="utf-8")):
@@ -68,6 +68,20 @@ def test_blocks_run_and_print_what_is_shown(document, tmp_path, monkeypatch):
         elif language == "text" and printed:
             assert printed.split() == body.split()
             printed = ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    local = [t.partition("#")[0] for t in targets if "://" not in t]
+    assert not [t for t in local if not (page.parent / t).exists()]
+
+
+def test_readme_is_short_and_leads_to_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = {(ROOT / target).resolve() for target in LINK.findall(text)}
+    assert not [p for p in PAGES if not {p, p.parent} & (linked | {ROOT / "README.md"})]
+    assert len(text.splitlines()) <= 180
 
 
 def check_transcript(body: str, name: str, scope: dict) -> None:
