@@ -56,6 +56,9 @@ OF_OPTIMIZERS: Mapping[str, str] = {
     "huber_loss": "nn.huber(x, y)",
     "hinge_loss": "nn.hinge(x, y)",
     "ctc_loss": "nn.ctc",
+    "nadamw": "nn.optim.adamw(rate, nesterov=True)",
+    "incremental_update": "tree.map(lambda n, o: step * n + (1 - step) * o, new, old), or ema",
+    "zero_nans": "nn.optim.apply_if_finite(optimizer, most_in_a_row)",
     "named_chain": "chain(...), whose state is the tuple of the states",
 }
 

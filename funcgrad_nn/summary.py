@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,10 @@ def summary(model: Module, *inputs, train: bool = False) -> Summary:
     -------------------------------------------------
     total                                   58    570
     """
+    if not inputs and inspect.signature(model.forward).parameters:
+        raise TypeError(
+            "summary: needs an example input or its shape: summary(model, (1, 3, 32, 32))."
+        )
     shapes = tuple(map(example_input, inputs))
     params, state = fg.eval_shape(lambda key: model.init(key, *shapes), _key_shape())
     run = Listening(model.itself(), params, state, train)

@@ -94,3 +94,8 @@ def test_the_table_reads_well():
         "-------------------------------------------------\n"
         "total                            100,100  200,200"
     )
+
+
+def test_a_summary_needs_an_input():
+    with pytest.raises(TypeError, match="summary: needs an example input or its shape"):
+        nn.summary(nn.Linear(2, 3))
