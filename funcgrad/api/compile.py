@@ -32,6 +32,8 @@ from funcgrad.errors import trimmed, user_facing
 _log = logging.getLogger("funcgrad")
 _overrides = config._local.get  # with the next attribute all that `config.current()` does
 
+RECENT = 4  # entries that are tried before the arguments are flattened
+
 # Programs belong to the user's function, so that `jit(f)` written twice compiles once.
 _caches: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -61,6 +63,7 @@ class JitFunction:
         self._max_compiles = max_compiles
         self._cache = _cache_of(fun, (*options, max_compiles))
         self._last: Entry | None = None
+        self._recent: list[Entry] = []  # entries that have been the last one, the latest first
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -83,6 +86,11 @@ class JitFunction:
         state = config.current()
         if state.disable_jit:
             return self._fun(*args, **kwargs)
+        if current_trace() is EVAL:
+            for recent in self._recent:
+                if recent.state is state and (found := recent.fast(args, kwargs)) is not MISS:
+                    self._last = recent
+                    return found
         fixed, dynamic, named = (
             self._statics.split(args, kwargs) if self._statics else ((), args, kwargs)
         )
@@ -98,9 +106,15 @@ class JitFunction:
                 entry = self._cache.get(key) or self._compile(
                     key, fixed, leaves, in_tree, args, kwargs
                 )
-        self._last = entry
         entry.state = state
+        self._remember(entry)
         return entry.call(leaves)
+
+    def _remember(self, entry: Entry) -> None:
+        """The next call tries this entry first, and some others before it looks for one."""
+        self._last = entry
+        if entry not in self._recent:
+            self._recent = [entry, *self._recent[: RECENT - 1]]
 
     def _compile(
         self, key: Any, fixed: Any, leaves: Any, in_tree: Any, args: Any, kwargs: Any
@@ -194,7 +208,7 @@ class JitFunction:
     def clear_cache(self) -> None:
         """Forgets all compiled programs."""
         self._cache.clear()
-        self._last = None
+        self._last, self._recent = None, []
 
     def explain(self) -> Explanation:
         """Why the function was compiled, each time, and what came of it.

@@ -173,6 +173,40 @@ def test_keys_go_in_and_out():
     np.testing.assert_array_equal(numbers, random.uniform(random.key(3), (3,)))
 
 
+@needs_dispatcher
+def test_numbers_of_python_are_taken_as_they_are():
+    f = warm(lambda x, y, z: x * y + z, jnp.ones(3), 0.5, 2)
+    direct, x = f._last._run.direct(), jnp.ones(3)
+    for y, z in [(0.25, 3), (1e300, -1), (1e-300, 0), (float("nan"), 0), (-0.0, -(2**31))]:
+        with np.errstate(over="ignore"):
+            want = np.ones(3, np.float32) * np.float32(y) + np.float32(z)
+        np.testing.assert_array_equal(direct(x, y, z), want)
+        np.testing.assert_array_equal(f(x, y, z), want)
+    for y, z in [
+        (0.5, 2**31),
+        (0.5, -(2**80)),
+        (1, 2),
+        (0.5, 0.5),
+        (0.5, True),
+        (None, 1),
+        ("", 2),
+    ]:
+        assert direct(x, y, z) is None
+    with pytest.raises(OverflowError):
+        f(x, 0.5, 2**31)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_numbers_of_python_have_the_default_width(wide):
+    with config.override(enable_x64=wide):
+        f = warm(lambda y, z: (y + 0, z + 0), 0.5, 2)
+        for y, z in [(0.1, 2**31 - 1), (-1e-3, -5)]:
+            found = f(y, z)
+            assert [a.dtype.itemsize for a in found] == [8 if wide else 4] * 2
+            assert float(found[0]) == (y if wide else float(np.float32(y)))
+            assert int(found[1]) == z
+
+
 # ---- trees
 
 
@@ -186,6 +220,17 @@ def test_other_structures_miss():
         found = f(other)
         assert fg.tree.structure(found) == fg.tree.structure(other)
         f(one)
+
+
+def test_several_signatures_take_turns():
+    f = fg.jit(lambda x, scale: x * scale)
+    for _ in range(8):
+        for n in (1, 2, 3):
+            for scale in (2.0, 2):
+                x = jnp.ones(n)
+                np.testing.assert_array_equal(f(x, scale), np.full(n, 2.0))
+                assert f(x, scale).dtype == np.float32
+    assert f._cache_size() == 6
 
 
 def test_a_program_without_results():

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Type, Value
-from funcgrad.backends.llvm.pool import I32, NULL, call, is_null, pointer, put, word
+from funcgrad.backends.llvm.records import I32, NULL, call, either, is_null, pointer, put, word
 
 # Words of the record; those that all threads write have a line of the cache each.
 LINE = 8
@@ -132,23 +132,11 @@ def _run_parts(
     def ours() -> list[Value]:
         rest = word(b, crew, REST)
         put(b, b.sub(rest, b.const(1, I64)), crew, REST)
-        _either(b, b.icmp("sgt", rest, b.const(0, I64)), alone, together)
+        either(b, b.icmp("sgt", rest, b.const(0, I64)), alone, together)
         _set(b, crew, BUSY, 0)
         return []
 
-    _either(b, _is(b, before, 0), ours, alone)
-
-
-def _either(
-    b: Builder, condition: Value, yes: Callable[[], object], no: Callable[[], object]
-) -> None:
-    """One of two pieces of code, without results."""
-
-    def run(code: Callable[[], object]) -> list[Value]:
-        code()
-        return []
-
-    b.branch(condition, lambda: run(yes), lambda: run(no))
+    either(b, _is(b, before, 0), ours, alone)
 
 
 def _remember(b: Builder, crew: Value, naps: Value) -> None:
@@ -224,7 +212,7 @@ def _work(b: Builder, crew: Value, i: Value) -> None:
         def park() -> None:
             b.call("park", None, [crew, worker, i])
 
-        _either(b, wanted(), enter, park)
+        either(b, wanted(), enter, park)
         return []
 
     b.while_([], lambda _: Value("true", I1), turn)

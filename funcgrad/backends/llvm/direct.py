@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.backends.llvm import dispatch, objects, threads
+from funcgrad.backends.llvm import call_records, dispatch, objects, threads
 from funcgrad.backends.llvm.builder import PTR, Module
-from funcgrad.backends.llvm.dispatch import RECORD, SPEC
+from funcgrad.backends.llvm.call_records import RECORD, SPEC
 from funcgrad.backends.llvm.engine import compiled, linker
 from funcgrad.backends.llvm.pool import NAME, Pool
 from funcgrad.backends.llvm.target import host
@@ -66,23 +66,24 @@ class Dispatcher:
         objects.keep_forever(self, self.code, self.pool, self.pool.capsule, linker(target))
 
     def _words(self) -> list[int]:
-        words = [0] * dispatch.PYTHON_WORDS
+        words = [0] * call_records.PYTHON_WORDS
         functions = {
-            dispatch.INCREF: "Py_IncRef",
-            dispatch.DECREF: "Py_DecRef",
-            dispatch.ALLOCATE: "PyType_GenericAlloc",
-            dispatch.NEW_TUPLE: "PyTuple_New",
-            dispatch.SET_ITEM: "PyTuple_SetItem",
-            dispatch.SAVE_THREAD: "PyEval_SaveThread",
-            dispatch.RESTORE_THREAD: "PyEval_RestoreThread",
-            dispatch.NO_MEMORY: "PyErr_NoMemory",
+            call_records.INCREF: "Py_IncRef",
+            call_records.DECREF: "Py_DecRef",
+            call_records.ALLOCATE: "PyType_GenericAlloc",
+            call_records.NEW_TUPLE: "PyTuple_New",
+            call_records.SET_ITEM: "PyTuple_SetItem",
+            call_records.SAVE_THREAD: "PyEval_SaveThread",
+            call_records.RESTORE_THREAD: "PyEval_RestoreThread",
+            call_records.NO_MEMORY: "PyErr_NoMemory",
+            call_records.AS_INTEGER: "PyLong_AsLongLongAndOverflow",
         }
         for n, name in functions.items():
             words[n] = objects.function(name)
-        words[dispatch.NEW_ARRAY] = objects.new_from_descr()
-        words[dispatch.CREW] = threads.ADDRESS
-        held = (np.ndarray, None, DELETED, self.pool.capsule)
-        words[dispatch.NDARRAY : dispatch.HANDLER + 1] = map(id, held)
+        words[call_records.NEW_ARRAY] = objects.new_from_descr()
+        words[call_records.CREW] = threads.ADDRESS
+        held = (np.ndarray, None, DELETED, self.pool.capsule, float, int)
+        words[call_records.NDARRAY : call_records.INTEGER + 1] = map(id, held)
         return words
 
     def function(self, record: Record) -> Callable[..., Any]:
@@ -185,16 +186,19 @@ def record(made: Dispatcher, program: Program) -> Record:
         template[entry] = array.ctypes.data
     kept.append(template)
     pinned = template.nbytes
-    arena = -(-(pinned + 8 * count) // ALIGNMENT) * ALIGNMENT
+    arena = -(-(pinned + 16 * count) // ALIGNMENT) * ALIGNMENT
     words = [0] * RECORD
-    words[dispatch.KERNEL], words[dispatch.RELEASES] = program.kernel, int(program.releases)
-    words[dispatch.INPUTS], words[dispatch.INPUT_SPECS] = count, inputs
-    words[dispatch.OUTPUTS], words[dispatch.OUTPUT_SPECS] = len(program.results), outputs
-    words[dispatch.TEMPLATE] = template.ctypes.data
-    words[dispatch.TEMPLATE_BYTES] = words[dispatch.PINNED] = pinned
-    words[dispatch.ARENA], words[dispatch.BLOCK_BYTES] = arena, arena + program.arena
-    words[dispatch.SINGLE] = int(len(program.results) == 1)
-    words[dispatch.POOL], words[dispatch.PYTHON] = made.pool.address, made.python.ctypes.data
+    words[call_records.KERNEL], words[call_records.RELEASES] = program.kernel, int(program.releases)
+    words[call_records.INPUTS], words[call_records.INPUT_SPECS] = count, inputs
+    words[call_records.OUTPUTS], words[call_records.OUTPUT_SPECS] = len(program.results), outputs
+    words[call_records.TEMPLATE] = template.ctypes.data
+    words[call_records.TEMPLATE_BYTES] = words[call_records.PINNED] = pinned
+    words[call_records.ARENA], words[call_records.BLOCK_BYTES] = arena, arena + program.arena
+    words[call_records.SINGLE] = int(len(program.results) == 1)
+    words[call_records.POOL], words[call_records.PYTHON] = (
+        made.pool.address,
+        made.python.ctypes.data,
+    )
     return Record.of(words, kept)
 
 
@@ -212,26 +216,29 @@ def _spec(aval: Any, entry: int, kept: list[Any]) -> list[int]:
     dtype = np.dtype(physical_dtype(aval).type)  # the one object that arrays have, too
     kept += [shape, dtype, aval]
     spec = [0] * SPEC
-    spec[dispatch.CLASS] = id(KeyArray if is_key else ConcreteArray)
-    spec[dispatch.WEAK], spec[dispatch.KEY] = (
+    spec[call_records.CLASS] = id(KeyArray if is_key else ConcreteArray)
+    spec[call_records.WEAK], spec[call_records.KEY] = (
         id(bool(aval.weak_type)),
         id(aval.dtype) if is_key else 0,
     )
-    spec[dispatch.DTYPE], spec[dispatch.ENTRY] = id(dtype), entry
-    spec[dispatch.RANK], spec[dispatch.SHAPE] = len(shape) - 1, shape.ctypes.data
+    spec[call_records.DTYPE], spec[call_records.ENTRY] = id(dtype), entry
+    spec[call_records.RANK], spec[call_records.SHAPE] = len(shape) - 1, shape.ctypes.data
     return spec
 
 
 def _input_spec(n: int, argument: Argument, kept: list[Any]) -> list[int]:
     aval = argument.aval
     spec = _spec(aval, argument.entry, kept)
-    spec[dispatch.ARGUMENT] = n
-    spec[dispatch.DONATED] = argument.donated + argument.taken
-    spec[dispatch.PLAIN] = int(not aval.weak_type and not dtypes.is_key(aval.dtype))
+    spec[call_records.ARGUMENT] = n
+    spec[call_records.DONATED] = argument.donated + argument.taken
+    spec[call_records.PLAIN] = int(not aval.weak_type and not dtypes.is_key(aval.dtype))
     if not aval.shape and not argument.donated and not dtypes.is_key(aval.dtype):
         kind = objects.scalar_type(aval.dtype)
         kept.append(kind)
-        spec[dispatch.SCALAR] = id(kind)
+        spec[call_records.SCALAR] = id(kind)
+        if aval.weak_type:
+            name = f"{aval.dtype.kind}{8 * aval.dtype.itemsize}"
+            spec[call_records.NUMBER] = call_records.KINDS.get(name, 0)
     return spec
 
 
@@ -240,11 +247,11 @@ def _output_spec(
 ) -> list[int]:
     spec = _spec(result.aval, result.entry, kept)
     dtype = physical_dtype(result.aval)
-    spec[dispatch.BYTES] = math.prod(physical_shape(result.aval)) * dtype.itemsize
-    spec[dispatch.SOURCE], spec[dispatch.TAKES] = result.source, -1
+    spec[call_records.BYTES] = math.prod(physical_shape(result.aval)) * dtype.itemsize
+    spec[call_records.SOURCE], spec[call_records.TAKES] = result.source, -1
     if result.takes >= 0:
-        spec[dispatch.SOURCE] = program.arguments[result.takes].entry
-        spec[dispatch.TAKES] = places[result.takes]
+        spec[call_records.SOURCE] = program.arguments[result.takes].entry
+        spec[call_records.TAKES] = places[result.takes]
     return spec
 
 

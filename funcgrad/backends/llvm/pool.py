@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Type, Value
+from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.objects import function
+from funcgrad.backends.llvm.records import NULL, address, call, is_null, pointer, put, word
 
 LIMIT = 1 << 29  # bytes that are kept; beyond, everything that is kept goes back to the system
 CLASSES = 512  # sizes of blocks: eight between a power of two and the next
@@ -23,44 +24,6 @@ HEADER = 64  # bytes before each block
 MALLOC, FREE, KEPT, BOUND, LENT, LISTS = range(6)
 # words of a block's header
 RAW, CLASS, CAPACITY, NEXT = range(4)
-
-I32 = Type("i32")
-
-
-def word(b: Builder, base: Value, n: int) -> Value:
-    """An integer of a record."""
-    return b.load(b.element(base, n, "i64"), I64)
-
-
-def pointer(b: Builder, base: Value, n: int) -> Value:
-    """An address of a record."""
-    return b.load(b.element(base, n, "i64"), PTR)
-
-
-def put(b: Builder, x: Value, base: Value, n: int) -> None:
-    """Writes a word of a record."""
-    b.store(x, b.element(base, n, "i64"))
-
-
-def call(b: Builder, function: Value, result: Type | None, args: list[Value]) -> Value:
-    """A call through an address."""
-    listed = ", ".join(map(str, args))
-    if result is None:
-        b.do(f"call void {function.text}({listed})")
-        return Value("void", I64)
-    return b.emit(f"call {result.text} {function.text}({listed})", result)
-
-
-NULL = Value("null", PTR)
-
-
-def is_null(b: Builder, x: Value) -> Value:
-    return b.icmp("eq", x, NULL)
-
-
-def address(b: Builder, base: Value, offset: int | Value) -> Value:
-    """An address some bytes behind another."""
-    return b.element(base, offset, "i8")
 
 
 def emit_pool(module: Module) -> None:
