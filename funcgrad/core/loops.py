@@ -183,6 +183,10 @@ class Call(Form):
 
 
 class Opaque(Form):
-    """Computed by the primitive's `value` as one library call; `why` says which."""
+    """Computed by the primitive's `value` as one library call; `why` says which.
+
+    `routine` names what is computed for backends that have code of their own for it.
+    """
 
     why: str
+    routine: str = ""

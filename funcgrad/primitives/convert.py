@@ -58,7 +58,7 @@ def _bitcast_batch(axis, args, dims, *, new_dtype):
 def _bitcast_loops(x, *, new_dtype):
     if x.dtype.itemsize == new_dtype.itemsize:
         return loops.Map(lambda k, x: k.bitcast(x, new_dtype))
-    return loops.Opaque("one element becomes several, or several become one")
+    return loops.Opaque("one element becomes several, or several become one", "same bytes")
 
 
 bitcast_convert_type_p = Primitive(

@@ -85,7 +85,7 @@ sort_p = Primitive(
     value=_sort_value,
     jvp=_sort_jvp,
     batch=_sort_batch,
-    loops=lambda *xs, **params: loops.Opaque("sort"),
+    loops=lambda *xs, **params: loops.Opaque("sort", "sort"),
     multiple_results=True,
 )
 
@@ -172,7 +172,7 @@ top_k_p = Primitive(
     value=_top_k_value,
     jvp=_top_k_jvp,
     batch=_top_k_batch,
-    loops=lambda x, **params: loops.Opaque("top_k"),
+    loops=lambda x, **params: loops.Opaque("top_k", "top_k"),
     weak=lambda flags, params: False,
     multiple_results=True,
 )

@@ -148,6 +148,9 @@ def _extreme_of(select_prim):
     return reduce_window_max_p if select_prim is ge_p else reduce_window_min_p
 
 
+CHOSEN = "elements chosen by another array's windows"
+
+
 def _gather_value(xp, tangents, operand, *, select_prim, **params):
     extreme = _extreme_of(select_prim).value(xp, operand, **params)
     return window_values.selected(xp, tangents, operand, _windows(operand, params), extreme)
@@ -164,7 +167,7 @@ select_and_gather_add_p: Primitive = Primitive(
     linear=(0,),
     transpose=_gather_transpose,
     batch=_window_batch(lambda: select_and_gather_add_p),
-    loops=lambda *avals, **params: loops.Opaque("elements chosen by another array's windows"),
+    loops=lambda *avals, **params: loops.Opaque(CHOSEN, "gather by windows"),
 )
 
 
@@ -184,7 +187,7 @@ select_and_scatter_add_p: Primitive = Primitive(
     linear=(0,),
     transpose=_scatter_transpose,
     batch=_window_batch(lambda: select_and_scatter_add_p),
-    loops=lambda *avals, **params: loops.Opaque("elements chosen by another array's windows"),
+    loops=lambda *avals, **params: loops.Opaque(CHOSEN, "scatter by windows"),
 )
 
 

@@ -12,9 +12,6 @@ from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
 from funcgrad.backends.llvm.tiles import whole
 from funcgrad.core.jaxpr import Eqn
-from funcgrad.core.primitive import Primitive
-from funcgrad.primitives.linalg.factors import cholesky_p, lu_p, lu_pivots_to_permutation_p
-from funcgrad.primitives.linalg.solving import linear_solve_p, triangular_solve_p
 
 Code = tuple[Callable[..., None], int]  # what writes the body, and its scratch memory in bytes
 
@@ -142,10 +139,11 @@ def _solve_triangle(e: Eqn) -> Code | None:
     return write, 0 if p["left_side"] else _bytes(right)
 
 
-DENSE: dict[Primitive, Callable[[Eqn], Code | None]] = {
-    cholesky_p: _cholesky,
-    lu_p: _lu,
-    lu_pivots_to_permutation_p: _permutation,
-    linear_solve_p: _solve,
-    triangular_solve_p: _solve_triangle,
+# By the names that forms give them.
+DENSE: dict[str, Callable[[Eqn], Code | None]] = {
+    "cholesky": _cholesky,
+    "lu": _lu,
+    "permutation": _permutation,
+    "solve": _solve,
+    "solve triangle": _solve_triangle,
 }

@@ -22,10 +22,6 @@ from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn
 from funcgrad.core.primitive import Primitive
-from funcgrad.primitives.convert import bitcast_convert_type_p
-from funcgrad.primitives.logic import ge_p
-from funcgrad.primitives.sort import sort_p, top_k_p
-from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
 
 Write = Callable[..., None]
 
@@ -61,12 +57,15 @@ def _routine(e: Eqn) -> Routine | None:
         return None
     if any(size_of(v) == 0 for v in e.outs):
         return None
-    if isinstance(form_of(e), loops.Cumulate):
+    form = form_of(e)
+    if isinstance(form, loops.Cumulate):
         return _cumulate(e)
-    if e.primitive in DENSE:
-        code = DENSE[e.primitive](e)
+    if not isinstance(form, loops.Opaque):
+        return None
+    if form.routine in DENSE:
+        code = DENSE[form.routine](e)
         return None if code is None else Routine(e, *code)
-    make = ROUTINES.get(e.primitive)
+    make = ROUTINES.get(form.routine)
     return None if make is None else make(e)
 
 
@@ -100,7 +99,7 @@ def _dense(e: Eqn, n: int, pointer: Value) -> windows.Array:
 
 
 def _extreme(e: Eqn) -> str:
-    return "max" if e.params["select_prim"] is ge_p else "min"
+    return "max" if e.params["select_prim"].name == "ge" else "min"
 
 
 def _chosen(e: Eqn) -> Routine | None:
@@ -214,10 +213,11 @@ def _reread(e: Eqn) -> Routine:
     return Routine(e, lambda b, x, out: copy(b, out, x, bytes_of(e.outs[0])))
 
 
-ROUTINES: dict[Primitive, Callable[[Eqn], Routine | None]] = {
-    select_and_gather_add_p: _chosen,
-    select_and_scatter_add_p: _scattered,
-    bitcast_convert_type_p: _reread,
-    sort_p: _sorted,
-    top_k_p: _largest,
+# By the names that forms give them.
+ROUTINES: dict[str, Callable[[Eqn], Routine | None]] = {
+    "gather by windows": _chosen,
+    "scatter by windows": _scattered,
+    "same bytes": _reread,
+    "sort": _sorted,
+    "top_k": _largest,
 }

@@ -75,7 +75,7 @@ cholesky_p = Primitive(
     abstract=_cholesky_abstract,
     value=_cholesky_value,
     jvp=_cholesky_jvp,
-    loops=lambda x: loops.Opaque("LAPACK: potrf"),
+    loops=lambda x: loops.Opaque("LAPACK: potrf", "cholesky"),
 )
 cholesky_p.batch = leading_batch(cholesky_p)
 
@@ -180,7 +180,7 @@ lu_p = Primitive(
     abstract=_lu_abstract,
     value=_lu_value,
     jvp=_lu_jvp,
-    loops=lambda x: loops.Opaque("LAPACK: getrf"),
+    loops=lambda x: loops.Opaque("LAPACK: getrf", "lu"),
     multiple_results=True,
 )
 lu_p.batch = leading_batch(lu_p)
@@ -209,7 +209,7 @@ lu_pivots_to_permutation_p = Primitive(
         xp, pivots, permutation_size
     ).astype(pivots.dtype, copy=False),
     constant=True,
-    loops=lambda pivots, *, permutation_size: loops.Opaque("exchanges in turn"),
+    loops=lambda pivots, *, permutation_size: loops.Opaque("exchanges in turn", "permutation"),
 )
 lu_pivots_to_permutation_p.batch = leading_batch(lu_pivots_to_permutation_p)
 

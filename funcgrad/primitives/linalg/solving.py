@@ -94,7 +94,7 @@ triangular_solve_p = Primitive(
     jvp=_triangular_jvp,
     transpose=_triangular_transpose,
     batch=_triangular_batch,
-    loops=lambda *avals, **flags: loops.Opaque("BLAS: trsm"),
+    loops=lambda *avals, **flags: loops.Opaque("BLAS: trsm", "solve triangle"),
 )
 
 
@@ -166,7 +166,7 @@ linear_solve_p = Primitive(
     jvp=_solve_jvp,
     transpose=lambda ct, a, b: [None, linear_solve(transposed(a), ct)],
     batch=_solve_batch,
-    loops=lambda a, b: loops.Opaque("LAPACK: gesv"),
+    loops=lambda a, b: loops.Opaque("LAPACK: gesv", "solve"),
 )
 
 
