@@ -90,9 +90,9 @@ def _place(holder: Any, held: Any) -> int | None:
 
 def _memory_place() -> int | None:
     """Where an ndarray says whose its memory is: behind all else, and set where it owns any."""
-    owner, size = np.zeros(3), np.ndarray.__basicsize__
-    place = size - 8
-    held, borrowed = _word(id(owner) + place), _word(id(owner[:1]) + place)
+    owner, place = np.zeros(3), np.ndarray.__basicsize__ - 8
+    view = owner[:1]
+    held, borrowed = _word(id(owner) + place), _word(id(view) + place)
     if held == 0 or borrowed != 0:
         return None
     is_capsule = _word(held + TYPE) == id(type(array_interface()))
