@@ -112,6 +112,8 @@ EQUIVALENT: dict[str, list[Name]] = {
     "the operation is commutative": [
         ("primitives/cumulative.py", "_prefix_scan", "combine(*)", "*swapped"),
         ("primitives/cumulative.py", "_run_doubling", "combine(*)", "*swapped"),
+        ("primitives/reduce.py", "_folded", "function(*)", "*swapped"),
+        ("primitives/reduce.py", "_folded", "[function(*)*]", "first two swapped"),
         ("primitives/cumulative.py", "_logaddexp_of_pairs", "(earlier, later)", "*"),
         ("primitives/cumulative.py", "_extremum_of_triples", "(earlier, later)", "*"),
         ("primitives/cumulative.py", "_product_of_pairs", "(earlier, later)", "*"),
@@ -159,6 +161,12 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("primitives/random_gamma.py", "_accepted_cubes", "number(0.0331) * *", "Mult is Add"),
         ("primitives/random_gamma.py", "_accepted_cubes", "number(0.0331)", "0.0331 is 1.0331"),
     ],
+    "one more term than is needed is summed as it is": [
+        ("primitives/special/gamma_functions.py", "_zeta_regular", "q < 0", "*"),
+    ],
+    "only the product of the two is used": [
+        ("primitives/special/gamma_functions.py", "_zeta_regular", "(s, power / q)", "*swapped"),
+    ],
     "0 / a is 0 but where 1 / a overflows, in one of 2**23 draws": [
         ("primitives/random_gamma.py", "_gamma_vector", "log_u == 0", "0 is 1"),
     ],
@@ -167,6 +175,7 @@ EQUIVALENT: dict[str, list[Name]] = {
     ],
     "NumPy takes any negative size for the one to be found": [
         ("primitives/random_gamma.py", "_random_gamma_value", "-1", "1 is 2"),
+        ("primitives/reduce.py", "_folded", "-1", "1 is 2"),
         ("primitives/special/numerics.py", "in_blocks.value", "-1", "1 is 2"),
     ],
     "both are empty": [
@@ -247,6 +256,10 @@ EQUIVALENT: dict[str, list[Name]] = {
     "a value of rank 0 may be repeated in every lane": [
         ("primitives/bits.py", "_threefry2x32_batch", "d is None", "Is is IsNot"),
         ("primitives/bits.py", "_random_fold_in_batch", "d is None", "Is is IsNot"),
+    ],
+    "the order in which fields are looked at": [
+        ("primitives/window.py", "_with_dimension", "('window_dimensions', *)", "*swapped"),
+        ("primitives/gather.py", "_check_scatter", "('inserted_window_dims', *)", "*swapped"),
     ],
     "the order of names in a dictionary": [
         ("primitives/gather.py", "_gather_transpose", "('mode', *)", "first two swapped"),

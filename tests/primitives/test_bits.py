@@ -135,6 +135,7 @@ def test_types_of_batches_of_keys_are_stated():
     a = fnp.full((2, 3, 4), 0.7)
     for function, shape in (
         (lambda k: b.random_bits(k, bit_width=8, shape=(4, 5)), (2, 3, 4, 5)),
+        (lambda k: b.random_split(k, shape=(4, 5)), (2, 3, 4, 5)),
         (lambda k: random_gamma(k, a, log_space=False), (2, 3, 4)),
         (lambda k: random_gamma(random.key_data(k), a, log_space=True), (2, 3, 4)),
     ):

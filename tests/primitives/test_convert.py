@@ -16,7 +16,7 @@ from funcgrad.primitives.convert import bitcast_convert_type, reduce_precision, 
 
 SWEEP = np.concatenate([s * np.geomspace(1e-9, 1e6, 400) for s in (1, -1)])
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 65519, 65520, 3e38, 1.5 * 2.0**-14])
-FORMATS = [(5, 10), (8, 7), (4, 3), (5, 2), (8, 23), (3, 0), (2, 5)]
+FORMATS = [(5, 10), (8, 7), (4, 3), (5, 2), (8, 23), (3, 0), (2, 5), (8, 22), (5, 9), (8, 6)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
