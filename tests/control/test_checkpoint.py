@@ -17,6 +17,9 @@ from funcgrad.ad_checkpoint import (
     print_saved_residuals,
     saved_residuals,
 )
+from funcgrad.backends.llvm import target
+from funcgrad.compiler.pipeline import prepared
+from funcgrad.core import backend
 from funcgrad.core.jaxpr import Jaxpr, subjaxprs
 
 
@@ -182,6 +185,32 @@ def test_memory_is_saved() -> None:
     """8 blocks of 5 layers: 8 + 5 layers' values live at a time instead of 40."""
     with fg.config.override(engine="numpy"):  # tracemalloc sees NumPy's memory
         assert peak_of_gradient(fg.checkpoint) < 0.6 * peak_of_gradient(lambda f: f)
+
+
+def test_memory_of_native_programs_is_saved() -> None:
+    """8 blocks of 4 layers: 8 + 4 layers' values lie in the arena at a time instead of 32."""
+    pytest.importorskip("llvmlite")
+    size, layers = 64, 32
+
+    def arena(wrap: Any) -> int:
+        def block(x: Any, w: Any) -> Any:
+            for _ in range(4):
+                x = jnp.tanh(x @ w)
+            return x
+
+        def f(x: Any, w: Any) -> Any:
+            for _ in range(layers // 4):
+                x = wrap(block)(x, w)
+            return jnp.sum(x)
+
+        x = jnp.ones((size, size))
+        jaxpr = fg.make_jaxpr(fg.grad(f))(x, x)
+        assembly = backend.load("assembly")
+        made = assembly.Assembly(prepared(jaxpr), (False, False), target.host())
+        return made.layout.bytes // (4 * size * size)
+
+    assert arena(fg.checkpoint) <= 8 + 4 + 2
+    assert arena(lambda f: f) >= layers
 
 
 def test_a_checkpointed_scan_keeps_carries_only() -> None:
