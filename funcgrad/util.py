@@ -5,11 +5,16 @@ Everything else in the package may lean on this file; it leans on the standard l
 
 import functools
 import importlib
+import importlib.util
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
+
+# The function of `hashlib`, which loads OpenSSL too; that takes two milliseconds.
+_digests = "_blake2" if importlib.util.find_spec("_blake2") else "hashlib"
+blake2b: Any = importlib.import_module(_digests).blake2b
 
 LOADED = time.time_ns()  # the package's modules are as their files were then
 

@@ -1,5 +1,6 @@
 """Native code on disk: found again, never trusted, never in the way."""
 
+import ctypes
 import multiprocessing
 import os
 import stat
@@ -13,7 +14,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from funcgrad.backends.llvm import assembly, cache, canonical, engine, recipe
+from funcgrad.backends.llvm import assembly, cache, canonical, elf, engine, recipe, target
 from funcgrad.backends.llvm.target import host
 from funcgrad.config import config
 from funcgrad.core.primitive import Primitive
@@ -189,7 +190,7 @@ def test_location_by_platform(monkeypatch, platform, variables, expected):
     for name, value in {"HOME": "/home/me", **variables}.items():
         monkeypatch.setenv(name, value)
     with config.override(cache_dir=""):
-        assert str(cache.location()) == expected
+        assert cache.location() == expected
 
 
 # ---- size
@@ -260,6 +261,77 @@ define void @answer(ptr %out) {
   ret void
 }
 """
+
+
+MORE = """
+@table = private constant [4 x i64] [i64 10, i64 20, i64 30, i64 40]
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+declare double @fmod(double, double)
+define internal i64 @looked_up(i64 %n) noinline {
+  %p = getelementptr [4 x i64], ptr @table, i64 0, i64 %n
+  %x = load i64, ptr %p
+  ret i64 %x
+}
+define void @everything(ptr %out) {
+  %n = load i64, ptr %out
+  %x = call i64 @looked_up(i64 %n)
+  %first = getelementptr i64, ptr %out, i64 1
+  store i64 %x, ptr %first
+  %size = mul i64 %n, 8
+  %second = getelementptr i64, ptr %out, i64 2
+  call void @llvm.memcpy.p0.p0.i64(ptr %second, ptr %first, i64 %size, i1 false)
+  %d = uitofp i64 %x to double
+  %r = call double @fmod(double %d, double 7.0)
+  %last = getelementptr i64, ptr %out, i64 4
+  store double %r, ptr %last
+  ret void
+}
+"""
+
+
+@pytest.mark.parametrize("with_llvm", [False, True])
+def test_code_from_disk_finds_tables_functions_and_libraries(folder, monkeypatch, with_llvm):
+    """With our linker for object files, where there is one for this machine, and with LLVM's."""
+    if with_llvm:
+        monkeypatch.setattr(engine.elf, "PLATFORM", False)
+    target = host()
+    for code in [engine.compiled(MORE, ("everything",), target) for _ in range(2)]:
+        out = np.array([1, 0, 0, 0, 0], np.int64)
+        address = code.addresses["everything"]
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(out.ctypes.data)
+        assert out[:4].tolist() == [1, 20, 20, 0]
+        assert out[4:].view(np.float64) == 6.0
+    assert code.from_disk
+
+
+@pytest.mark.skipif(not elf.PLATFORM, reason="object files of Linux")
+def test_object_files_that_are_not_understood():
+    code = engine.object_code(TEXT, host())
+    assert elf.Object(code)["answer"]
+    for damaged in (b"", code[:4] + b"\1" + code[5:], code[:18] + b"\3\0" + code[20:]):
+        with pytest.raises(elf.Unsupported):
+            elf.Object(damaged)
+    with pytest.raises(elf.Unsupported, match="no function question"):
+        elf.Object(code)["question"]
+    missing = "declare void @nobody_has_this()\n" + TEXT.replace(
+        "ret void", "call void @nobody_has_this()\n  ret void"
+    )
+    with pytest.raises(elf.Unsupported, match="nobody_has_this"):
+        elf.Object(engine.object_code(missing, host()))
+
+
+def test_the_machine_is_known_from_disk(folder, monkeypatch):
+    if not target.described():
+        pytest.skip("the system says nothing of its processor")
+    target.host.cache_clear()
+    found = target.host()
+    target.host.cache_clear()
+    monkeypatch.setattr(target, "_detected", None)
+    assert target.host() == found
+    monkeypatch.setattr(target, "described", lambda: ("another processor",))
+    target.host.cache_clear()
+    with pytest.raises(TypeError):
+        target.host()
 
 
 def test_code_is_compiled_once(folder, monkeypatch):
@@ -478,15 +550,15 @@ def test_files_that_change_after_loading_are_noticed(monkeypatch, loaded_now):
 def test_where_folders_have_no_modes(folder, tmp_path, monkeypatch):
     """As on Windows: only folders of the user's profile are used, and no links."""
     monkeypatch.setattr(cache, "BY_DESCRIPTOR", False)
-    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     cache.put(KEY, b"code")
     assert cache.get(KEY) == b"code"
     linked = tmp_path / "linked"
     linked.symlink_to(folder, target_is_directory=True)
     with config.override(cache_dir=str(linked)):
         assert cache.get(KEY) is None
-    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
     assert cache.get(KEY) is None
-    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     fg.clear_cache()
     assert files(folder) == []

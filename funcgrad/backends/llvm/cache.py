@@ -8,15 +8,14 @@ its owner can write. Whatever is wrong with the folder or an entry, the answer i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from funcgrad.config import config
+from funcgrad.util import blake2b
 
 MAGIC = b"funcgrad cache 1\n"
 CHECKSUM = 32  # bytes
@@ -34,7 +33,7 @@ BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.rename in os.supports_dir_f
 
 def key_of(parts: Iterable[object]) -> str:
     """The name of what depends on these parts, given as texts, bytes or numbers."""
-    digest = hashlib.blake2b(digest_size=20)
+    digest = blake2b(digest_size=20)
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode()
         digest.update(b"%d:" % len(data))
@@ -83,20 +82,20 @@ def _sweep_is_due() -> bool:
 # ----------------------------------------------------------------------------------
 
 
-def location() -> Path:
+def location() -> str:
     """The folder: `config.cache_dir`, else where the platform keeps caches of a user."""
     chosen = config.current().cache_dir
-    return Path(chosen).expanduser() if chosen else _caches_of_user() / "funcgrad"
+    found = chosen if chosen else os.path.join(_caches_of_user(), "funcgrad")
+    return os.path.abspath(os.path.expanduser(found))
 
 
-def _caches_of_user() -> Path:
+def _caches_of_user() -> str:
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
+        return os.environ.get("LOCALAPPDATA") or os.path.join("~", "AppData", "Local")
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
+        return os.path.join("~", "Library", "Caches")
     given = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    return given if os.path.isabs(given) else os.path.join("~", ".cache")
 
 
 class Untrusted(OSError):
@@ -106,12 +105,9 @@ class Untrusted(OSError):
 @contextlib.contextmanager
 def _opened(create: bool) -> Iterator[Folder]:
     """The folder, if it is the user's own."""
-    try:
-        path = location()
-    except RuntimeError:  # there is no home
-        raise Untrusted("no folder for a cache") from None
+    path = location()
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
     if not BY_DESCRIPTOR:
@@ -132,11 +128,12 @@ def _check_owner(found: os.stat_result) -> None:
         raise Untrusted("others can write here")
 
 
-def _check_by_name(path: Path) -> None:
+def _check_by_name(path: str) -> None:
     """Where folders have no modes (Windows), the user's profile is what others cannot write."""
-    if path.is_symlink() or getattr(path.lstat(), "st_reparse_tag", None):
+    if os.path.islink(path) or getattr(os.lstat(path), "st_reparse_tag", None):
         raise Untrusted("a link")
-    if Path.home().resolve() not in path.resolve().parents:
+    home = os.path.realpath(os.path.expanduser("~"))
+    if not os.path.realpath(path).startswith(home + os.sep):
         raise Untrusted("not in the user's own folder")
 
 
@@ -153,11 +150,11 @@ class Folder:
     somebody might change meanwhile.
     """
 
-    def __init__(self, path: Path, descriptor: int | None) -> None:
+    def __init__(self, path: str, descriptor: int | None) -> None:
         self.path, self.descriptor = path, descriptor
 
-    def _named(self, name: str) -> str | Path:
-        return name if self.descriptor is not None else self.path / name
+    def _named(self, name: str) -> str:
+        return name if self.descriptor is not None else os.path.join(self.path, name)
 
     def read(self, key: str) -> bytes | None:
         """The content of an entry, if it is whole; it counts as used now."""
@@ -189,7 +186,7 @@ class Folder:
             self._remove(unfinished)
             raise
 
-    def _remove(self, name: str | Path) -> None:
+    def _remove(self, name: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self.descriptor)
 
@@ -241,4 +238,4 @@ def unsealed(key: str, data: bytes) -> bytes | None:
 
 
 def _checksum(key: str, content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=CHECKSUM, key=key.encode()).digest()
+    return blake2b(content, digest_size=CHECKSUM, key=key.encode()).digest()

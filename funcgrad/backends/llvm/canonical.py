@@ -8,7 +8,6 @@ may be written into code, by their values.
 from __future__ import annotations
 
 import enum
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -20,6 +19,7 @@ from funcgrad.core.avals import ShapedArray
 from funcgrad.core.dtypes import KeyDtype
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
 from funcgrad.core.primitive import Primitive
+from funcgrad.util import blake2b
 
 ROOMS = ("funcgrad.primitives.", "funcgrad.control.")
 PLAIN = (bool, int, str, bytes, type(None))
@@ -121,5 +121,5 @@ def _digest(array: Any) -> str:
     if not isinstance(array, (np.generic, np.ndarray)) or array.dtype.kind == "O":
         raise Unwritable("an array elsewhere")
     data = np.ascontiguousarray(array)
-    digest = hashlib.blake2b(data.tobytes(), digest_size=20).hexdigest()
+    digest = blake2b(data.tobytes(), digest_size=20).hexdigest()
     return f"{data.dtype}{array.shape}{digest}"

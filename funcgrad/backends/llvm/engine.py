@@ -6,9 +6,8 @@ import itertools
 import threading
 from typing import Any
 
-from funcgrad.backends.llvm import cache
+from funcgrad.backends.llvm import cache, elf
 from funcgrad.backends.llvm.target import Target, llvm
-from funcgrad.util import optional
 
 FORMAT = 1  # of how functions are called and what they expect; a part of every key
 
@@ -78,9 +77,7 @@ def linker(target: Target) -> Any:
 
 def key_of(target: Target, *parts: object) -> str:
     """The name on disk of what these parts become on this machine, with this compiler."""
-    binding = llvm()
-    versions = (FORMAT, optional("llvmlite").__version__, *binding.llvm_version_info)
-    return cache.key_of((*versions, *target, *parts))
+    return cache.key_of((FORMAT, *target, *parts))
 
 
 def from_disk(key: str, names: tuple[str, ...], target: Target) -> Compiled | None:
@@ -89,11 +86,21 @@ def from_disk(key: str, names: tuple[str, ...], target: Target) -> Compiled | No
     if code is None:
         return None
     try:
-        found = link(code, names, target)
+        found = _loaded(code, names, target)
     except RuntimeError:  # it lacks a function: not what it should be
         return None
     found.key, found.from_disk = key, True
     return found
+
+
+def _loaded(code: bytes, names: tuple[str, ...], target: Target) -> Compiled:
+    """An object file in this process: without LLVM, which takes long to load, where possible."""
+    if elf.PLATFORM and target.triple.startswith("x86_64"):
+        try:
+            return Compiled(elf.Object(code), names)
+        except elf.Unsupported:
+            pass
+    return link(code, names, target)
 
 
 def compiled(text: str, names: tuple[str, ...], target: Target) -> Compiled:

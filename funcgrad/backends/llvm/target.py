@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import json
 import os
 import platform
 from typing import Any, NamedTuple
 
+from funcgrad.backends.llvm import cache
 from funcgrad.util import optional
 
 
 class Target(NamedTuple):
     """`vector_bytes` is the width of a register; `fma` says whether products and sums fuse in
-    hardware.
+    hardware; `compiler` are the versions of what makes the code.
     """
 
     triple: str
@@ -20,6 +23,7 @@ class Target(NamedTuple):
     features: str
     vector_bytes: int
     fma: bool = True
+    compiler: str = ""
 
     def lanes(self, itemsize: int) -> int:
         """How many numbers of that size fit into a register."""
@@ -33,22 +37,65 @@ class Target(NamedTuple):
 
 
 LEVELS = ("avx512", "avx2", "sse", "neon")
+FORMAT = 1  # of what is kept of a machine
+PROCESSOR = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
 X86_64 = ("x86_64", "amd64")
 
 
+@functools.lru_cache(maxsize=1)
 def llvm() -> Any:
-    """llvmlite's binding, loaded when the first program is compiled; None where it is missing."""
-    return optional("llvmlite.binding")
+    """llvmlite's binding, loaded when the first program is compiled."""
+    binding = optional("llvmlite.binding")
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    return binding
 
 
 @functools.lru_cache(maxsize=8)
 def host(level: str | None = None) -> Target:
     """The machine that we run on, or a lower level of it (`avx2`, `sse`), for tests."""
+    level = level or os.environ.get("FUNCGRAD_TARGET")
+    key = cache.key_of(("machine", FORMAT, level, *described())) if described() else ""
+    kept = cache.get(key) if key else None
+    if kept is not None:
+        return Target(*json.loads(kept))
+    found = _detected(level)._replace(compiler=_versions())
+    if key:
+        cache.put(key, json.dumps(found).encode())
+    return found
+
+
+def _versions() -> str:
+    return f"llvmlite {optional('llvmlite').__version__}, LLVM {llvm().llvm_version_info}"
+
+
+@functools.lru_cache(maxsize=1)
+def described() -> tuple[object, ...]:
+    """What the system says of the processor, and the state of llvmlite's files: enough to know both
+    again without loading LLVM. Nothing where the system does not say it.
+    """
+    try:
+        with open("/proc/cpuinfo") as file:
+            first = file.read(1 << 14).partition("\n\n")[0]
+        spec = importlib.util.find_spec("llvmlite")
+        if spec is None or spec.origin is None:
+            return ()
+        files = [
+            os.stat(p) for p in (spec.origin, os.path.join(os.path.dirname(spec.origin), "binding"))
+        ]
+    except (OSError, ValueError):
+        return ()
+    lines = dict(line.split("\t", 1) for line in first.splitlines() if "\t" in line)
+    if "flags" not in lines:
+        return ()
+    said = [lines.get(name) for name in PROCESSOR]
+    return (*said, spec.origin, *((f.st_mtime_ns, f.st_size) for f in files))
+
+
+def _detected(level: str | None) -> Target:
     binding = llvm()
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
     features = dict(binding.get_host_cpu_features())
-    level = level or os.environ.get("FUNCGRAD_TARGET") or _best(features)
+    level = level or _best(features)
     triple = binding.get_process_triple()
     if level == "neon":
         return Target(triple, binding.get_host_cpu_name(), _listed(features), 16)
