@@ -5,11 +5,9 @@ with --data DIR MNIST's. The drawing of the first batch's program is written wit
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 from mnist_mlp import digits
-from tape_basics import draw
 
 import funcgrad as fg
 import funcgrad_nn as nn
@@ -19,7 +17,7 @@ from funcgrad_nn.data import ArrayDataset, DataLoader, random_split
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", metavar="DIR", help="directory of MNIST's IDX files")
-    parser.add_argument("--draw", metavar="FILE", help="where to write the program as DOT text")
+    parser.add_argument("--draw", metavar="FILE", help="drawing: DOT text, or PNG with Graphviz")
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
 
@@ -53,10 +51,8 @@ def main():
     print("largest gradients of the two convolutions:", largest)
     assert min(largest) > 1e-4, "both convolutions learn"
 
-    drawing = draw(lambda x: model.apply(params, state, x)[0], x)
+    drawing = nn.draw(model, x, path=options.draw)
     print("the drawing has", drawing.count("conv_general_dilated"), "convolutions")
-    if options.draw:
-        Path(options.draw).write_text(drawing, encoding="utf-8")
 
     moments, losses, shares = optimizer.init(params), [], [float(accuracy(params, *held_out))]
     for epoch in range(1, options.epochs + 1):

@@ -4,12 +4,11 @@ The drawing is DOT text, which Graphviz turns into a picture: `python tape_basic
 needs nothing else from here.
 """
 
-import string
-
 import numpy as np
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+import funcgrad_nn as nn
 
 
 def mean_of_sum(a, b):
@@ -23,39 +22,6 @@ def block(a, b, c):
     f = d / b
     g = jnp.sum(f)
     return g
-
-
-def name_of(number):
-    """a, b, ..., z, a1, b1, ..."""
-    round_, letter = divmod(number, 26)
-    return string.ascii_lowercase[letter] + (str(round_) if round_ else "")
-
-
-def draw(function, *arguments, unused=False):
-    """A function's operations as DOT text: a box for each array, an ellipse for each operation.
-
-    Arrays are named in the order in which they appear. Operations whose result nobody needs are
-    left out, unless `unused` asks for them.
-    """
-    program = fg.make_jaxpr(function)(*arguments)
-    values = [*program.inputs, *(out for eqn in program.eqns for out in eqn.outs)]
-    names = {value: name_of(number) for number, value in enumerate(values)}
-    needed = set(values if unused else program.outputs)
-    lines = []
-    for number, eqn in reversed(list(enumerate(program.eqns))):
-        if needed.isdisjoint(eqn.outs):
-            continue
-        operands = [atom for atom in eqn.args if atom in names]
-        needed.update(operands)
-        lines.append(f'  op{number} [label="{eqn.primitive.name}"];')
-        lines += [f"  {names[atom]} -> op{number};" for atom in operands]
-        lines += [f"  op{number} -> {names[out]};" for out in eqn.outs]
-    boxes = [
-        f'  {names[value]} [shape=box, label="{names[value]} {list(value.aval.shape)}"];'
-        for value in values
-        if value in needed
-    ]
-    return "\n".join(["digraph {", *boxes, *lines, "}"])
 
 
 def main():
@@ -74,9 +40,9 @@ def main():
     print(f"// db[1, 1] = {db[1, 1]:.4f}, by differences {quotient:.4f}")
     assert abs(quotient - db[1, 1]) < 1e-2
 
-    print(draw(block, a, b, c))
-    assert draw(block, a, b, c).count("label=") == 5 + 3, "five arrays, three operations"
-    assert "mul" in draw(block, a, b, c, unused=True)
+    print(nn.draw(block, a, b, c))
+    assert nn.draw(block, a, b, c).count("label=") == 5 + 3, "five arrays, three operations"
+    assert "mul" in nn.draw(block, a, b, c, unused=True)
 
 
 if __name__ == "__main__":

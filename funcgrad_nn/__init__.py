@@ -38,6 +38,7 @@ from funcgrad_nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from funcgrad_nn.drawing import draw
 from funcgrad_nn.graph import Graph
 from funcgrad_nn.layers.attention import MultiheadAttention
 from funcgrad_nn.layers.containers import (
@@ -405,6 +406,7 @@ __all__ = [
     "cross_entropy",
     "ctc",
     "data",
+    "draw",
     "dynamic_loss_scale",
     "elastic_penalty",
     "evaluate",

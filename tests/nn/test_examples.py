@@ -36,8 +36,8 @@ PRINTS = {
     "product_gradient": [r"z  \[ 4\. 10\. 18\.\]", r"dx \[4\. 5\. 6\.\]", r"dy \[1\. 2\. 3\.\]"],
     "tape_basics": [  # X-03
         r"7\.0 with gradients \[0\.333",
-        *(rf'label="{name} \[3, 3\]"' for name in "abdf"),
-        *(r'label="g \[\]"', r'"reduce_sum"', r'"div"', r'"add"'),
+        *(rf'label="{name} float32\[3, 3\]"' for name in "abdf"),
+        *(r'label="g float32\[\]"', r'"add"', r'"div"', r'"reduce_sum"'),
     ],
     "operator_gallery": [r"\[5, 7, 9\]", r"\[4, 10, 18\]", r"32", r"2\.5", r"\(1, 16, 32, 32\)"],
     "custom_operator": [r"under jit and vmap", r"'hadamard': True, 'mistaken': False"],  # X-05
