@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "from_jax.md", ROOT / "docs" / "training.md"]
+RUN = ("from_jax", "tour", "training", "adding_a_primitive")
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in RUN)]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 AT_HAND = {
     "funcgrad": funcgrad,
