@@ -8,9 +8,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from funcgrad.compiler.affine import At, Sum, unflatten
+from funcgrad.compiler.forms import identity_of
 from funcgrad.compiler.graph import Definition
 from funcgrad.compiler.kernel import Operand, Ref
 from funcgrad.compiler.reader import Reader, strided
@@ -118,19 +117,3 @@ ITERATION: dict[type, Callable[..., Operand]] = {
     loops.Contract: _contract,
     loops.Window: _window,
 }
-
-
-def identity_of(op: str, dtype: np.dtype) -> Any:
-    """What changes nothing when combined."""
-    if op in ("add", "or", "xor"):
-        return dtype.type(0)
-    if op == "mul":
-        return dtype.type(1)
-    if dtype == bool_:
-        return dtype.type(op in ("and", "min"))
-    if op == "and":
-        return np.bitwise_not(dtype.type(0))
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return dtype.type(info.min if op == "max" else info.max)
-    return dtype.type(-math.inf if op == "max" else math.inf)

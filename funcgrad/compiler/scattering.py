@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funcgrad.compiler.affine import ZERO, At, Sum
+from funcgrad.compiler.forms import updates_operand
 from funcgrad.compiler.graph import Definition
 from funcgrad.compiler.kernel import Operand, Ref
 from funcgrad.compiler.reader import Reader, Windows, clamped
@@ -33,8 +34,7 @@ def is_native(form: Any, dtype: Any) -> bool:
 
 def updates_of(definition: Definition) -> Any:
     """The operand that holds the updates."""
-    dynamic = "dimension_numbers" not in definition.form.params
-    return definition.eqn.args[1 if dynamic else 2]
+    return definition.eqn.args[updates_operand(definition.form)]
 
 
 def update(reader: Reader, definition: Definition, turn: Sum) -> Update:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from funcgrad.compiler.graph import Definition
-from funcgrad.compiler.iteration import identity_of
+from funcgrad.compiler.forms import identity_of, updates_operand
 from funcgrad.compiler.rewrite import Rewriter, rewrite
-from funcgrad.compiler.scattering import updates_of
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
 from funcgrad.core.array import ConcreteArray
@@ -46,7 +44,7 @@ def _of_nothing(program: Rewriter, e: Eqn) -> Atom | None:
         return _fill(program, out, identity_of(form.op, out.aval.dtype))
     if isinstance(form, (loops.Contract, loops.Convolve)):
         return _fill(program, out, 0)
-    if isinstance(form, loops.Scatter) and 0 in updates_of(Definition(e, 0, form)).aval.shape:
+    if isinstance(form, loops.Scatter) and 0 in e.args[updates_operand(form)].aval.shape:
         return e.args[0]
     return None
 
