@@ -458,3 +458,14 @@ def test_the_reference_engine_counts() -> None:
         assert [float(run(jnp.int32(n), 3.0)) for n in (0, 1, 3)] == [1.0, 3.0, 32.0]
         last, rows = lax.scan(lambda c, _: (c + 1, (c, c > 1)), 0, None, length=3)
         assert (int(last), rows[0].tolist(), rows[1].tolist()) == (3, [0, 1, 2], [0, 0, 1])
+
+
+def test_the_reference_engine_differentiates_loops() -> None:
+    """x**3 + x + 2 by Horner's rule: the loop backward counts its rows and holds x."""
+    with config.override(engine="reference"):
+        last = lambda x: lax.fori_loop(0, jnp.int32(3), lambda i, c: c * x + i, 1.0)
+        assert (float(last(3.0)), float(fg.grad(last)(3.0))) == (32.0, 28.0)
+        rows = jnp.array([1.0, 2.0, 4.0])
+        run = fg.jit(lambda y: lax.scan(lambda c, row: (c * y + row, c), 1.0, rows))
+        final, befores = run(10.0)
+        assert (float(final), befores.tolist()) == (1124.0, [1.0, 11.0, 112.0])

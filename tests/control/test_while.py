@@ -287,6 +287,14 @@ def test_constants_of_the_condition_and_of_the_body() -> None:
     np.testing.assert_array_equal(fg.vmap(cube)(jnp.array([1.0, 2.0, 3.0])), [1.0, 8.0, 27.0])
     assert fg.jvp(cube, (2.0,), (1.0,)) == (8.0, 12.0)
 
+    @fg.jit
+    def powers(limit: Any, ys: Any) -> Any:
+        step = lambda y: lambda c: (c[0] + 1, c[1] * y)
+        power = lambda y: lax.while_loop(lambda c: c[0] < limit, step(y), (0, 1.0))[1]
+        return fg.vmap(power)(ys)
+
+    np.testing.assert_array_equal(powers(2, jnp.array([1.0, 2.0, 3.0])), [1.0, 4.0, 9.0])
+
 
 def test_lanes_that_talk_with_constants_of_their_own() -> None:
     """Each lane runs until its own limit, with a body that asks all lanes; one result is the same

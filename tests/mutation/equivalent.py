@@ -235,6 +235,12 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("control/scan.py", "_batch_counted", "len(jaxpr.outputs) - ncarry", "Sub is Add"),
         ("control/scan.py", "_scan_split", "len(jaxpr.outputs) - ncarry", "Sub is Add"),
         ("control/scan.py", "_hoisted", "len(jaxpr.args) - len(consts)", "Sub is Add"),
+        (
+            "control/loop.py",
+            "_frozen_lanes",
+            "batch_jaxpr(cond_jaxpr, axis, *, (True,))",
+            "True is False",
+        ),
     ],
     "how a loop is cut into segments, or unrolled, is a matter of memory and time": [
         ("control/loop.py", "_repeated_in_segments", "{*}", "1 is 2"),
@@ -257,7 +263,9 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("primitives/bits.py", "_threefry2x32_batch", "d is None", "Is is IsNot"),
         ("primitives/bits.py", "_random_fold_in_batch", "d is None", "Is is IsNot"),
     ],
-    "the order in which fields are looked at": [
+    "the order in which fields, or arrays, are looked at": [
+        ("control/loop.py", "_while_batch", "(body, cond_jaxpr)", "first two swapped"),
+        ("control/scan.py", "_scan_run", "[*consts, *carry, *xs]", "first two swapped"),
         ("primitives/window.py", "_with_dimension", "('window_dimensions', *)", "*swapped"),
         ("primitives/gather.py", "_check_scatter", "('inserted_window_dims', *)", "*swapped"),
     ],

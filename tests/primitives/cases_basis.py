@@ -74,7 +74,7 @@ CASES = [
     Case(b.select_n_p, [bools(2, 3), normal(2, 3), normal()]),
     Case(b.select_n_p, [bools(3), integers(0, 9, 3), integers(0, 9, 3)]),
     Case(b.select_n_p, [integers(0, 3, 4), normal(4), normal(4), normal(4)]),
-    Case(b.select_n_p, [exactly([0, 1, 1, 0], "int32"), normal(4), normal(4)]),
+    Case(b.select_n_p, [exactly([0, 1, -1, 3], "int32"), normal(4), normal(4)]),
     Case(b.select_n_p, [exactly([0, 2, 5, -1], "int32"), normal(4), normal(4), normal(4)]),
     Case(b.select_n_p, [bools(4), normal(4)]),
     *(

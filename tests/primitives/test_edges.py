@@ -268,3 +268,10 @@ def test_factors_that_are_scattered_are_linear() -> None:
     write = lambda u: lax.scatter_mul(x, indices, u, numbers, unique_indices=True)
     (found,) = fg.linear_transpose(write, jnp.ones(2))(jnp.array([10.0, 100.0, 1000.0]))
     np.testing.assert_array_equal(found, [5000.0, 20.0])
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_parts_of_a_split_that_are_not_used(jitted: bool) -> None:
+    slope = fg.grad(lambda x: lax.split(x, (1, 2, 1))[1].sum())
+    found = (fg.jit(slope) if jitted else slope)(jnp.ones(4))
+    np.testing.assert_array_equal(found, [0, 1, 1, 0])

@@ -49,6 +49,19 @@ CALLS = {
         ),
         [((3,), F), ((2, 1), I)],
     ),
+    "scatter": (
+        lambda lax, x, i, u: lax.scatter(
+            x,
+            i,
+            u,
+            lax.ScatterDimensionNumbers(
+                update_window_dims=(),
+                inserted_window_dims=(0,),
+                scatter_dims_to_operand_dims=(0,),
+            ),
+        ),
+        [((3,), F), ((2, 1), I), ((2,), F)],
+    ),
     "dynamic_update_slice": (
         lambda lax, x, u: lax.dynamic_update_slice(x, u, (0,)),
         [((3,), F), ((2,), F)],
