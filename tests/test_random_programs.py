@@ -119,7 +119,7 @@ def test_compiled_is_eager(steps: Any) -> None:
     program, (x, y) = build(steps), inputs()
     eager = program(x, y)
     assert eager.shape == SHAPE
-    for engine in ("reference", "numpy"):
+    for engine in ("reference", "numpy", "auto"):
         with config.override(engine=engine):
             close(fg.jit(build(steps))(x, y), eager)
     with fg.disable_jit():

@@ -58,5 +58,43 @@ def _chosen(block, long, short):
     return lambda xp, x: (wide if x.dtype == dtypes.float64 else narrow)(xp, x)
 
 
+# ---- the same for one number, in the operations of kernels
+
+
+def _horner(k, coefficients, x):
+    result = k.const(coefficients[-1], FLOAT64)
+    for c in coefficients[-2::-1]:
+        result = k.add(k.mul(result, x), k.const(c, FLOAT64))
+    return result
+
+
+def _scaled_scalar(k, x, series, large):
+    """Of |x|, in float64; and x itself."""
+    size, limit = k.abs(x), k.const(_LIMIT, FLOAT64)
+    near = k.min(size, limit)
+    square = k.mul(k.mul(near, near), k.const(0.25, FLOAT64))
+    small = k.mul(k.exp(k.neg(near)), _horner(k, series, square))
+    far = k.max(size, limit)
+    place = k.sub(k.div(k.const(2 * _LIMIT, FLOAT64), far), k.const(1, FLOAT64))
+    return small, k.div(_horner(k, large, place), k.sqrt(far)), k.gt(size, limit)
+
+
+def bessel_i0e_scalar(k, x):
+    """exp(-|x|) I0(x)."""
+    dtype, wide = k.dtype(x), k.convert(x, FLOAT64)
+    large = tables.I0E_LARGE if dtype == FLOAT64 else tables.I0E_LARGE_SHORT
+    near, far, is_far = _scaled_scalar(k, wide, _I0_SERIES, large)
+    return k.convert(k.select(is_far, far, near), dtype)
+
+
+def bessel_i1e_scalar(k, x):
+    """exp(-|x|) I1(x)."""
+    dtype, wide = k.dtype(x), k.convert(x, FLOAT64)
+    large = tables.I1E_LARGE if dtype == FLOAT64 else tables.I1E_LARGE_SHORT
+    near, far, is_far = _scaled_scalar(k, wide, _I1_SERIES, large)
+    far = k.select(k.lt(wide, k.const(0, FLOAT64)), k.neg(far), far)
+    return k.convert(k.select(is_far, far, k.mul(near, wide)), dtype)
+
+
 bessel_i0e_value = _chosen(_i0e_block, tables.I0E_LARGE, tables.I0E_LARGE_SHORT)
 bessel_i1e_value = _chosen(_i1e_block, tables.I1E_LARGE, tables.I1E_LARGE_SHORT)

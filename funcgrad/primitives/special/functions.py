@@ -248,10 +248,12 @@ def _i1e_slope(y, x):
     return select_n(zero, slope, _like(x, 0.5))
 
 
-bessel_i0e_p = _library(
+bessel_i0e_p = elementwise(
     "bessel_i0e",
-    bessel_functions.bessel_i0e_value,
-    [lambda y, x: sub(bessel_i1e(x), mul(sign(x), y))],
+    accepts=FLOATS,
+    value=bessel_functions.bessel_i0e_value,
+    partials=[lambda y, x: sub(bessel_i1e(x), mul(sign(x), y))],
+    scalar=bessel_functions.bessel_i0e_scalar,
 )
 
 
@@ -260,7 +262,13 @@ def bessel_i0e(x):
     return bessel_i0e_p.bind(x)
 
 
-bessel_i1e_p = _library("bessel_i1e", bessel_functions.bessel_i1e_value, [_i1e_slope])
+bessel_i1e_p = elementwise(
+    "bessel_i1e",
+    accepts=FLOATS,
+    value=bessel_functions.bessel_i1e_value,
+    partials=[_i1e_slope],
+    scalar=bessel_functions.bessel_i1e_scalar,
+)
 
 
 def bessel_i1e(x):
