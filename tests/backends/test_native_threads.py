@@ -38,6 +38,13 @@ def convolve(x, w):
     return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=layout)
 
 
+def both_gradients(x, w):
+    def loss(x, w):
+        return (jnp.sin(nn.standardize(jnp.tanh(x)) * w)).sum()
+
+    return jnp.concatenate([g.ravel() for g in fg.grad(loss, (0, 1))(x, w)])
+
+
 CASES = {
     "elements": (chain, random(300_007)),
     "rows": (nn.softmax, random(6, 300, 130)),
@@ -63,6 +70,15 @@ CASES = {
     ),
     "the last one wins": (
         lambda x, i: jnp.zeros(1000).at[i].set(x), random(200_000),
+        numbers.integers(0, 1000, 200_000).astype(np.int32),
+    ),
+    "gradients of a norm": (
+        lambda x, w: fg.grad(lambda w: jnp.sin(nn.standardize(x) * w).sum())(w),
+        random(600, 129), random(129),
+    ),
+    "norms both ways": (both_gradients, random(9, 100, 129), random(129)),
+    "counted": (
+        lambda x, i: jnp.zeros(1000, int).at[i].max(x), numbers.integers(-99, 99, 200_000),
         numbers.integers(0, 1000, 200_000).astype(np.int32),
     ),
     "sorted": (lambda x: jnp.sort(jnp.tanh(x)), random(100, 1000)),
@@ -99,8 +115,8 @@ def test_the_number_of_threads_changes_no_bit(name):
                     np.testing.assert_array_equal(jitted(*args), want)
 
 
-ALONE = {"all added up", "scattered", "the last one wins", "sorted", "gradient of a convolution",
-         "in a loop"}  # fmt: skip
+ALONE = {"all added up", "scattered", "counted", "the last one wins", "sorted",
+         "gradient of a convolution", "in a loop"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ALONE])
@@ -111,9 +127,17 @@ def test_which_programs_are_cut(name):
     assert "@spread(" in made.text
 
 
-@pytest.mark.parametrize("name", ["scattered", "the last one wins"])
-def test_what_may_write_one_element_twice_is_not_cut(name):
-    f, *args = CASES[name]
+def test_sums_of_parts_are_those_of_all():
+    f, *args = CASES["norms both ways"]
+    with config.override(engine="numpy"):
+        want = np.asarray(fg.jit(f)(*args))
+    with config.override(engine="llvm"):
+        found = np.asarray(fg.jit(f)(*args))
+    np.testing.assert_allclose(found, want, rtol=2e-4, atol=2e-4)
+
+
+def test_what_may_write_one_element_twice_is_not_cut():
+    f, *args = CASES["the last one wins"]
     jaxpr = fg.make_jaxpr(f)(*args)
     made = Assembly(prepared(jaxpr), (False,) * len(args), host())
     assert "@spread(" not in made.text

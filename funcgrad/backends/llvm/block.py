@@ -15,7 +15,7 @@ import numpy as np
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
-from funcgrad.backends.llvm.splitting import Split, call_split, split_of
+from funcgrad.backends.llvm.splitting import Split, call_split, emit_totals, split_of
 from funcgrad.backends.llvm.tiled_kernels import cut_of, emit, scratch_bytes
 from funcgrad.compiler.affine import Misaligned
 from funcgrad.compiler.build import build
@@ -128,18 +128,21 @@ class Block:
         keys = [shared.get(b.key, b.key) for b in outer]
         arguments = list(dict.fromkeys(keys))
         places = tuple(map(arguments.index, keys))
-        needed = scratch_bytes(kernel, self.shop.module.target)
+        needed = self.scratch_of(unit)
         if (unit, places) not in self._names:
             text = f"{kernel}{places}{needed}"
             name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
             self._names[unit, places] = name
-            cut = self._split(unit) is not None
-            emit(self.shop.module, without_copy(kernel, shared), name, places, needed > 0, cut)
+            split = self._split(unit)
+            emit(self.shop.module, without_copy(kernel, shared), name, places, needed > 0, split)
         return self._names[unit, places], arguments, needed
 
     def scratch_of(self, unit: Unit) -> int:
         """Memory that a unit needs while it runs."""
         if unit.eqn is None:
+            split = self._split(unit)
+            if split is not None and split.sums:
+                return split.memory
             return scratch_bytes(self.kernels[unit], self.shop.module.target)
         loop = self.loops[unit]
         return 0 if loop is None else loop.scratch
@@ -158,14 +161,14 @@ class Block:
             name, variables, needed = self._function(unit, shared)
             pointers = [addresses[v] for v in variables]
             split = self._split(unit)
-            arguments = [*pointers, *[scratch] * (needed > 0)]
             if split is None:
-                frame.b.call(name, None, arguments)
-            elif frame.threads is None:
-                bounds = [Value(str(n), I64) for n in (0, split.extent)]
-                frame.b.call(name, None, [*arguments, *bounds])
-            else:
-                call_split(frame.b, frame.threads, name, pointers, split, needed, scratch)
+                frame.b.call(name, None, [*pointers, *[scratch] * (needed > 0)])
+                return
+            call_split(frame.b, frame.threads, name, pointers, split, needed, scratch)
+            if split.sums:
+                totals = emit_totals(self.shop.module, name, split)
+                sums = [addresses[shared.get(b.key, b.key)] for b, _ in split.sums]
+                frame.b.call(totals, None, [*sums, scratch])
         else:
             e = unit.eqn
             operands = [self._operand(frame, a, addresses) for a in e.args]

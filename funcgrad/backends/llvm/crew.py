@@ -22,6 +22,7 @@ JOB, CONTEXT, EXTENT, GRAIN, MEMORY, REST, PATIENCE = range(5 * LINE, 5 * LINE +
 WORKERS = 6 * LINE  # a line for each
 PARKED, LOCK, SCRATCH, SIZE = range(4)
 
+EACH = -1  # in place of an amount of memory: parts must be run one by one in any case
 SPINS = 3000  # looks at the record before a thread sleeps
 WAIT = 50  # microseconds
 PATIENT = 8  # naps: a worker that takes longer was held up by something else
@@ -86,6 +87,23 @@ def _spin(b: Builder, done: Callable[[], Value]) -> None:
     b.while_([b.const(0, I64)], going, turn)
 
 
+def run_alone(
+    b: Builder, function: Value, pointers: tuple[Value, Value], extent: Value, grain: Value,
+    memory: Value,
+) -> None:  # fmt: skip
+    """All of it at once; part by part if `memory` says so."""
+    step = b.select(b.icmp("eq", memory, b.const(EACH, I64)), grain, extent)
+    listed = ", ".join(map(str, pointers))
+
+    def turn(held: list[Value]) -> list[Value]:
+        end = b.add(held[0], step)
+        bound = b.select(b.icmp("slt", end, extent), end, extent)
+        b.do(f"call void {function.text}({listed}, {held[0]}, {bound})")
+        return [end]
+
+    b.while_([b.const(0, I64)], lambda held: b.icmp("slt", held[0], extent), turn)
+
+
 def _take_parts(
     b: Builder, crew: Value, function: Value, context: Value, scratch: Value, extent: Value,
     grain: Value,
@@ -115,7 +133,7 @@ def _run_parts(
     before = _change(b, "xchg", crew, BUSY, 1)
 
     def alone() -> None:
-        b.do(f"call void {function.text}({context}, {scratch}, i64 0, {extent})")
+        run_alone(b, function, (context, scratch), extent, grain, memory)
 
     def together() -> None:
         for n, x in ((JOB, function), (CONTEXT, context)):

@@ -66,6 +66,7 @@ class Emitter:
         self.vector: Loop | None = None
         self.lanes = 1
         self.bounds: tuple[Value, Value] | None = None  # of the outermost loop; None: all of it
+        self.grain = 0  # how far apart they are, at most
         self.chosen = vector_loops(kernel)
         self.sums = RowSums(b, kernel, pointers)
         self.longest = max(kernel.rows, key=lambda v: v.extent, default=None)
@@ -347,6 +348,10 @@ class Emitter:
             inner.loops[loop] = i
             return body(inner, held)
 
+        if loop is self.longest and self.sums.sizes(self.grain):
+            some = functools.partial(self._counted, loop, scope, body, 1)
+            self.sums.run_part(self.bounds, self.grain, lambda i, stop: some(i, stop, []))
+            return []
         if loop is not self.vector or self.lanes == 1:
             return b.loop(begin, end, 1, [], turn)
         whole = loop.extent // self.lanes * self.lanes

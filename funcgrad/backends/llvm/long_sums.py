@@ -93,6 +93,10 @@ class RowSums:
         """`body(start, stop)` from 0 to `extent`, by blocks."""
         self._block(0, extent, self.sizes(extent), body)
 
+    def run_part(self, bounds: tuple[Value, Value], most: int, body: Callable[..., Any]) -> None:
+        """`body(start, stop)` within bounds that are at most so many turns apart, by blocks."""
+        self._block(*bounds, self.sizes(most), body)
+
     def _block(
         self, first: Any, last: Any, sizes: list[int], body: Callable[[Any, Any], Any]
     ) -> None:
@@ -110,28 +114,29 @@ class RowSums:
             self._block(i, end_of(b, i, size, last), smaller, body)
             self.pointers.update(totals)
             for buffer, op in self.ops.items():
-                self._add(buffer, op, partial[buffer], totals[buffer])
+                combine(b, buffer, op, partial[buffer], totals[buffer])
 
         b.loop(first, last, size, [], turn)
 
-    def _add(self, buffer: Buffer, op: str, partial: Value, total: Value) -> None:
-        """Combines partial sums into a buffer."""
-        b, dtype = self.b, buffer.dtype
-        kind, width = memory.element(dtype)
-        lanes = b.module.target.lanes(max(dtype.itemsize // width, 4)) if width == 1 else 1
-        whole = buffer.size // lanes * lanes
 
-        def some(i: Value, count: int) -> None:
-            place = i if width == 1 else b.mul(i, b.const(2, I64))
-            at = b.element(total, place, kind)
-            new = memory.load(b, b.element(partial, place, kind), dtype, count, 1, None)
-            old = memory.load(b, at, dtype, count, 1, None)
-            memory.store(b, render(b, op, [old, new], [dtype, dtype], dtype, count), at, dtype,
-                         count, 1, None)  # fmt: skip
+def combine(b: Builder, buffer: Buffer, op: str, partial: Value, total: Value) -> None:
+    """Combines partial sums into a buffer's."""
+    dtype = buffer.dtype
+    kind, width = memory.element(dtype)
+    lanes = b.module.target.lanes(max(dtype.itemsize // width, 4)) if width == 1 else 1
+    whole = buffer.size // lanes * lanes
 
-        b.loop(0, whole, lanes, [], lambda i, _: some(i, lanes))
-        if whole < buffer.size:
-            b.loop(whole, buffer.size, 1, [], lambda i, _: some(i, 1))
+    def some(i: Value, count: int) -> None:
+        place = i if width == 1 else b.mul(i, b.const(2, I64))
+        at = b.element(total, place, kind)
+        new = memory.load(b, b.element(partial, place, kind), dtype, count, 1, None)
+        old = memory.load(b, at, dtype, count, 1, None)
+        memory.store(b, render(b, op, [old, new], [dtype, dtype], dtype, count), at, dtype,
+                     count, 1, None)  # fmt: skip
+
+    b.loop(0, whole, lanes, [], lambda i, _: some(i, lanes))
+    if whole < buffer.size:
+        b.loop(whole, buffer.size, 1, [], lambda i, _: some(i, 1))
 
 
 def identity(op: str, buffer: Buffer) -> Any:

@@ -1,39 +1,68 @@
 """Which kernels run in parts, on several threads, and how they are cut.
 
-The cut depends on sizes alone, and parts write different elements: results are the same whatever
-the number of threads, and whoever takes which part.
+The cut depends on sizes alone, and parts write different elements, or add to sums of their own,
+which are added up in order: results are the same whatever the number of threads, and whoever takes
+which part.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
+from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
-from funcgrad.backends.llvm.crew import RUN, THREADS
+from funcgrad.backends.llvm.crew import EACH, RUN, THREADS, run_alone
+from funcgrad.backends.llvm.long_sums import combine
+from funcgrad.backends.llvm.records import either
 from funcgrad.compiler.affine import Sum
 from funcgrad.compiler.effort import duration
-from funcgrad.compiler.kernel import Accumulate, Kernel, Load, Ref, Store
+from funcgrad.compiler.iteration import identity_of
+from funcgrad.compiler.kernel import Accumulate, Buffer, Kernel, Load, Ref, Store
 from funcgrad.compiler.schedule import vector_loops
 
 WORTH = 4e-5  # seconds of work below which one thread is enough
 PART = 1.5e-5  # seconds of work in a part
 PARTS = 64  # at most
+PARTIAL_SUMS = 16  # parts of kernels whose rows add to the same elements, at most
+ADDING = 1.5e-10  # seconds to clear a number and to add it to another
+SHARE = 0.03  # of the work that adding up may cost
 ROWS_OF_VECTORS = 64  # a cut falls between vectors, of any width
 
 
 class Split(NamedTuple):
-    """The outermost loop, of `extent` turns, in parts of `grain`."""
+    """The outermost loop, of `extent` turns, in parts of `grain`. Each part has buffers of its own
+    in place of `sums`, to which elements are added by these operations.
+    """
 
     extent: int
     grain: int
+    sums: tuple[tuple[Buffer, str], ...] = ()
+
+    @property
+    def parts(self) -> int:
+        return -(-self.extent // self.grain)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where a part's sums lie, in bytes; the last one is where the next part's begin."""
+        found = [0]
+        for buffer, _ in self.sums:
+            found.append(found[-1] + -(-buffer.size * buffer.dtype.itemsize // 64) * 64 + 64)
+        return found
+
+    @property
+    def memory(self) -> int:
+        """Bytes for the sums of all parts."""
+        return self.parts * self.offsets[-1] if self.sums else 0
 
 
 def split_of(kernel: Kernel, tiled: tuple[int, int] | None) -> Split | None:
     """How a kernel is cut, if it is; `tiled` are the extent of the loop that a product or
     convolution can be cut along, and between how many turns.
     """
-    work = duration(kernel)
-    if work < WORTH or not _is_independent(kernel):
+    work, sums = duration(kernel), _sums(kernel)
+    if work < WORTH or sums is None or not _is_independent(kernel):
         return None
     if kernel.tile is None:
         extent, unit = kernel.rows[0].extent, 1
@@ -44,8 +73,28 @@ def split_of(kernel: Kernel, tiled: tuple[int, int] | None) -> Split | None:
     else:
         extent, unit = tiled
     parts = min(int(work / PART), PARTS)
-    grain = -(-extent // (parts * unit)) * unit
-    return Split(extent, grain) if grain < extent else None
+    if sums:
+        numbers = sum(buffer.size for buffer, _ in sums)
+        parts = min(parts, PARTIAL_SUMS, int(SHARE * work / (ADDING * numbers)))
+    grain = -(-extent // (max(parts, 1) * unit)) * unit
+    return Split(extent, grain, sums) if grain < extent else None
+
+
+def _sums(kernel: Kernel) -> tuple[tuple[Buffer, str], ...] | None:
+    """The buffers that rows add to; None if something else is done with them, too."""
+    found: dict[int, tuple[Buffer, str]] = {}
+    others: set[int] = set()
+    for stage in kernel.stages:
+        others |= {id(r.buffer) for r in stage.reductions}
+        for s in stage.statements:
+            if isinstance(s, Accumulate):
+                if found.setdefault(id(s.buffer), (s.buffer, s.op))[1] != s.op:
+                    return None
+            elif isinstance(s, (Load, Store)):
+                others.add(id(s.buffer))
+    if found and kernel.tile is not None:
+        return None
+    return None if others & set(found) else tuple(found.values())
 
 
 def _is_independent(kernel: Kernel) -> bool:
@@ -57,8 +106,6 @@ def _is_independent(kernel: Kernel) -> bool:
     written: dict[int, list[Sum]] = {}
     for stage in kernel.stages:
         for s in stage.statements:
-            if isinstance(s, Accumulate):
-                return False
             if isinstance(s, Store) and not s.buffer.local:
                 written.setdefault(id(s.buffer), []).append(s.index)
         for r in stage.reductions:
@@ -128,17 +175,15 @@ def _spread(
 ) -> None:  # fmt: skip
     count = b.load(b.element(threads, THREADS, "i64"), I64)
 
-    def alone() -> list[Value]:
-        b.do(f"call void {function.text}({context}, {scratch}, i64 0, {extent})")
-        return []
-
-    def together() -> list[Value]:
+    def together() -> None:
         run = b.load(b.element(threads, RUN, "i64"), PTR)
         listed = (threads, function, context, scratch, extent, grain, memory)
         b.do(f"call void {run.text}({', '.join(map(str, listed))})")
-        return []
 
-    b.branch(b.icmp("sgt", count, b.const(1, I64)), together, alone)
+    def alone() -> None:
+        run_alone(b, function, (context, scratch), extent, grain, memory)
+
+    either(b, b.icmp("sgt", count, b.const(1, I64)), together, alone)
 
 
 def emit_part(module: Module, kernel: str, arguments: int, scratch: bool) -> str:
@@ -152,10 +197,15 @@ def emit_part(module: Module, kernel: str, arguments: int, scratch: bool) -> str
 
 
 def call_split(
-    b: Builder, threads: Value, kernel: str, pointers: list[Value], split: Split, memory: int,
-    scratch: Value,
+    b: Builder, threads: Value | None, kernel: str, pointers: list[Value], split: Split,
+    memory: int, scratch: Value,
 ) -> None:  # fmt: skip
     """Runs a kernel that may be cut."""
+    if split.sums:
+        pointers, memory = [*pointers, scratch], EACH
+    if threads is None:
+        _call_alone(b, kernel, [*pointers, *[scratch] * (memory > 0)], split)
+        return
     part = emit_part(b.module, kernel, len(pointers), memory > 0)
     emit_spread(b.module)
     context = b.alloca("ptr", max(len(pointers), 1), 8)
@@ -163,3 +213,46 @@ def call_split(
         b.store(pointer, b.element(context, n, "ptr"))
     sizes = [b.const(n, I64) for n in (split.extent, split.grain, memory)]
     b.call("spread", None, [threads, Value(f"@{part}", PTR), context, scratch, *sizes])
+
+
+def _call_alone(b: Builder, kernel: str, arguments: list[Value], split: Split) -> None:
+    """All parts one after the other, where there are no threads."""
+    step = split.grain if split.sums else split.extent
+    for begin in range(0, split.extent, step):
+        bounds = begin, min(begin + step, split.extent)
+        b.call(kernel, None, [*arguments, *(b.const(n, I64) for n in bounds)])
+
+
+def sums_of_part(b: Builder, split: Split, memory: Value, begin: Value) -> dict[Buffer, Value]:
+    """Where the part that begins at this turn adds to."""
+    part = b.binary("udiv", begin, b.const(split.grain, I64))
+    first = b.element(memory, b.mul(part, b.const(split.offsets[-1], I64)), "i8")
+    return {
+        buffer: b.element(first, offset, "i8")
+        for (buffer, _), offset in zip(split.sums, split.offsets)
+    }
+
+
+def emit_totals(module: Module, kernel: str, split: Split) -> str:
+    """Adds what adds up the sums of all parts, a function of where totals go and of the parts'
+    memory.
+    """
+
+    def write(b: Builder, *arguments: Value) -> None:
+        *totals, parts = arguments
+        for n, (buffer, op) in enumerate(split.sums):
+            identity = identity_of(op, buffer.dtype)
+            memory.fill(b, totals[n], buffer.dtype, buffer.size, identity)
+            name = {"and": "and_", "or": "or_"}.get(op, op)
+            add = functools.partial(_add_part, b, split, n, name, parts, totals[n])
+            b.loop(0, split.parts, 1, [], add)
+
+    return module.function(f"{kernel}_totals", [PTR] * (len(split.sums) + 1), None, write)
+
+
+def _add_part(
+    b: Builder, split: Split, n: int, op: str, parts: Value, total: Value, i: Value, _: list[Value]
+) -> None:
+    """Adds sum number `n` of part `i` to its total."""
+    place = b.add(b.mul(i, b.const(split.offsets[-1], I64)), b.const(split.offsets[n], I64))
+    combine(b, split.sums[n][0], op, b.element(parts, place, "i8"), total)

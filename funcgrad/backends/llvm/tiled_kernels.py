@@ -11,6 +11,7 @@ from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.conversions import register_kind
 from funcgrad.backends.llvm.convolution_plan import ConvolutionPlan
 from funcgrad.backends.llvm.emit import Emitter, Scope
+from funcgrad.backends.llvm.splitting import Split, sums_of_part
 from funcgrad.backends.llvm.target import Target
 from funcgrad.compiler.affine import Loop
 from funcgrad.compiler.kernel import Accumulate, Kernel, Store
@@ -195,7 +196,7 @@ class ProductEmitter(TileEmitter):
 
 def emit(
     module: Module, kernel: Kernel, name: str, places: Sequence[int], scratch: bool,
-    cut: bool = False,
+    cut: Split | None = None,
 ) -> str:  # fmt: skip
     """Adds the kernel as a function of addresses: `places` says which argument holds each buffer
     that is not local, in order. Then comes its scratch memory, if it needs any, and, if it is
@@ -208,8 +209,10 @@ def emit(
         named = {buffer: arguments[i] for buffer, i in zip(outer, places)}
         bounds = (arguments[-2], arguments[-1]) if cut else None
         if kernel.tile is None:
+            if cut and cut.sums:
+                named |= sums_of_part(b, cut, arguments[count], arguments[-2])
             emitter = Emitter(b, kernel, named)
-            emitter.bounds = bounds
+            emitter.bounds, emitter.grain = bounds, cut.grain if cut else 0
             emitter.run()
             return
         tiles = ConvolutionEmitter if isinstance(kernel.tile.form, Convolution) else ProductEmitter
@@ -217,4 +220,4 @@ def emit(
         tile.bounds = bounds
         tile.write(arguments[count] if scratch else None)
 
-    return module.function(name, [PTR] * (count + scratch) + [I64] * (2 * cut), None, write)
+    return module.function(name, [PTR] * (count + scratch) + [I64] * (2 if cut else 0), None, write)
