@@ -158,7 +158,8 @@ def product_of(definitions: Any, e: Eqn, form: loops.Contract) -> Product | None
 
 
 def _itself(v: Any) -> Strided:
-    return _flat(v, At(v.aval.shape, [counter(x) for x in _loops(v)]), _loops(v))
+    at = _loops(v)
+    return _flat(v, At(v.aval.shape, [counter(x) for x in at]), at)
 
 
 def _loops(v: Any) -> list[Loop]:

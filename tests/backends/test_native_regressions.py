@@ -64,6 +64,14 @@ def convolution_of_one_feature(x: Any, w: Any) -> Any:
 
 PROGRAMS: dict[str, Case] = {
     "convolution of one feature": (convolution_of_one_feature, ((1, 5, 7), (2, 7, 1))),
+    "product with its operand turned around": (
+        lambda x: jnp.einsum("abc,abc->c", x, jnp.flip(x, 0)),
+        ((2, 7, 100),),
+    ),
+    "product over two dimensions of a slice": (
+        lambda x: jnp.einsum("iab,jab->ij", x[:, :, ::2], x[:, :, 1::2]),
+        ((9, 8, 10),),
+    ),
 }
 
 
