@@ -360,9 +360,9 @@ def test_jit_and_vmap(program):
         assert_same_type(actual, expected)
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
     one, rows = transformed(fg, random)
-    np.testing.assert_array_equal(
-        fg.jit(fg.vmap(lambda k: program(random, k)))(random.split(random.key(SEED), 4)), rows
-    )
+    again = fg.jit(fg.vmap(lambda k: program(random, k)))(random.split(random.key(SEED), 4))
+    # Floats that are made by functions differ by 4 units in the last place between engines.
+    np.testing.assert_allclose(again, rows, rtol=5e-7)
 
 
 def test_keys_are_carried_by_loops():
