@@ -148,6 +148,11 @@ def _advice(package: str) -> str:
     return f"pip install {package}"
 
 
+def log() -> Any:
+    """Where messages go; `logging` is loaded for the first of them."""
+    return optional("logging").getLogger("funcgrad")
+
+
 def weak_memo(function: Callable[..., T]) -> Callable[..., T]:
     """Remember results for as long as the first argument lives.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import types
 import weakref
@@ -28,8 +27,8 @@ from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr
 from funcgrad.core.stage import stage
 from funcgrad.core.trace import EVAL, current_trace, named_axes
 from funcgrad.errors import trimmed, user_facing
+from funcgrad.util import log
 
-_log = logging.getLogger("funcgrad")
 _overrides = config._local.get  # with the next attribute all that `config.current()` does
 
 RECENT = 4  # entries that are tried before the arguments are flattened
@@ -121,7 +120,7 @@ class JitFunction:
     ) -> Entry:
         self._check_limit(fixed, leaves, in_tree)
         if config.current().log_compiles:
-            _log.warning(
+            log().warning(
                 "Compiling %s for %s", name_of(self._fun), ", ".join(str(typeof(x)) for x in leaves)
             )
         jaxpr, captured, flat = self._stage(fixed, [typeof(x) for x in leaves], in_tree)

@@ -6,11 +6,8 @@ are NumPy's own, so that there only devices have anything to guard.
 
 from __future__ import annotations
 
-import logging
-
 from funcgrad.config import config
-
-_log = logging.getLogger("funcgrad")
+from funcgrad.util import log
 
 DIRECTIONS = ("host_to_device", "device_to_device", "device_to_host")
 
@@ -28,4 +25,4 @@ def guard(direction: str, what: str, explicit: bool = False) -> None:
             f"it.{repair}"
         )
     if level.startswith("log"):
-        _log.warning("transfer_guard: a copy %s", what)
+        log().warning("transfer_guard: a copy %s", what)
