@@ -81,13 +81,18 @@ def predict(model: Module, params, state, inputs, *, batch_size: int = 256):
     """The model's outputs for all rows of `inputs`, with `train=False`, in batches.
 
     `inputs` is an array, or for several inputs a tuple or dictionary of arrays with equal first
-    sizes.
+    sizes. Raises `TypeError` for anything else, such as a loader, `ValueError` for no rows.
 
     >>> import funcgrad as fg, funcgrad_nn as nn, numpy as np
     >>> model = nn.Linear(2, 3)
     >>> predict(model, *model.init(fg.random.key(0)), np.ones((1000, 2), np.float32)).shape
     (1000, 3)
     """
+    if not all(getattr(leaf, "shape", ()) for leaf in fg.tree.leaves(inputs)):
+        raise TypeError(
+            f"predict: needs arrays with a first axis of rows, but got {type(inputs).__name__}. "
+            "Of a loader, predict each batch: predict(model, params, state, x)."
+        )
     count = row_count(inputs)
     if count == 0:
         raise ValueError("predict: the inputs have no rows.")

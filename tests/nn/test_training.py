@@ -191,6 +191,9 @@ def test_mistakes_are_errors():
         )
     with pytest.raises(ValueError, match="the data has no batch"):
         nn.evaluate(small_model(), *small_model().init(KEY), [], metrics=METRICS)
+    for inputs in (nn.data.DataLoader((X, Y), 8), [[1.0, 2.0]], 3.0):
+        with pytest.raises(TypeError, match="predict: needs arrays with a first axis of rows"):
+            nn.predict(small_model(), *small_model().init(KEY), inputs)
     with pytest.raises(ValueError, match="the inputs have no rows"):
         nn.predict(small_model(), *small_model().init(KEY), X[:0])
     with pytest.raises(ValueError, match="history is empty"):
