@@ -65,14 +65,14 @@ def link(code: bytes, names: tuple[str, ...], target: Target) -> Compiled:
         library = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
         for name in names:
             library = library.export_symbol(name)
-        return Compiled(library.link(linker(target), f"funcgrad{next(_names)}"), names)
+        if target not in _linkers:
+            _linkers[target] = binding.create_lljit_compiler(machine(target))
+        return Compiled(library.link(_linkers[target], f"funcgrad{next(_names)}"), names)
 
 
 def linker(target: Target) -> Any:
-    """What holds all code for a target."""
-    if target not in _linkers:
-        _linkers[target] = llvm().create_lljit_compiler(machine(target))
-    return _linkers[target]
+    """What holds the code that LLVM has linked for a target; None if it has linked none."""
+    return _linkers.get(target)
 
 
 def key_of(target: Target, *parts: object) -> str:
