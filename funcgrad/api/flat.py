@@ -146,8 +146,15 @@ def argument_leaves(
             except TypeError as error:
                 where = (named or positional_name)(path)
                 text = str(error).removeprefix(f"{transform}: ")
-                raise TypeError(f"{transform}: {where}: {text}") from None
+                raise TypeError(f"{transform}: {where}: {text}{_repair(transform, leaf)}") from None
         raise
+
+
+def _repair(transform: str, leaf: Any) -> str:
+    """Settings are what `jit` is most often given in place of arrays."""
+    if transform != "jit" or isinstance(leaf, (np.ndarray, np.generic)):
+        return ""
+    return " Mark it static, with static_argnums or static_argnames."
 
 
 def positional_name(path: Any) -> str:
