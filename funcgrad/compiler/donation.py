@@ -127,4 +127,4 @@ def without_copy(kernel: Kernel, shared: Any) -> Kernel:
     )
     if not onto_itself:
         return kernel
-    return Kernel([], kernel.stages[1:], kernel.buffers, kernel.written)
+    return Kernel([], kernel.stages[1:], kernel.buffers, kernel.written, updates=True)

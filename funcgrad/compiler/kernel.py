@@ -174,7 +174,8 @@ class Tile:
 @dataclass(slots=True)
 class Kernel:
     """Stages run in order for each row. `vector` are the loops whose turns run side by side, at
-    most one in each nest.
+    most one in each nest. Sums begin with what changes nothing, or, if the kernel `updates`, with
+    what lies there.
     """
 
     rows: list[Loop]
@@ -182,6 +183,7 @@ class Kernel:
     buffers: list[Buffer]
     written: list[Buffer]
     tile: Tile | None = None
+    updates: bool = False
 
     def __str__(self) -> str:
         for number, buffer in enumerate(self.buffers):

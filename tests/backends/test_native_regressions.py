@@ -80,7 +80,17 @@ def operands(shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
     return [jnp.asarray(rng.standard_normal(s), "float64") for s in shapes]
 
 
+def added_to_rows(c: Any, x: Any) -> Any:
+    """Sums that a loop updates in place."""
+    return lax.scan(lambda c, r: (c.at[0].add(r).at[2].max(r), r * 2), c, x)
+
+
 DONATED: dict[str, Case] = {
+    "updates by a loop in place": (added_to_rows, ((4, 5), (3, 5))),
+    "adding in place": (lambda a, b: a.at[1].add(b), ((4, 5), (5,))),
+    "adding twice in place": (lambda a, b: a.at[np.array([1, 1])].add(b), ((4, 5), (5,))),
+    "multiplying in place": (lambda a, b: a.at[1:3].multiply(b), ((4, 5), (5,))),
+    "extremes in place": (lambda a, b: a.at[1].max(b).at[2].min(b), ((4, 5), (5,))),
     "read behind a guard after its place is written": (
         lambda a, b: (a + 1, (a * b).sum(0), jnp.pad(a[:, :9], ((0, 0), (0, 1)))),
         ((100, 10), (100, 10)),

@@ -77,8 +77,9 @@ class Emitter:
                 self.pointers[buffer] = memory.allocate(b, buffer.dtype, buffer.size)
 
     def run(self) -> None:
-        self._start_sums()
         rows = self.kernel.rows
+        if not self.kernel.updates:
+            self._start_sums()
         shared = {id(v) for v in self.chosen.values()}
         row_vector = next((v for v in rows if {id(v)} == shared), None)
         if row_vector is not None:
