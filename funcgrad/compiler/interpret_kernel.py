@@ -36,6 +36,7 @@ from funcgrad.core import backend
 from funcgrad.core.backend import NARROW
 
 Convolve = Callable[..., Any]
+UPDATES = "u"  # the group of the loop over the updates of a scatter
 BITWISE = frozenset(("bitcast", "nextafter"))  # see the operand's own type, also 16-bit floats
 
 
@@ -227,7 +228,11 @@ class _StageRun:
 
     def store(self, s: Store) -> None:
         place, guard = self._where(s)
-        self._write(s.buffer, place, guard, self.value(s.value), _computed(s.index))
+        self._write(s.buffer, place, guard, self.value(s.value), self._may_write_again(s))
+
+    def _may_write_again(self, s: Store) -> bool:
+        """Is it one of the updates of a scatter, whose places may meet?"""
+        return _computed(s.index) or any(loop.group == UPDATES for loop in self.stage.loops)
 
     def _write(self, buffer: Buffer, place: Any, guard: Any, value: Any, again: bool) -> None:
         memory, known = self.all.memory[buffer], self.all.known[buffer]

@@ -51,11 +51,10 @@ def _best(stage: Stage) -> Loop | None:
 def _is_free(stage: Stage, loop: Loop) -> bool:
     """Do all turns of the loop write to different elements?"""
     for s in stage.statements:
-        computed = isinstance(s, Store) and any(isinstance(v, Ref) for v, _ in s.index.terms)
-        if not (isinstance(s, Accumulate) or computed):
+        if not isinstance(s, (Store, Accumulate)):
             continue
-        places = [v for v, _ in s.index.terms if isinstance(v, Ref)]  # type: ignore[union-attr]
-        if not s.index.coefficient(loop) or any(loop in v.loops for v in places):  # type: ignore[union-attr]
+        places = [v for v, _ in s.index.terms if isinstance(v, Ref)]
+        if not s.index.coefficient(loop) or any(loop in v.loops for v in places):
             return False
     return True
 

@@ -9,6 +9,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 
@@ -16,6 +17,7 @@ import funcgrad as fg
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.fusion import Fusion
 from funcgrad.config import config
+from funcgrad.core.backend import NARROW
 from tests.backends.drawn_programs import STEPS, build, operand, programs
 from tests.backends.kernel_programs import block_of, guarded, interpreted
 
@@ -30,6 +32,8 @@ def buffers(values: Any) -> list[np.ndarray]:
 def same(found: Any, expected: Any) -> None:
     for a, e in zip(found, expected, strict=True):
         assert a.shape == e.shape and a.dtype == e.dtype
+        if a.dtype in NARROW:
+            a, e = a.astype(np.float32), e.astype(np.float32)
         np.testing.assert_array_equal(a, e)
 
 
@@ -57,6 +61,22 @@ def test_native_code_is_eager(drawn: Any) -> None:
         same(buffers(compiled(x)), expected)
         compiled(other)
         same(buffers(compiled(x)), expected)  # on memory that holds other results
+
+
+@FEW
+@hypothesis.given(programs(4), st.integers(0, 99))
+def test_special_values(drawn: Any, seed: int) -> None:
+    """NaN, infinities and negative zeros among the numbers; signs of zeros are not compared."""
+    shape, dtype, steps = drawn
+    hypothesis.assume(0 not in shape and dtype.startswith(("float", "bfloat", "complex")))
+    values = np.array(np.asarray(operand(shape, dtype)))
+    places = np.random.default_rng(seed).integers(0, values.size, 4)
+    values.reshape(-1)[places] = [np.nan, np.inf, -np.inf, -0.0]
+    x = fg.numpy.asarray(values, dtype)
+    expected = buffers(build(steps)(x))
+    same(interpreted(block_of(program_of(steps, x)), buffers([x])), expected)
+    with config.override(engine="llvm"):
+        same(buffers(fg.jit(build(steps))(x)), expected)
 
 
 @MANY
@@ -117,3 +137,22 @@ def test_tails_end_where_arrays_end(size: int, dtype: str) -> None:
     steps = [("unary", 0, 1, 1), ("binary", 0, 0, 0), ("convert", 1, 5, 0)]
     block = block_of(program_of(steps, x))
     same(guarded(block, buffers([x])), buffers(build(steps)(x)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("count", [3, 16, 17])
+def test_many_updates_of_one_place(count: int, dtype: str) -> None:
+    """Turns of a loop that store to the same element must not run side by side."""
+    places = fg.numpy.asarray(np.arange(count) - 1, "int32")
+    x, y = operand((1, 5), dtype), operand((5,), dtype, 1)
+
+    def program(x: Any) -> tuple[Any, ...]:
+        one = x[:, :1]
+        return (
+            x.at[places].set(y, mode="drop"),
+            one.at[places, places].set(y[0], mode="drop"),
+            one[0].at[places].set(y[1], mode="clip"),
+        )
+
+    jaxpr = fg.make_jaxpr(program)(x)
+    same(guarded(block_of(jaxpr), buffers([x])), buffers(program(x)))
