@@ -1,6 +1,7 @@
 """What is installed: two packages of Python files, and extras for what is optional."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,7 +20,6 @@ DISTRIBUTIONS = {
     "cupyx": "cupy-cuda13x",
     "sklearn": "scikit-learn",
 }
-STANDARD = {"multiprocessing", "urllib"}  # loaded late since they are slow to import
 OPTIONAL = re.compile(r'\boptional\(\s*"(\w+)')
 
 
@@ -52,7 +52,8 @@ def test_extras():
 
 def test_optional_modules_can_be_installed_by_an_extra():
     texts = [p.read_text(encoding="utf-8") for n in PACKAGES for p in (ROOT / n).rglob("*.py")]
-    modules = {m for text in texts for m in OPTIONAL.findall(text)} - STANDARD
+    modules = {m for text in texts for m in OPTIONAL.findall(text)}
+    modules -= sys.stdlib_module_names  # loaded late since they are slow to import
     assert {"cupy", "scipy", "tqdm"} <= modules
     offered = REQUIRED.union(*map(named, EXTRA_REQUIREMENTS.values()))
     assert {DISTRIBUTIONS.get(m, m) for m in modules} <= offered
