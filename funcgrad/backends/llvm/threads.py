@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import platform
 import sys
 import threading
 from typing import Any
@@ -50,7 +51,7 @@ def in_use() -> int:
 
 def ready() -> None:
     """Starts workers, if there are to be some; called when a program that may need them is made."""
-    if _started < _wanted and sys.maxsize > 2**32:
+    if _started < _wanted:
         with _lock:
             _start()
 
@@ -116,7 +117,8 @@ def _new_lock() -> int:
 def _on_settings(state: State) -> None:
     """Fewer threads at once; more when the next program needs them."""
     global _wanted
-    _wanted = min(state.num_threads or available(), MOST)
+    supported = platform.python_implementation() == "CPython" and sys.maxsize > 2**32
+    _wanted = min(state.num_threads or available(), MOST) if supported else 1
     if _wanted <= _started:
         RECORD[crew.THREADS] = _wanted
     elif _started > 1:
