@@ -166,6 +166,7 @@ EQUIVALENT: dict[str, list[Name]] = {
     ],
     "only the product of the two is used": [
         ("primitives/special/gamma_functions.py", "_zeta_regular", "(s, power / q)", "*swapped"),
+        ("primitives/special/gamma_functions.py", "_zeta_regular", "(factor * *)", "*swapped"),
     ],
     "0 / a is 0 but where 1 / a overflows, in one of 2**23 draws": [
         ("primitives/random_gamma.py", "_gamma_vector", "log_u == 0", "0 is 1"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from funcgrad import control, primitives
 from funcgrad.core.primitive import Primitive, registry
 
 FIELDS = (
@@ -31,6 +34,9 @@ class Target:
 
 def targets() -> list[Target]:
     """All pieces of code, each once, in the order of primitives' names."""
+    for home in (primitives, control):  # some modules are read only when they are needed
+        for module in pkgutil.walk_packages(home.__path__, home.__name__ + "."):
+            importlib.import_module(module.name)
     found: dict[Any, Target] = {}
     for primitive in sorted(registry, key=lambda p: p.name):
         for field, rule in rules_of(primitive):
