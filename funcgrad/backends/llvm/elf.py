@@ -21,11 +21,10 @@ PROGBITS, SYMBOLS, RELOCATIONS, NO_BITS = 1, 2, 4, 8
 X86_64_UNWIND = 0x70000001
 ALLOCATED = 2
 GLOBAL = 16  # of a symbol's info, the bits for binding
-JUMP = b"\xff\x25"  # to the address that lies so many bytes behind the instruction
 
-# Relocations that code in any place of memory has: absolute, relative to the place, by the table of
-# addresses, by that of jumps.
-ABS64, PC32, PC64, GOTOFF64, GOT64, GOTPC64, PLTOFF64 = 1, 2, 24, 25, 27, 29, 31
+# Relocations of code for any place in memory: how far something is from the table of addresses, its
+# entry there, and the table from the code.
+GOTOFF64, GOT64, GOTPC64 = 25, 27, 29
 
 
 class Unsupported(Exception):
@@ -122,7 +121,7 @@ class Object:
     # ---- placing
 
     def _places(self) -> dict[int, int]:
-        """Offsets of sections; then the table of addresses and a jump for each symbol used."""
+        """Offsets of sections; then comes the table of addresses of the symbols that are used."""
         offset, places = 0, {}
         for n, section in enumerate(self.sections):
             if self._is_loaded(section):
@@ -132,9 +131,7 @@ class Object:
         used = list(dict.fromkeys(symbol for _, _, _, symbol, _ in self.relocations))
         self.table = -(-offset // 16) * 16
         self.entries = {symbol: self.table + 8 * n for n, symbol in enumerate(used)}
-        jumps = -(-(self.table + 8 * len(used)) // 16) * 16
-        self.jumps = {symbol: jumps + 16 * n for n, symbol in enumerate(used)}
-        self.size = max(jumps + 16 * len(used), 1)
+        self.size = max(self.table + 8 * len(used), 1)
         return places
 
     def _address(self, number: int) -> int:
@@ -155,38 +152,21 @@ class Object:
                 self.memory[at : at + section.size] = content
         addresses = {symbol: self._address(symbol) for symbol in self.entries}
         for symbol, address in addresses.items():
-            entry, jump = self.entries[symbol], self.jumps[symbol]
-            struct.pack_into("<Q", self.memory, entry, address)
-            self.memory[jump : jump + 6] = JUMP + struct.pack("<i", entry - (jump + 6))
+            struct.pack_into("<Q", self.memory, self.entries[symbol], address)
         for target, place, kind, symbol, addend in self.relocations:
             at = self.places[target] + place
             value = self._value(kind, symbol, addresses[symbol], at) + addend
-            self._write(kind, at, value)
+            struct.pack_into("<Q", self.memory, at, value & (1 << 64) - 1)
 
     def _value(self, kind: int, symbol: int, address: int, at: int) -> int:
         """What a relocation says, without its addend."""
-        here, table = self.base + at, self.base + self.table
-        if kind == ABS64:
-            return address
-        if kind in (PC32, PC64):
-            return address - here
-        if kind == PLTOFF64:
-            return self.jumps[symbol] - self.table
+        if kind == GOTOFF64:
+            return address - (self.base + self.table)
         if kind == GOT64:
             return self.entries[symbol] - self.table
-        if kind == GOTOFF64:
-            return address - table
         if kind == GOTPC64:
-            return table - here
+            return self.table - at
         raise Unsupported(f"a relocation of kind {kind}")
-
-    def _write(self, kind: int, at: int, value: int) -> None:
-        if kind != PC32:
-            struct.pack_into("<Q", self.memory, at, value & (1 << 64) - 1)
-        elif -(1 << 31) <= value < 1 << 31:
-            struct.pack_into("<i", self.memory, at, value)
-        else:
-            raise Unsupported("an address too far away")
 
     def _protect(self) -> None:
         """From now on the memory can be run, and not written."""
