@@ -174,6 +174,36 @@ def table() -> dict[tuple[str, str], dict[str, set[str]]]:
     return found
 
 
+# ---- random numbers
+
+RANDOM: dict[str, Callable[[Any], Any]] = {
+    "bits": lambda k: fg.random.bits(k, (7,)),
+    "uniform": lambda k: fg.random.uniform(k, (7,)),
+    "normal": lambda k: fg.random.normal(k, (7,)),
+    "truncated_normal": lambda k: fg.random.truncated_normal(k, -1.0, 1.0, (7,)),
+    "bernoulli": lambda k: fg.random.bernoulli(k, 0.3, (7,)),
+    "randint": lambda k: fg.random.randint(k, (7,), 0, 9),
+    "categorical": lambda k: fg.random.categorical(k, fg.numpy.ones((3, 4))),
+    "permutation": lambda k: fg.random.permutation(k, 10),
+    "choice": lambda k: fg.random.choice(k, fg.numpy.arange(9), (4,)),
+    "poisson": lambda k: fg.random.poisson(k, 2.0, (4,)),
+    "gamma": lambda k: fg.random.gamma(k, 2.0, (7,)),
+    "split, fold_in": lambda k: fg.random.normal(fg.random.fold_in(fg.random.split(k)[1], 3), (2,)),
+    "split in scan": lambda k: lax.scan(
+        lambda c, _: (fg.random.split(c)[0], fg.random.normal(c, (2,))), k, None, length=3
+    )[1],
+}
+
+
+def random_functions() -> dict[str, set[str]]:
+    """For each function of `random`, the primitives that are not native."""
+    key = fg.random.key(0)
+    return {
+        name: {x.eqn.primitive.name for x in equations(fg.make_jaxpr(f)(key)) if not x.native}
+        for name, f in RANDOM.items()
+    }
+
+
 # ---- random programs
 
 
@@ -223,6 +253,7 @@ def document() -> str:
         f"({100 * native / total:.2f} %)"
         + (f"; the others: {', '.join(sorted(outside))}." if outside else "."),
         "",
+        *_random_lines(),
         "| primitive | dtypes | " + " | ".join(CONSTRUCTS) + " |",
         "|---|---|" + "---|" * len(CONSTRUCTS),
     ]
@@ -230,8 +261,17 @@ def document() -> str:
     for (primitive, dtype), row in sorted(table().items()):
         alike.setdefault((primitive, tuple(map(_text, row.values()))), []).append(dtype)
     for (primitive, cells), found in alike.items():
+        if set(cells) == {_text(set())}:  # keys, which the lines above are about
+            continue
         lines.append(f"| {primitive} | {', '.join(found)} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _random_lines() -> list[str]:
+    found = random_functions()
+    native = [name for name, others in found.items() if not others]
+    rest = [f"{name} ({', '.join(sorted(others))})" for name, others in found.items() if others]
+    return [f"Of `random` are native: {', '.join(native)}. Not: {', '.join(rest) or 'none'}.", ""]
 
 
 def _text(cells: set[str]) -> str:

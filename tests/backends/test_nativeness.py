@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from benchmarks.nativeness import CONSTRUCTS, cell, count
+from benchmarks.nativeness import CONSTRUCTS, cell, count, random_functions
 from tests.primitives.cases import all_cases
 
 # Factorizations that LAPACK does, and functions of statistics that NumPy computes in series.
@@ -19,6 +19,11 @@ HOST = frozenset((
 def test_random_programs_are_native() -> None:
     native, total, outside = count()
     assert native >= 0.99 * total and total > 5000, outside
+
+
+def test_random_numbers_are_native() -> None:
+    found = random_functions()
+    assert {name for name, others in found.items() if others} == {"gamma"}
 
 
 @pytest.mark.parametrize("construct", CONSTRUCTS)
