@@ -186,6 +186,15 @@ def test_workers_sleep_and_wake(several):
         np.testing.assert_array_equal(f(x), want)
 
 
+def test_the_setting_holds_for_programs_that_exist():
+    with config.override(engine="llvm", num_threads=1):
+        fg.jit(chain)(jnp.asarray(random(200_000)))
+        for count in (4, 1, 6, 2):
+            with config.override(num_threads=count):
+                assert threads.in_use() == count
+        assert threads.in_use() == 1
+
+
 def test_workers_do_take_parts(several):
     f = fg.jit(lambda a, b: a @ b)
     a, b = jnp.asarray(random(500, 500)), jnp.asarray(random(500, 500))

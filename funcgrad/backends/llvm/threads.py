@@ -32,6 +32,7 @@ ADDRESS = RECORD.ctypes.data
 _lock = threading.Lock()
 _wanted = 1
 _started = 1  # the program's own thread counts
+_needed = False  # has there been a program that is worth several threads?
 
 
 def available() -> int:
@@ -51,6 +52,8 @@ def in_use() -> int:
 
 def ready() -> None:
     """Starts workers, if there are to be some; called when a program that may need them is made."""
+    global _needed
+    _needed = True
     if _started < _wanted:
         with _lock:
             _start()
@@ -115,13 +118,13 @@ def _new_lock() -> int:
 
 
 def _on_settings(state: State) -> None:
-    """Fewer threads at once; more when the next program needs them."""
+    """Fewer threads at once, and more if there are programs that need them."""
     global _wanted
     supported = platform.python_implementation() == "CPython" and sys.maxsize > 2**32
     _wanted = min(state.num_threads or available(), MOST) if supported else 1
     if _wanted <= _started:
         RECORD[crew.THREADS] = _wanted
-    elif _started > 1:
+    elif _needed:
         ready()
 
 
