@@ -141,15 +141,35 @@ def _index_vectors(columns: _Columns) -> Any:
         lines = [_broadcast_in_numpy(values, batch, dims) for values, dims in placed]
         empty = np.zeros((*batch, 0), columns.dtype)
         return np.stack(lines, axis=-1).astype(columns.dtype) if lines else empty
+    dtype = _common_dtype([values for values, _ in placed], columns.dtype)
     lines = [
         broadcast_in_dim(
-            values.astype(columns.dtype) if isinstance(values, np.ndarray) else values,
+            values.astype(dtype or columns.dtype)
+            if isinstance(values, np.ndarray)
+            else _as_index(values, dtype or values.dtype),
             (*batch, 1),
             dims,
         )
         for values, dims in placed
     ]
     return concatenate(lines, len(batch)) if len(lines) > 1 else lines[0]
+
+
+def _common_dtype(columns: list[Any], dtype: np.dtype) -> np.dtype | None:
+    """The type of all columns of an index vector; None if they have one already."""
+    known = (np.ndarray, np.generic)
+    found = {dtype if isinstance(values, known) else values.dtype for values in columns}
+    if len(found) == 1:
+        return None
+    return dtypes.int64 if any(t.itemsize == 8 or t == dtypes.uint32 for t in found) else dtype
+
+
+def _as_index(values: Any, dtype: np.dtype) -> Any:
+    """Positions in another type; those too large for it stay out of range."""
+    if values.dtype == dtypes.uint64 and dtype != dtypes.uint64:
+        top = np.uint64(np.iinfo(dtype).max)
+        values = select_n(lt(values, top), broadcast_in_dim(top, values.shape, ()), values)
+    return converted(values, dtype)
 
 
 def _broadcast_in_numpy(values: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> np.ndarray:

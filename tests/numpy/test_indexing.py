@@ -547,3 +547,18 @@ def test_updates_that_do_not_fit():
         at(x)[0].get(mode="nearest")
     with pytest.raises(IndexError, match="size 0"):
         getitem(array(np.zeros((0, 3), np.float32)), np.array([0]))
+
+
+@pytest.mark.parametrize("second", ["int64", "int32", "int8", "uint8"])
+@pytest.mark.parametrize("first", ["int64", "int32", "uint32", "uint64"])
+def test_indices_of_different_widths_meet(first: str, second: str) -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    i, j = np.array([2, 0], first), np.array([1, 3], second)
+    read = jit(lambda x, i, j: x[i, j])
+    np.testing.assert_array_equal(
+        read(ConcreteArray(x), ConcreteArray(i), ConcreteArray(j)), x[i, j]
+    )
+    half_known = jit(lambda x, i: (x[i, j], x.at[i, j].add(1.0)[2, 1]))
+    found, added = half_known(ConcreteArray(x), ConcreteArray(i))
+    np.testing.assert_array_equal(found, x[i, j])
+    assert added == x[2, 1] + 1

@@ -42,8 +42,6 @@ UNROLLED = 40  # statements; longer bodies run one vector at a time
 MOST_INLINE = 24  # functions of numbers; kernels with more of them call them
 ONE_BODY = 160  # statements; longer bodies are not written twice for the last vector
 
-LOCALS = 1 << 17  # bytes of one row's own memory on the stack
-
 
 class Scope:
     """What is known at one point of the code: values, loops, and the lanes in force."""
