@@ -144,11 +144,6 @@ class Graph:
         return self.rules[e].cost if e in self.rules else 0
 
 
-def is_settled(jaxpr: Jaxpr) -> bool:
-    """Are the sizes of all operands and results known? Those of values between may not be."""
-    return all(isinstance(n, int) for v in (*jaxpr.inputs, *jaxpr.outputs) for n in v.aval.shape)
-
-
 def _is_large(e: Eqn, form: loops.Contract) -> bool:
     summed = math.prod(e.args[0].aval.shape[d] for d in form.lhs_contract)
     size = size_of(e.outs[0])

@@ -1,7 +1,7 @@
 """Scans whose number of turns is a value of the program, as reverse mode makes them of `while`.
 
-Their stacks have no known size, so no arena holds them: the loop runs in Python, each turn as native
-code.
+Their stacks have no known size, so no arena holds them: the loop runs in Python, each turn as
+native code.
 """
 
 from __future__ import annotations
