@@ -469,3 +469,27 @@ def test_the_reference_engine_differentiates_loops() -> None:
         run = fg.jit(lambda y: lax.scan(lambda c, row: (c * y + row, c), 1.0, rows))
         final, befores = run(10.0)
         assert (float(final), befores.tolist()) == (1124.0, [1.0, 11.0, 112.0])
+
+
+def test_inputs_that_no_step_reads_have_no_slope() -> None:
+    total = lambda a, b, c: lax.scan(lambda s, row: (s + 2 * row[0], None), 0.0, (a, b, c))[0]
+    rows = jnp.array([1.0, 2.0, 3.0])
+    for transform in (lambda f: f, fg.jit):
+        slopes = transform(fg.grad(total, (0, 1, 2)))(rows, rows, rows)
+        np.testing.assert_array_equal(slopes[0], [2, 2, 2])
+        assert not any(s.any() for s in slopes[1:])
+
+
+def test_carries_that_a_step_replaces_have_no_slope() -> None:
+    rows = jnp.array([1.0, 2.0, 3.0])
+    programs = (
+        (lambda x, a: lax.scan(lambda c, r: (r * 2, None), x, a)[0], 0.0, [0, 0, 2]),
+        (lambda x, a: lax.scan(lambda c, r: (r * 2, c * 3), x, a)[1].sum(), 3.0, [6, 6, 0]),
+        (lambda x, a: lax.scan(lambda c, r: (1.0, c * r), x, a)[1].sum(), 1.0, [2, 1, 1]),
+        (lambda x, a: lax.scan(lambda c, r: ((c[0] * r, r), None), (x, x), a)[0][1], 0, [0, 0, 1]),
+    )
+    for program, of_start, of_rows in programs:
+        for transform in (lambda f: f, fg.jit):
+            start, each = transform(fg.grad(program, (0, 1)))(2.0, rows)
+            assert float(start) == of_start
+            np.testing.assert_array_equal(each, of_rows)

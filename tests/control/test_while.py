@@ -313,3 +313,16 @@ def test_lanes_that_talk_with_constants_of_their_own() -> None:
         lambda c: lax.psum(c, "i") * 0 + c < limit, lambda c: c + 2.0, 0.0
     )
     np.testing.assert_array_equal(fg.vmap(until, axis_name="i")(limits), [6.0, 0.0, 4.0])
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_slopes_of_lanes_with_trip_counts_of_their_own(jitted: bool) -> None:
+    """Horner's rule: 1, x, x**2 + 1, x**3 + x + 2 after so many trips."""
+    f = lambda n, x: lax.fori_loop(0, n, lambda i, c: c * x + i, 1.0)
+    both = fg.vmap(fg.value_and_grad(f, 1), (0, None))
+    values, slopes = (fg.jit(both) if jitted else both)(jnp.array([2, 0, 3, 1]), 3.0)
+    np.testing.assert_array_equal(values, [10, 1, 32, 3])
+    np.testing.assert_array_equal(slopes, [6, 0, 28, 1])
+    pushed = fg.vmap(lambda n, x: fg.linearize(lambda x: f(n, x), x)[1](1.0), (0, None))
+    tangents = (fg.jit(pushed) if jitted else pushed)(jnp.array([2, 0, 3, 1]), 3.0)
+    np.testing.assert_array_equal(tangents, [6, 0, 28, 1])

@@ -168,6 +168,12 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("primitives/special/gamma_functions.py", "_zeta_regular", "(s, power / q)", "*swapped"),
         ("primitives/special/gamma_functions.py", "_zeta_regular", "(factor * *)", "*swapped"),
     ],
+    "what is at hand is kept once more: more memory, the same values": [
+        ("control/scan.py", "_scan_split", "r not in given and r not in rows", "And is Or"),
+    ],
+    "a comparison takes rank 0 beside arrays": [
+        ("control/scan.py", "_frozen_lanes", "broadcast_in_dim(i, *)", "*dropped"),
+    ],
     "0 / a is 0 but where 1 / a overflows, in one of 2**23 draws": [
         ("primitives/random_gamma.py", "_gamma_vector", "log_u == 0", "0 is 1"),
     ],
