@@ -64,6 +64,10 @@ def convolution_of_one_feature(x: Any, w: Any) -> Any:
 
 PROGRAMS: dict[str, Case] = {
     "convolution of one feature": (convolution_of_one_feature, ((1, 5, 7), (2, 7, 1))),
+    "convolution with one result": (
+        lambda x, w: jnp.tanh(convolution_of_one_feature(x, w)) * 2,
+        ((1, 1, 1), (1, 1, 1)),
+    ),
     "product with its operand turned around": (
         lambda x: jnp.einsum("abc,abc->c", x, jnp.flip(x, 0)),
         ((2, 7, 100),),

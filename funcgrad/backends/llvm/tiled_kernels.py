@@ -75,7 +75,10 @@ class TileEmitter(Emitter):
         scope = Scope()
         statements = self.kernel.stages[0].statements
         writes = (Store, Accumulate)
-        early = [s for s in statements if not isinstance(s, writes) and not s.ref.loops]
+        early = [
+            s for s in statements
+            if not (isinstance(s, writes) or s.ref.loops or s.ref.inside)
+        ]  # fmt: skip
         self._statements(early, scope)
         self.rest = [s for s in statements if s not in early]
         self.run_tiles(scope)
