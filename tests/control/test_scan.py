@@ -465,6 +465,9 @@ def test_the_reference_engine_differentiates_loops() -> None:
     with config.override(engine="reference"):
         last = lambda x: lax.fori_loop(0, jnp.int32(3), lambda i, c: c * x + i, 1.0)
         assert (float(last(3.0)), float(fg.grad(last)(3.0))) == (32.0, 28.0)
+        assert [float(fg.jit(f)(3.0)) for f in (last, fg.grad(last))] == [32.0, 28.0]
+        doubled = lambda y: lax.while_loop(lambda c: c[0] < 9 * y, lambda c: (c[0] * 2, y), (y, y))
+        assert [float(v) for v in fg.jit(doubled)(1.5)] == [24.0, 1.5]
         rows = jnp.array([1.0, 2.0, 4.0])
         run = fg.jit(lambda y: lax.scan(lambda c, row: (c * y + row, c), 1.0, rows))
         final, befores = run(10.0)

@@ -295,6 +295,16 @@ def test_constants_of_the_condition_and_of_the_body() -> None:
 
     np.testing.assert_array_equal(powers(2, jnp.array([1.0, 2.0, 3.0])), [1.0, 4.0, 9.0])
 
+    @fg.jit
+    def columns(limit: Any, ys: Any) -> Any:
+        step = lambda y: lambda c: (c[0] + 1, c[1] * y)
+        start = (0, jnp.ones(2))
+        power = lambda y: lax.while_loop(lambda c: c[0] < limit, step(y), start)[1]
+        return fg.vmap(power, 1)(ys)
+
+    rows = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(columns(2, rows), rows.T**2)
+
 
 def test_lanes_that_talk_with_constants_of_their_own() -> None:
     """Each lane runs until its own limit, with a body that asks all lanes; one result is the same
@@ -305,7 +315,7 @@ def test_lanes_that_talk_with_constants_of_their_own() -> None:
         body = lambda c: (c[0] + y + lax.pmax(0 * y, "i"), 7.0)
         return lax.while_loop(lambda c: c[0] < limit, body, (0.0, 1.0))
 
-    limits, steps = jnp.array([5.0, 0.0, 3.0]), jnp.array([2.0, 1.0, 1.0])
+    limits, steps = jnp.array([5, 0, 3]), jnp.array([2.0, 1.0, 1.0])
     found, ran = fg.vmap(run, axis_name="i")(limits, steps)
     np.testing.assert_array_equal(found, [6.0, 0.0, 3.0])
     np.testing.assert_array_equal(ran, [7.0, 1.0, 7.0])
@@ -313,6 +323,10 @@ def test_lanes_that_talk_with_constants_of_their_own() -> None:
         lambda c: lax.psum(c, "i") * 0 + c < limit, lambda c: c + 2.0, 0.0
     )
     np.testing.assert_array_equal(fg.vmap(until, axis_name="i")(limits), [6.0, 0.0, 4.0])
+    both = lambda limit: lax.while_loop(
+        lambda c: lax.psum(c, "i") * 0 + c < limit, lambda c: c + 2 + lax.pmin(0 * c, "i"), 0.0
+    )
+    np.testing.assert_array_equal(fg.vmap(both, axis_name="i")(limits), [6.0, 0.0, 4.0])
 
 
 @pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
