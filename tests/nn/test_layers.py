@@ -165,7 +165,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("combine", COMBINED, ids=str)
+@pytest.mark.parametrize("combine", COMBINED, ids=lambda c: getattr(c, "__name__", str(c)))
 def test_parallel_branches_see_the_same_input(combine):
     x = image(3, 4)
     both = nn.Parallel(nn.Tanh(), nn.Linear(4, 4), combine=combine)
