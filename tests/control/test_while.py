@@ -107,7 +107,7 @@ def counted_in_segments(n: Any, w: Any, v: Any) -> Any:
 
 
 @pytest.mark.parametrize("loop", [counted, counted_in_segments], ids=["plain", "checkpoint"])
-@pytest.mark.parametrize("trips", [0, 1, 5])
+@pytest.mark.parametrize("trips", [0, 1, 5, 7])
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_derivatives_as_those_of_a_scan(name: str, trips: int, loop: Any) -> None:
     with fg.config.override(enable_x64=True):
