@@ -172,7 +172,7 @@ class Fusion:
 
     def _kernel_unit(self, out: Var) -> Unit:
         root = Root(out, self.graph.definitions[out])
-        unit = Unit([root], 1 if root.scatters else root.size, None)
+        unit = _unit_of(root)
         unit.sources = set(self.sources(out))
         unit.weight = 1 + len(unit.sources)
         return unit
@@ -393,6 +393,21 @@ def _difference(a: Unit, b: Unit) -> str:
     if tiled:
         return "the product has another number of results"
     return "they have no number of rows in common"
+
+
+def _unit_of(root: Root) -> Unit:
+    """The unit of one root: rows of one element, but sums over leading dimensions go row by row,
+    as memory lies.
+    """
+    if root.scatters:
+        return Unit([root], 1, None)
+    form = root.definition.form
+    summed = _forms(root)[0]
+    axes = getattr(form, "axes", ())
+    if summed.accumulates and tuple(axes) == tuple(range(len(axes))) and root.size > 1:
+        shape = root.definition.eqn.args[0].aval.shape
+        return Unit([summed], math.prod(shape[: len(axes)]), None)
+    return Unit([root], root.size, None)
 
 
 def _needed(graph: Graph) -> set[Eqn]:
