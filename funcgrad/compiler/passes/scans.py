@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.compiler.views import form_of
 from funcgrad.core import loops
-from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Literal, Var, memoised
+from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Literal, Var, memoised, subjaxprs
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import Axis
 from funcgrad.primitives.basis import add_p
@@ -105,7 +105,8 @@ def _hoisted(program: Rewriter, scan: Scan) -> Scan | None:
             fixed.update(e.outs)
             rowwise.update(e.outs)
             once += e.outs if kind else []
-        elif reads <= rowwise and not e.effects:
+        elif reads <= rowwise and not e.effects and not subjaxprs(e.params):
+            # Branches are left alone: over all rows at once, both sides of one would run.
             rowwise.update(e.outs)
             for_all += e.outs if kind == "product" else []
     if not once and not for_all:
