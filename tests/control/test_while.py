@@ -340,3 +340,45 @@ def test_slopes_of_lanes_with_trip_counts_of_their_own(jitted: bool) -> None:
     pushed = fg.vmap(lambda n, x: fg.linearize(lambda x: f(n, x), x)[1](1.0), (0, None))
     tangents = (fg.jit(pushed) if jitted else pushed)(jnp.array([2, 0, 3, 1]), 3.0)
     np.testing.assert_array_equal(tangents, [6, 0, 28, 1])
+
+
+@pytest.mark.parametrize("engine", ["reference", "numpy"])
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_lanes_count_over_what_is_the_same_in_all(jitted: bool, engine: str) -> None:
+    """Each trip replaces one value by x**2, which no lane has as its own: after 0, 1, 2, 3 trips
+    the carry is (x, 1), (x, x**2), (x**3, x**2), (x**3, x**2).
+    """
+    counts, made = jnp.array([0, 1, 2, 3]), fg.jit if jitted else lambda f: f
+    trips = lambda n, x: lax.fori_loop(0, n, lambda i, c: (c[1] * x, x * x), (x, 1.0))
+    wanted = [([1, 1, 27, 27], [0, 0, 18, 18]), ([0, 6, 6, 6], [0, 2, 2, 2])]
+    for which, (slopes, curvatures) in enumerate(wanted):
+        first = fg.grad(lambda n, x, which=which: trips(n, x)[which], 1)
+        with fg.config.override(engine=engine):
+            for derivative, numbers in ((first, slopes), (fg.grad(first, 1), curvatures)):
+                found = made(fg.vmap(derivative, (0, None)))(counts, 3.0)
+                np.testing.assert_allclose(found, numbers, rtol=1e-6)
+
+
+def test_conditions_with_arrays_of_their_own_and_of_others() -> None:
+    """limit[0] + more[1] trips: one array is known to the condition, the other is traced."""
+    more = jnp.array([0, 2])
+
+    def power(limit: Any, x: Any) -> Any:
+        below = lambda c: c[0] < limit[0] + more[1]
+        return lax.while_loop(below, lambda c: (c[0] + 1, c[1] * x), (0, 1.0))[1]
+
+    assert float(fg.jit(fg.grad(power, 1))(jnp.array([1, 7]), 3.0)) == 27.0
+
+
+def test_flags_that_are_carried_and_not_known() -> None:
+    """A scan's derivative is taken with its carry unknown, and so is the flag computed from it.
+    From c / 4 the loop multiplies by x until 9 is reached: six times, then twice.
+    """
+
+    def multiplied(y: Any, x: Any) -> Any:
+        advance = lambda c: (c[1] * x < 9, c[1] * x)
+        return lax.while_loop(lambda c: c[0], advance, (y < 9, y))[1]
+
+    steps = lambda c, x: lax.scan(lambda c, _: (multiplied(c / 4, x), None), c, None, length=2)[0]
+    assert float(steps(1.0, 2.0)) == 16.0  # x**8 / 16
+    assert float(fg.grad(steps, 1)(1.0, 2.0)) == 64.0
