@@ -187,6 +187,21 @@ def test_logarithms_of_narrow_gamma_numbers_move_with_their_parameter(dtype):
     np.testing.assert_allclose(slope.astype("float64"), wide, rtol=0.05)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_logarithms_of_gamma_numbers_below_all_floats_have_a_slope(dtype):
+    """That of the smallest normal number x: P(a, x) is x**a / Gamma(a + 1), as a goes to 0, so that
+    the logarithm moves by (digamma(a + 1) - log(x)) / a, where its quantile is held.
+    """
+    log_tiny = {"bfloat16": -87.5, "float16": -9.7, "float32": -87.34, "float64": -708.4}[dtype]
+    a = fnp.full((50,), 1e-3, dtype)
+    draw = lambda a: random_gamma(random.key(5), a, log_space=True)
+    sample, slope = (x.astype("float64") for x in fg.jvp(draw, (a,), (fnp.ones_like(a),)))
+    below = np.asarray(sample) < -750  # what float64 cannot hold
+    assert below.sum() > 10
+    wanted = (-0.5756 - log_tiny) / float(a[0])
+    np.testing.assert_allclose(np.asarray(slope)[below], wanted, rtol=0.02)
+
+
 def test_keys_have_no_tangents_and_no_arithmetic():
     key = random.key(0)
     with pytest.raises(TypeError, match="key"):
