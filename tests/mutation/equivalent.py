@@ -153,6 +153,12 @@ EQUIVALENT: dict[str, list[Name]] = {
     "an early exit: without elements the general case gives zeros too": [
         ("primitives/convolution.py", "_rhs_cotangent", "typeof(ct).size == 0 or *", "Or is And"),
     ],
+    "no floating type has a mantissa of eight bits": [
+        ("primitives/random_gamma.py", "_uniform", "nmant < 8", "*"),
+    ],
+    "never run: rules are asked where a tangent is not zero, and keys have none": [
+        ("primitives/random_gamma.py", "_random_gamma_jvp", "(out, Zero(*))", "*swapped"),
+    ],
     "a drawn number is not equal to a bound": [
         ("primitives/random_gamma.py", "_accepted_cubes", "u >= *", "GtE is Gt"),
         ("primitives/random_gamma.py", "_accepted_cubes", "xp.log(u) >= *", "GtE is Gt"),
