@@ -314,7 +314,8 @@ def test_D27b_another_batch_size_works() -> None:
         x = draw((size, 3), size)
         with fg.disable_jit():
             expected = step(w, x)
-        np.testing.assert_allclose(step(w, x), expected, rtol=1e-12)
+        # 1 - tanh**2 near 1 - 1 keeps few digits: what it loses is measured against 1.
+        np.testing.assert_allclose(step(w, x), expected, rtol=1e-12, atol=1e-15)
 
 
 def along_axis(name: str) -> Any:
