@@ -108,7 +108,8 @@ def main():
     params, losses = train(model, tokens[:cut], tokens[cut:], options.steps)
     written = write(model, params, letters.index("\n"), 300, fg.random.key(2))
     print("\n" + "".join(letters[i] for i in written.tolist()))
-    assert losses[-1] < 0.3 * np.log(len(letters)) or options.steps < 50
+    if not file and options.steps >= 50:  # the book that is written here is an easy one
+        assert losses[-1] < 0.3 * np.log(len(letters))
 
 
 if __name__ == "__main__":
