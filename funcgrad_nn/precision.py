@@ -71,8 +71,9 @@ def dynamic_loss_scale(
 
     The gradients are divided by the scale first. If one is not finite, the step is skipped
     (updates of zero, `inner`'s state as it was) and the scale multiplied by `backoff_factor`; after
-    `growth_interval` good steps in a row it is multiplied by `growth_factor`. The defaults are
-    those of PyTorch's `GradScaler`. `fit` and `make_train_step` scale the loss by themselves.
+    `growth_interval` good steps in a row it is multiplied by `growth_factor`, unless that would be
+    infinite. The defaults are those of PyTorch's `GradScaler`. `fit` and `make_train_step` scale
+    the loss by themselves.
 
     >>> import funcgrad as fg, funcgrad.numpy as jnp, funcgrad_nn as nn
     >>> optimizer = nn.dynamic_loss_scale(nn.optim.sgd(0.5), initial_scale=8.0)
@@ -107,8 +108,10 @@ def dynamic_loss_scale(
     def adapted(state, finite):
         grows = state.good_steps + 1 >= growth_interval
         factor = jnp.where(finite, jnp.where(grows, growth_factor, 1.0), backoff_factor)
+        scale = (state.loss_scale * factor).astype(jnp.float32)
+        scale = jnp.where(jnp.isinf(scale), state.loss_scale, scale)  # no way leads back from there
         steps = jnp.where(finite & ~grows, state.good_steps + 1, 0)
-        return (state.loss_scale * factor).astype(jnp.float32), steps.astype(jnp.int32)
+        return scale, steps.astype(jnp.int32)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -152,6 +152,18 @@ def test_overflowing_steps_are_skipped_and_good_ones_make_the_scale_grow():
     assert float(state.loss_scale) == 8.0 and int(state.good_steps) == 0
 
 
+def test_the_scale_never_becomes_infinite():
+    """It would stay so, and every step from then on would be skipped."""
+    optimizer = nn.dynamic_loss_scale(nn.optim.sgd(0.5), 2.0**126, growth_interval=1)
+    w = jnp.array(1.0)
+    state, scales = optimizer.init(w), []
+    for _ in range(3):
+        updates, state = optimizer.update(0.25 * state.loss_scale, state, w)
+        assert float(updates) == -0.125
+        scales.append(float(state.loss_scale))
+    assert scales == [2.0**127] * 3
+
+
 def test_the_inner_optimizer_sees_gradients_of_the_loss_itself():
     inner, w, g = nn.optim.adam(0.1), {"a": jnp.ones(3)}, {"a": jnp.array([1.0, -2.0, 0.5])}
     outer = nn.dynamic_loss_scale(inner, initial_scale=1024.0)
