@@ -287,7 +287,7 @@ def _headline(described: Described) -> str:
             shown.extend(
                 f"{key}={_short(part)}" for key, part in value.items() if not any(parts(part))
             )
-        elif not (any(parts(value)) or value is parameter.default or value == ()):
+        elif not (any(parts(value)) or value is parameter.default):
             required = parameter.default is inspect.Parameter.empty
             shown.append(_short(value) if required else f"{name}={_short(value)}")
     return f"{type(described).__name__}({', '.join(shown)})"

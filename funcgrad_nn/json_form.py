@@ -81,9 +81,7 @@ class _Writer:
             written["number"] = self.numbers[id(module)] = len(self.numbers) + 1
         given = list(bound_arguments(module).arguments.items())[1:]
         arguments = {
-            name: self.write(frozen(value, ""), f"{where}.{name}")
-            for name, value in given
-            if value != ()
+            name: self.write(frozen(value, ""), f"{where}.{name}") for name, value in given
         }
         return {**written, "arguments": arguments} if arguments else written
 

@@ -77,6 +77,7 @@ MODELS = [
     nn.Linear(2, 2, weight_init=nn.init.INITIALIZERS["he_normal"]),
     nn.Embedding(5, 2),
     nn.Softmax(dim=0),
+    Block(1, scale=()),
 ]
 
 
