@@ -5,6 +5,7 @@ Window i of n over an axis of size H begins at floor(i H / n) and ends before ce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,13 +43,8 @@ class AdaptivePool(Module):
 
     def _along(self, x, axis: int, size: int):
         """One axis pooled to `size`; axes can be pooled one after another."""
-        old = x.shape[axis]
-        if old % size == 0:
-            split = x.reshape(*x.shape[:axis], size, old // size, *x.shape[axis + 1 :])
-            return self._reduced(split, axis + 1, None)
-        members, counts = _windows(old, size)
-        gathered = jnp.take(x, members, axis=axis)
-        return self._reduced(gathered, axis + 1, counts)
+        windows, counts = _windows_of(x, axis, size)
+        return self._reduced(windows, axis + 1, counts)
 
     def _reduced(self, windows, axis: int, counts: np.ndarray | None):
         """Windows along `axis` reduced; with `counts`, only so many entries of each are its own."""
@@ -68,7 +64,29 @@ class AdaptiveAvgPool(AdaptivePool):
 
 
 class AdaptiveMaxPool(AdaptivePool):
-    """Abstract: the largest value of each window."""
+    """Abstract: the largest value of each window, and with `return_indices` its place."""
+
+    def __init__(
+        self, output_size: OpenSizes, return_indices: bool = False, *, channels_last: bool = False
+    ):
+        AdaptivePool.__init__(self, output_size, channels_last=channels_last)
+        self.return_indices = return_indices
+
+    def _pooled(self, x):
+        return self._with_places(x) if self.return_indices else AdaptivePool._pooled(self, x)
+
+    def _with_places(self, x):
+        """The first largest entry of each window, and its number in its channel, row by row."""
+        first = 1 if self.channels_last else 2
+        image = x.shape[first : first + self.rank]
+        numbers = np.arange(math.prod(image), dtype=np.int32).reshape(image)
+        numbers = numbers[..., None] if self.channels_last else numbers
+        found = x, jnp.broadcast_to(jnp.asarray(numbers), x.shape)
+        # The last axis first: then of equal entries the first in the order of rows is chosen.
+        for axis, size in reversed(list(enumerate(self.output_size, start=first))):
+            if size is not None and size != x.shape[axis]:
+                found = _largest_along(*found, axis, size)
+        return found
 
     def _reduced(self, windows, axis: int, counts: np.ndarray | None):
         return windows.max(axis)
@@ -120,7 +138,8 @@ class AdaptiveMaxPool1d(AdaptiveMaxPool):
 class AdaptiveMaxPool2d(AdaptiveMaxPool):
     """Maxima of as many windows as asked for: (N, C, H, W) -> (N, C, *output_size).
 
-    Equal largest values share the gradient.
+    Equal largest values share the gradient. With `return_indices=True` the output is a pair, as in
+    `MaxPool2d`, and the first of them gets it.
 
     >>> nn.AdaptiveMaxPool2d((2, 1)).apply({}, {}, jnp.ones((1, 3, 5, 7)))[0].shape
     (1, 3, 2, 1)
@@ -137,6 +156,28 @@ class AdaptiveMaxPool3d(AdaptiveMaxPool):
     """
 
     rank = 3
+
+
+def _windows_of(x, axis: int, size: int):
+    """x with `axis` split into (windows, entries), and how many entries of each are its own.
+
+    None, if all are.
+    """
+    old = x.shape[axis]
+    if old % size == 0:
+        return x.reshape(*x.shape[:axis], size, old // size, *x.shape[axis + 1 :]), None
+    members, counts = _windows(old, size)
+    return jnp.take(x, members, axis=axis), counts
+
+
+def _largest_along(x, places, axis: int, size: int):
+    """The first largest entry of each window along one axis, and what `places` has for it."""
+    entries, theirs = (_windows_of(part, axis, size)[0] for part in (x, places))
+    first = jnp.argmax(entries, axis=axis + 1, keepdims=True)
+    return tuple(
+        jnp.take_along_axis(part, first, axis=axis + 1).squeeze(axis + 1)
+        for part in (entries, theirs)
+    )
 
 
 def _windows(old: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import funcgrad as fg
 import funcgrad.numpy as jnp
 
 Sizes = int | Sequence[int]
@@ -93,9 +94,12 @@ def require_windows_fit(owner: str, x, sizes, pads, spans) -> None:
 
 
 def on_batch(owner: str, x, rank: int, function: Callable[[Any], Any]):
-    """`function(x)` for an input of `rank` axes; one without a batch axis gets it for the call."""
+    """`function(x)` for an input of `rank` axes; one without a batch axis gets it for the call.
+
+    The result may be a tuple of arrays.
+    """
     require_array(owner, x)
     if x.ndim == rank - 1:
-        return function(x[None])[0]
+        return fg.tree.map(lambda part: part[0], function(x[None]))
     require_rank(owner, x, rank, rank - 1)
     return function(x)

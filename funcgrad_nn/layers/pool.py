@@ -9,13 +9,7 @@ import numpy as np
 
 import funcgrad.numpy as jnp
 from funcgrad import lax
-from funcgrad_nn.layers.checks import (
-    Sizes,
-    on_batch,
-    per_axis,
-    require_rank,
-    require_windows_fit,
-)
+from funcgrad_nn.layers.checks import Sizes, on_batch, per_axis, require_windows_fit
 from funcgrad_nn.layers.unpool import largest_with_places
 from funcgrad_nn.module import Module
 
@@ -100,14 +94,11 @@ class MaxPool(Pool):
         self.dilation = per_axis(type(self).__name__, "dilation", dilation, self.rank)
         self.return_indices = return_indices
 
-    def forward(self, x):
-        if not self.return_indices:
-            return Pool.forward(self, x)
-        require_rank(type(self).__name__, x, self.rank + 1, self.rank + 2)
-        if x.ndim == self.rank + 2:
+    def _pooled(self, x):
+        if self.return_indices:
             return self._with_places(x)
-        values, places = self._with_places(x[None])
-        return values[0], places[0]
+        lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+        return self._windows(x, lowest, lax.max, self._pads(x))
 
     def _with_places(self, x):
         pads = self._pads(x)
@@ -117,10 +108,6 @@ class MaxPool(Pool):
             return tuple(largest_with_places(x, *options))
         found = largest_with_places(jnp.moveaxis(x, -1, 1), *options)
         return tuple(jnp.moveaxis(part, 1, -1) for part in found)
-
-    def _pooled(self, x):
-        lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-        return self._windows(x, lowest, lax.max, self._pads(x))
 
 
 class MaxPool1d(MaxPool):

@@ -34,7 +34,8 @@ def largest_with_places(x, kernel_size: tuple, stride: tuple, dilation: tuple, p
         for corner in corners
     ]
     entries = jnp.stack([padded[cut] for cut in cuts])
-    places = jnp.stack([np.pad(numbers, pads)[cut] for cut in cuts])
+    # Of entries that are all -infinity a padded one may come first; it stands for its neighbour.
+    places = jnp.stack([np.pad(numbers, pads, mode="edge")[cut] for cut in cuts])
     first = jnp.argmax(entries, axis=0)[None]
     places = jnp.broadcast_to(places[:, None, None], entries.shape)
     return (jnp.take_along_axis(part, first, axis=0)[0] for part in (entries, places))

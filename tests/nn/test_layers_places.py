@@ -45,6 +45,48 @@ def test_places_of_the_largest_values(call, shape):
     np.testing.assert_allclose(slope, given.grad, rtol=1e-6, atol=1e-6)
 
 
+ADAPTIVE = [
+    ("1d(3)", (2, 3, 7)),
+    ("1d(2)", (3, 6)),
+    ("2d((3, 2))", (2, 3, 7, 6)),
+    ("2d((None, 4))", (2, 2, 3, 7)),
+    ("3d((2, 3, 1))", (1, 2, 5, 6, 4)),
+]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("call, shape", ADAPTIVE, ids=[call for call, _ in ADAPTIVE])
+def test_places_of_the_largest_values_in_windows_of_any_size(call, shape):
+    torch = pytest.importorskip("torch")
+    x = RNG.integers(0, 4, shape).astype(np.float32)  # many of them are equal: the first counts
+    layer = eval(f"nn.AdaptiveMaxPool{call[:-1]}, True)")
+    values, places = layer.apply({}, {}, x)[0]
+    given = torch.tensor(x, requires_grad=True)
+    theirs, their_places = eval(f"torch.nn.AdaptiveMaxPool{call[:-1]}, True)")(given)
+    np.testing.assert_array_equal(np.asarray(values), theirs.detach().numpy())
+    np.testing.assert_array_equal(np.asarray(places), their_places.numpy())
+    assert places.dtype == np.int32
+    cotangent = image(*values.shape)
+    theirs.backward(torch.tensor(cotangent))
+    slope = fg.grad(lambda x: (layer.apply({}, {}, x)[0][0] * cotangent).sum())(jnp.asarray(x))
+    np.testing.assert_allclose(slope, given.grad, rtol=1e-6, atol=1e-6)
+    last = eval(f"nn.AdaptiveMaxPool{call[:-1]}, True, channels_last=True)")
+    channel = -1 - layer.rank
+    found = last.apply({}, {}, np.moveaxis(x, channel, -1))[0]
+    for ours, other in zip(found, (values, places), strict=True):
+        np.testing.assert_array_equal(np.moveaxis(np.asarray(ours), -1, channel), np.asarray(other))
+
+
+@pytest.mark.oracle
+def test_places_of_minus_infinity_are_in_their_windows():
+    """Padding is -infinity too, and has no place of its own."""
+    torch = pytest.importorskip("torch")
+    x = np.full((1, 1, 5, 4), -np.inf, np.float32)
+    _, expected = torch.nn.MaxPool2d(3, 2, 1, return_indices=True)(torch.tensor(x))
+    _, places = nn.MaxPool2d(3, 2, 1, return_indices=True).apply({}, {}, x)[0]
+    np.testing.assert_array_equal(np.asarray(places), expected.numpy())
+
+
 def test_places_with_channels_last_and_of_what_is_not_a_number():
     x = image(2, 3, 4, 6)
     x[0, 0, 1, 1] = np.nan
