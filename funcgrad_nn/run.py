@@ -196,12 +196,10 @@ class Sizing(Run):
         made = self.made[tree]
         if path not in made:
             module = self.sized.get(path) or self.at(path)
-            make = (
-                parameters_at(module, self.key, path, True)
-                if tree == "params"
-                else (module.initial_state())
-            )
-            made[path] = make
+            if tree == "params":
+                made[path] = parameters_at(module, self.key, path, True)
+            else:
+                made[path] = module.initial_state()
         return made[path]
 
     def at(self, path: Path) -> Described:
