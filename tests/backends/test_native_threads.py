@@ -50,6 +50,14 @@ CASES = {
     "rows": (nn.softmax, random(6, 300, 130)),
     "columns added up": (lambda x: jnp.exp(x).sum(0), random(500, 407)),
     "all added up": (lambda x: chain(x).sum(), random(300_000)),
+    "all of an odd number": (lambda x, y: jnp.mean((x - y) ** 2), *random(2, 1_000_003)),
+    "the spread of all": (lambda x: x.var() + x.max(), random(700, 811)),
+    "all of a transposed matrix": (
+        lambda x, y: (jnp.exp(x).T * y).sum(), random(700, 401), random(401, 700),
+    ),
+    "all integers": (lambda i: (i * i).sum() + i.min(), numbers.integers(-99, 99, 2_000_001)),
+    "all complex numbers": (lambda x: (x + 1j).prod(), random(600_001) / 1e5),
+    "all narrow numbers": (lambda x: x.astype(jnp.float16).sum(), random(800_000)),
     "columns of a product": (lambda a, b: nn.relu(a @ b + 1), random(129, 300), random(300, 515)),
     "rows of a product": (lambda a, b: jnp.tanh(a @ b), random(5000, 64), random(64, 10)),
     "a product of few terms": (lambda a, b: a @ b, random(2000, 9), random(9, 333)),
@@ -115,7 +123,7 @@ def test_the_number_of_threads_changes_no_bit(name):
                     np.testing.assert_array_equal(jitted(*args), want)
 
 
-ALONE = {"all added up", "scattered", "counted", "the last one wins", "sorted",
+ALONE = {"all narrow numbers", "scattered", "counted", "the last one wins", "sorted",
          "gradient of a convolution", "in a loop"}  # fmt: skip
 
 

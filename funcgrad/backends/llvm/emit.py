@@ -18,6 +18,7 @@ from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.extremes import better
 from funcgrad.backends.llvm.long_sums import RowSums, in_blocks, loses_digits
 from funcgrad.backends.llvm.scalar import render, round_narrow
+from funcgrad.backends.llvm.tiles import lanes_mask
 from funcgrad.compiler.affine import Loop, Sum
 from funcgrad.compiler.graph import COSTS
 from funcgrad.compiler.iteration import identity_of
@@ -299,17 +300,19 @@ class Emitter:
 
     def _loop(
         self, loop: Loop, scope: Scope, carried: list[Value], body: Any, statements: int,
-        join: Any = None, in_parts: bool = False,
+        join: Any = None, in_parts: bool = False, extent: int | None = None,
     ) -> list[Value]:  # fmt: skip
-        """One loop: over numbers, or over vectors with a masked rest; long sums in blocks."""
-        blocks = join if in_parts else None
-        if loop is not self.vector or self.lanes == 1:
+        """One loop: over numbers, or over vectors with a masked rest; long sums in blocks. `extent`
+        are its turns, if they are not all.
+        """
+        blocks, lanes = join if in_parts else None, self.lanes
+        extent = loop.extent if extent is None else extent
+        if loop is not self.vector or lanes == 1:
             whole_loop = functools.partial(self._counted, loop, scope, body, 1)
-            return in_blocks(self.b, loop.extent, 1, carried, whole_loop, blocks)
-        lanes, extent = self.lanes, loop.extent
+            return in_blocks(self.b, extent, 1, carried, whole_loop, blocks)
         whole = extent // lanes * lanes
         if whole < extent and statements > ONE_BODY:
-            masked = functools.partial(self._masked, loop, scope, body)
+            masked = functools.partial(self._masked, loop, scope, body, extent)
             return in_blocks(self.b, extent, lanes, carried, masked, blocks)
         unrolled = 4 if carried and statements <= UNROLLED and extent >= 8 * lanes else 1
         wide = whole // (lanes * unrolled) * lanes * unrolled
@@ -324,13 +327,7 @@ class Emitter:
         elif wide < whole:
             carried = self._counted(loop, scope, body, lanes, wide, whole, carried)
         if whole < extent:
-            mask = Value(
-                f"<{', '.join(f'i1 {int(i < extent - whole)}' for i in range(lanes))}>",
-                Type("i1", lanes),
-            )
-            inner = Scope(scope, mask)
-            inner.loops[loop] = Value(str(whole), I64)
-            carried = list(body(inner, carried))
+            carried = self._rest(loop, scope, body, (whole, extent), carried)
         return carried
 
     def _part(
@@ -359,16 +356,17 @@ class Emitter:
         bound = b.const(whole, I64)
         inside = b.icmp("sle", end, bound)
         b.loop(begin, b.select(inside, end, bound), self.lanes, [], turn)
-        b.when(b.icmp("sgt", end, bound), lambda: self._rest(loop, scope, body, whole))
+        span = (whole, loop.extent)
+        b.when(b.icmp("sgt", end, bound), lambda: self._rest(loop, scope, body, span, []))
         return []
 
-    def _rest(self, loop: Loop, scope: Scope, body: Any, whole: int) -> None:
+    def _rest(
+        self, loop: Loop, scope: Scope, body: Any, span: tuple[int, int], carried: list[Value]
+    ) -> list[Value]:
         """The last, incomplete vector."""
-        lanes = self.lanes
-        kept = ", ".join(f"i1 {int(i < loop.extent - whole)}" for i in range(lanes))
-        inner = Scope(scope, Value(f"<{kept}>", Type("i1", lanes)))
-        inner.loops[loop] = Value(str(whole), I64)
-        body(inner, [])
+        inner = Scope(scope, lanes_mask(span[1] - span[0], self.lanes))
+        inner.loops[loop] = Value(str(span[0]), I64)
+        return list(body(inner, carried))
 
     def _counted(
         self, loop: Loop, scope: Scope, body: Any, step: int, start: int | Value,
@@ -387,8 +385,8 @@ class Emitter:
         return self.b.loop(start, stop, step, carried, turn)
 
     def _masked(
-        self, loop: Loop, scope: Scope, body: Any, start: int | Value, stop: int | Value,
-        carried: list[Value],
+        self, loop: Loop, scope: Scope, body: Any, extent: int, start: int | Value,
+        stop: int | Value, carried: list[Value],
     ) -> list[Value]:  # fmt: skip
         """Every vector under a mask: one body for all."""
         b, lanes = self.b, self.lanes
@@ -396,7 +394,7 @@ class Emitter:
 
         def turn(i: Value, held: list[Value]) -> list[Value]:
             here = b.add(b.splat(i, lanes), b.iota(type))
-            inner = Scope(scope, b.icmp("slt", here, b.const(loop.extent, type)))
+            inner = Scope(scope, b.icmp("slt", here, b.const(extent, type)))
             inner.loops[loop] = i
             return body(inner, held)
 

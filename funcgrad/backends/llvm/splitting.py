@@ -14,6 +14,7 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.crew import EACH, RUN, THREADS, run_alone
 from funcgrad.backends.llvm.long_sums import combine
+from funcgrad.backends.llvm.partial import reduced_loop
 from funcgrad.backends.llvm.records import either
 from funcgrad.compiler.affine import Sum
 from funcgrad.compiler.effort import duration
@@ -61,13 +62,13 @@ def split_of(kernel: Kernel, tiled: tuple[int, int] | None) -> Split | None:
     """How a kernel is cut, if it is; `tiled` are the extent of the loop that a product or
     convolution can be cut along, and between how many turns.
     """
-    work, sums = duration(kernel), _sums(kernel)
-    if work < WORTH or sums is None or not _is_independent(kernel):
+    work, sums, whole = duration(kernel), _sums(kernel), reduced_loop(kernel)
+    if work < WORTH or sums is None or (whole is None and not _is_independent(kernel)):
         return None
     if kernel.tile is None:
-        extent, unit = kernel.rows[0].extent, 1
-        if any(v is kernel.rows[0] for v in vector_loops(kernel).values()):
-            unit = ROWS_OF_VECTORS
+        outermost = kernel.rows[0] if whole is None else whole
+        in_lanes = any(v is outermost for v in vector_loops(kernel).values())
+        extent, unit = outermost.extent, ROWS_OF_VECTORS if in_lanes else 1
     elif tiled is None:
         return None
     else:
@@ -81,8 +82,13 @@ def split_of(kernel: Kernel, tiled: tuple[int, int] | None) -> Split | None:
 
 
 def _sums(kernel: Kernel) -> tuple[tuple[Buffer, str], ...] | None:
-    """The buffers that rows add to; None if something else is done with them, too."""
+    """The buffers that turns of the outermost loop add to; None if something else is done with
+    them, too.
+    """
     found: dict[int, tuple[Buffer, str]] = {}
+    if reduced_loop(kernel) is not None:
+        (stage,) = kernel.stages
+        return tuple((r.buffer, r.op) for r in stage.reductions if r.buffer is not None)
     others: set[int] = set()
     for stage in kernel.stages:
         others |= {id(r.buffer) for r in stage.reductions}

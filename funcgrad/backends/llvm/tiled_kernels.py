@@ -11,6 +11,7 @@ from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.conversions import register_kind
 from funcgrad.backends.llvm.convolution_plan import ConvolutionPlan
 from funcgrad.backends.llvm.emit import Emitter, Scope
+from funcgrad.backends.llvm.partial import PartEmitter, reduced_loop
 from funcgrad.backends.llvm.splitting import Split, sums_of_part
 from funcgrad.backends.llvm.target import Target
 from funcgrad.compiler.affine import Loop
@@ -214,7 +215,8 @@ def emit(
         if kernel.tile is None:
             if cut and cut.sums:
                 named |= sums_of_part(b, cut, arguments[count], arguments[-2])
-            emitter = Emitter(b, kernel, named)
+            is_reduced = cut is not None and reduced_loop(kernel) is not None
+            emitter = (PartEmitter if is_reduced else Emitter)(b, kernel, named)
             emitter.bounds, emitter.grain = bounds, cut.grain if cut else 0
             emitter.run()
             return
