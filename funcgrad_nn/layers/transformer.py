@@ -13,26 +13,17 @@ from funcgrad_nn.layers.checks import positive
 from funcgrad_nn.layers.dropout import Dropout
 from funcgrad_nn.layers.linear import Linear
 from funcgrad_nn.layers.norm import LayerNorm
+from funcgrad_nn.layout import layout_of
 from funcgrad_nn.module import Module
 
 Activation = str | Callable[[Any], Any]
+MOST_MODULES = 10_000  # in one stack: a description from a file must not fill the memory
 
 
-class TransformerEncoderLayer(Module):
-    """Self-attention and a feed-forward network, each added to its input and normalised.
+class TransformerLayer(Module):
+    """Abstract: what the layers of encoder and decoder have in common, in PyTorch's order."""
 
-    As `torch.nn.TransformerEncoderLayer`, with its parameters' names. `norm_first=True` normalises
-    before each part instead of after it. `activation` is a function, or the name of one of
-    `funcgrad.nn`; "gelu" is the exact one, as in PyTorch. Inputs are (length, batch, d_model), with
-    `batch_first` (batch, length, d_model). `num_kv_heads` and `rotary` are handed to
-    `MultiheadAttention`. With `is_causal=True` in each call it is a layer of a GPT.
-
-    >>> import funcgrad as fg, funcgrad_nn as nn
-    >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    >>> params, state = layer.init(fg.random.key(0))
-    >>> layer.apply(params, state, fg.numpy.ones((4, 5, 8)), is_causal=True)[0].shape
-    (4, 5, 8)
-    """
+    attends_to_memory = False
 
     def __init__(
         self,
@@ -49,26 +40,40 @@ class TransformerEncoderLayer(Module):
         num_kv_heads: int | None = None,
         rotary: Module | None = None,
     ):
-        self.self_attn = MultiheadAttention(
-            d_model,
-            nhead,
-            dropout,
-            bias,
-            batch_first=batch_first,
-            num_kv_heads=num_kv_heads,
-            rotary=rotary,
-        )
+        options: dict[str, Any] = {"batch_first": batch_first, "num_kv_heads": num_kv_heads}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, rotary=rotary, **options)
+        if self.attends_to_memory:
+            self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, **options)
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias)
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
+        parts = range(1, 4 if self.attends_to_memory else 3)
+        for part in parts:
+            setattr(self, f"norm{part}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias))
+        for part in parts:
+            setattr(self, f"dropout{part}", Dropout(dropout))
         self.activation, self.norm_first = _function(self, activation), norm_first
 
     def new_cache(self, batch: int, max_length: int, dtype=jnp.float32) -> Cache:
         """An empty cache of the self-attention; see `MultiheadAttention.new_cache`."""
         return self.self_attn.new_cache(batch, max_length, dtype)
+
+
+class TransformerEncoderLayer(TransformerLayer):
+    """Self-attention and a feed-forward network, each added to its input and normalised.
+
+    As `torch.nn.TransformerEncoderLayer`, with its parameters' names. `norm_first=True` normalises
+    before each part instead of after it. `activation` is a function, or the name of one of
+    `funcgrad.nn`; "gelu" is the exact one, as in PyTorch. Inputs are (length, batch, d_model), with
+    `batch_first` (batch, length, d_model). `num_kv_heads` and `rotary` are handed to
+    `MultiheadAttention`. With `is_causal=True` in each call it is a layer of a GPT.
+
+    >>> import funcgrad as fg, funcgrad_nn as nn
+    >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    >>> params, state = layer.init(fg.random.key(0))
+    >>> layer.apply(params, state, fg.numpy.ones((4, 5, 8)), is_causal=True)[0].shape
+    (4, 5, 8)
+    """
 
     def forward(
         self,
@@ -94,7 +99,7 @@ class TransformerEncoderLayer(Module):
         return x if cache is None else (x, holder[0])
 
 
-class TransformerDecoderLayer(Module):
+class TransformerDecoderLayer(TransformerLayer):
     """Self-attention, attention to an encoder's output, and a feed-forward network.
 
     As `torch.nn.TransformerDecoderLayer`; the options are those of `TransformerEncoderLayer`, and
@@ -108,36 +113,7 @@ class TransformerDecoderLayer(Module):
     (4, 5, 8)
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        *,
-        num_kv_heads: int | None = None,
-        rotary: Module | None = None,
-    ):
-        options: dict[str, Any] = {"batch_first": batch_first, "num_kv_heads": num_kv_heads}
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, rotary=rotary, **options)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, **options)
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias)
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.norm3 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.dropout1, self.dropout2, self.dropout3 = (Dropout(dropout) for _ in range(3))
-        self.activation, self.norm_first = _function(self, activation), norm_first
-
-    def new_cache(self, batch: int, max_length: int, dtype=jnp.float32) -> Cache:
-        """An empty cache of the self-attention; see `MultiheadAttention.new_cache`."""
-        return self.self_attn.new_cache(batch, max_length, dtype)
+    attends_to_memory = True
 
     def forward(
         self,
@@ -357,6 +333,11 @@ def _copies(stack: Module, layer: Module, count: int) -> list[Module]:
             f"{type(stack).__name__}: needs a layer to copy, but got {type(layer).__name__}."
         )
     positive(type(stack).__name__, "num_layers", count)
+    if count * len(layout_of(layer)) > MOST_MODULES:
+        raise ValueError(
+            f"{type(stack).__name__}: num_layers={count} layers like this one are more than "
+            f"{MOST_MODULES} modules."
+        )
     return [copy.deepcopy(layer) for _ in range(count)]
 
 
