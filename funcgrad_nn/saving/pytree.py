@@ -93,7 +93,7 @@ def load(path: str | os.PathLike, like: Any = None, *, strict: bool = True) -> A
     could not be matched is as in `like`, and an `Unmatched`. Raises `DamagedFileError` (a
     `ValueError`) for a file that is cut off or changed, `ValueError` for one that speaks of what is
     unknown here, `OSError` if it cannot be opened. A file made by an enemy gives such an error too:
-    nothing in it is run, and no more is allocated than its size warrants.
+    nothing in it is run, and no array is made that its size does not warrant.
 
     >>> import funcgrad.numpy as jnp, funcgrad_nn as nn, pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "tree.safetensors"

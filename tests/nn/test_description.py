@@ -166,6 +166,8 @@ HOSTILE = {
     '{"function": "funcgrad.numpy.linalg"}}}',
     "bad dtype": '{"module": "funcgrad_nn.Lambda", "arguments": {"function": {"dtype": "O"}}}',
     "bad float": '{"module": "funcgrad_nn.Dropout", "arguments": {"rate": {"float": "1"}}}',
+    "a thousand million layers": '{"module": "funcgrad_nn.TransformerEncoder", "arguments": '
+    '{"encoder_layer": {"module": "funcgrad_nn.ReLU"}, "num_layers": 1000000000}}',
     "deep": '{"module":"funcgrad_nn.Residual","arguments":{"inner":' * 5000 + "1" + "}}" * 5000,
 }
 
