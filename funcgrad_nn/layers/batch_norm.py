@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,34 @@ from funcgrad_nn.module import Module
 from funcgrad_nn.state_dict import TorchEntry
 
 
-class BatchNorm(Module):
+class ChannelNorm(Module):
+    """Abstract: the options and parameters of layers that normalise each channel."""
+
+    full_precision = True
+    num_features: Any  # None in a layer that is still open
+
+    def _set_options(
+        self, num_features, eps, momentum, affine, track_running_stats, bias, channels_last
+    ) -> None:
+        if num_features is not None:
+            positive(type(self).__name__, "num_features", num_features)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.bias = affine, affine and bias
+        self.track_running_stats, self.channels_last = track_running_stats, channels_last
+
+    def parameters(self, key) -> dict:
+        return channel_parameters(self, self.num_features)
+
+    def _channels(self, x) -> int:
+        """The number of channels; an open layer learned it from its first input."""
+        if self.num_features is not None:
+            return self.num_features
+        if self.affine:
+            return self.p.weight.shape[0]
+        return x.shape[-1 if self.channels_last else 1]
+
+
+class BatchNorm(ChannelNorm):
     """Abstract: normalises each channel over the batch and all positions (Ioffe and Szegedy, 2015).
 
     Training uses the batch's mean and biased variance, and moves the running ones:
@@ -37,7 +65,6 @@ class BatchNorm(Module):
     """
 
     ranks: tuple[int, ...] = ()
-    full_precision = True
 
     def __init__(
         self,
@@ -52,15 +79,8 @@ class BatchNorm(Module):
     ):
         if not self.ranks:
             raise TypeError("BatchNorm is abstract: use BatchNorm1d, BatchNorm2d or BatchNorm3d.")
-        if num_features is not None:
-            positive(type(self).__name__, "num_features", num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.bias = affine, affine and bias
-        self.track_running_stats = track_running_stats
-        self.channels_last = channels_last
-
-    def parameters(self, key) -> dict:
-        return channel_parameters(self, self.num_features)
+        options = (eps, momentum, affine, track_running_stats, bias, channels_last)
+        self._set_options(num_features, *options)
 
     def initial_state(self) -> dict:
         if not self.track_running_stats:
@@ -100,14 +120,6 @@ class BatchNorm(Module):
         scale = fg.lax.rsqrt(var + self.eps)
         y = centred * (scale * jnp.expand_dims(self.p.weight, axes) if self.affine else scale)
         return y + jnp.expand_dims(self.p.bias, axes) if self.bias else y
-
-    def _channels(self, x) -> int:
-        """The number of channels; an open layer learned it from its first input."""
-        if self.num_features is not None:
-            return self.num_features
-        if self.affine:
-            return self.p.weight.shape[0]
-        return x.shape[-1 if self.channels_last else 1]
 
     def _move(self, mean, var) -> None:
         """Let the running statistics follow those of this batch."""
@@ -156,7 +168,7 @@ class BatchNorm3d(BatchNorm):
     ranks = (5,)
 
 
-class InstanceNorm(Module):
+class InstanceNorm(ChannelNorm):
     """Abstract: normalises each channel of each example over its positions (Ulyanov et al., 2016).
 
     The input is (N, C, ...) or (C, ...), or has C last with `channels_last=True`. By default there
@@ -166,7 +178,6 @@ class InstanceNorm(Module):
     """
 
     rank = 0
-    full_precision = True
 
     def __init__(
         self,
@@ -181,15 +192,8 @@ class InstanceNorm(Module):
     ):
         if not self.rank:
             raise TypeError("InstanceNorm is abstract: use InstanceNorm1d, 2d or 3d.")
-        if num_features is not None:
-            positive(type(self).__name__, "num_features", num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.bias = affine, affine and bias
-        self.track_running_stats = track_running_stats
-        self.channels_last = channels_last
-
-    def parameters(self, key) -> dict:
-        return channel_parameters(self, self.num_features)
+        options = (eps, momentum, affine, track_running_stats, bias, channels_last)
+        self._set_options(num_features, *options)
 
     def initial_state(self) -> dict:
         return _running(self.num_features) if self.track_running_stats else {}
@@ -218,13 +222,6 @@ class InstanceNorm(Module):
             self._move(wide, axes)
             y = standardized(wide, axes, self.eps)
         return narrowed(scaled(self, y, channel), x)
-
-    def _channels(self, x) -> int:
-        if self.num_features is not None:
-            return self.num_features
-        if self.affine:
-            return self.p.weight.shape[0]
-        return x.shape[-1 if self.channels_last else 1]
 
     def _move(self, x, axes: tuple[int, ...]) -> None:
         values_per_channel(self, x, axes)
