@@ -36,10 +36,14 @@ class Dropout(Module):
         if self.rate == 1:
             return jnp.zeros_like(x)
         kept = fg.random.bernoulli(self.key(), 1 - self.rate, self._mask_shape(x))
-        return jnp.where(kept, jnp.divide(x, 1 - self.rate), 0)
+        return self._dropped(x, kept)
 
     def _mask_shape(self, x) -> tuple[int, ...]:
         return tuple(x.shape)
+
+    def _dropped(self, x, kept):
+        """x where `kept`, else what stands for nothing, so scaled that the statistics stay."""
+        return jnp.where(kept, jnp.divide(x, 1 - self.rate), 0)
 
 
 class ChannelDropout(Dropout):
@@ -107,12 +111,7 @@ class AlphaDropout(Dropout):
     [ 1.666 -0.779  1.666 -0.779  1.666  1.666]
     """
 
-    def forward(self, x):
-        if not self.train or self.rate == 0:
-            return x
-        if self.rate == 1:
-            return jnp.zeros_like(x)
-        kept = fg.random.bernoulli(self.key(), 1 - self.rate, self._mask_shape(x))
+    def _dropped(self, x, kept):
         scale = 1 / math.sqrt((1 - self.rate) * (1 + self.rate * SELU_FLOOR**2))
         shift = -scale * self.rate * SELU_FLOOR
         return scale * jnp.where(kept, x, SELU_FLOOR) + shift
