@@ -59,6 +59,12 @@ def adam_state(params, mu_dtype=None) -> ScaleByAdamState:
     return ScaleByAdamState(no_steps(), zeros(params, mu_dtype), zeros(params))
 
 
+def moved(updates, state, b1, b2):
+    """The number of this step, and both moments with these gradients in them."""
+    mu, nu = moving_mean(updates, state.mu, b1), moving_square(updates, state.nu, b2)
+    return next_count(state.count), mu, nu
+
+
 @validated
 def scale_by_adam(
     b1: float = 0.9,
@@ -84,9 +90,7 @@ def scale_by_adam(
     """
 
     def update(updates, state, params=None):
-        t = next_count(state.count)
-        mu = moving_mean(updates, state.mu, b1)
-        nu = moving_square(updates, state.nu, b2)
+        t, mu, nu = moved(updates, state, b1, b2)
         square_share = missing_share(b2, t)
         if nesterov:
             ahead = looked_ahead(mu, updates, b1, t)
@@ -141,9 +145,7 @@ def scale_by_amsgrad(
         return ScaleByAmsgradState(*adam_state(params, mu_dtype), zeros(params))
 
     def update(updates, state, params=None):
-        t = next_count(state.count)
-        mu = moving_mean(updates, state.mu, b1)
-        nu = moving_square(updates, state.nu, b2)
+        t, mu, nu = moved(updates, state, b1, b2)
         share = missing_share(b2, t)
         seen = nu if correct_after_max else unbiased(nu, share)
         largest = fg.tree.map(jnp.maximum, state.nu_max, seen)
@@ -204,9 +206,7 @@ def scale_by_nadam(
         return b1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
     def update(updates, state, params=None):
-        t = next_count(state.count)
-        mu = moving_mean(updates, state.mu, b1)
-        nu = moving_square(updates, state.nu, b2)
+        t, mu, nu = moved(updates, state, b1, b2)
         now, following = momentum(t), momentum(t + 1)
         product = state.mu_product * now
         new_part, old_part = (1 - now) / (1 - product), following / (1 - product * following)
@@ -244,9 +244,7 @@ def scale_by_radam(
     rho_inf = 2.0 / (1.0 - b2) - 1.0
 
     def update(updates, state, params=None):
-        t = next_count(state.count)
-        mu = moving_mean(updates, state.mu, b1)
-        nu = moving_square(updates, state.nu, b2)
+        t, mu, nu = moved(updates, state, b1, b2)
         share = missing_share(b2, t)
         if nesterov:
             means = looked_ahead(mu, updates, b1, t)
