@@ -44,18 +44,18 @@ class DampenedTraceState(NamedTuple):
     count: Any
 
 
-def scale(factor: float) -> GradientTransformation:
+def scale(step_size: float) -> GradientTransformation:
     """Multiply updates by a constant.
 
     >>> import funcgrad.numpy as jnp
     >>> float(scale(-0.5).update(jnp.array(4.0), ())[0])
     -2.0
     """
-    return stateless(lambda updates, params: fg.tree.map(lambda g: factor * g, updates))
+    return stateless(lambda updates, params: fg.tree.map(lambda g: step_size * g, updates))
 
 
-def scale_by_schedule(schedule: Schedule) -> GradientTransformation:
-    """Multiply updates by schedule(t), t the number of updates made before: 0, 1, 2, ...
+def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
+    """Multiply updates by step_size_fn(t), t the number of updates made before: 0, 1, 2, ...
 
     >>> import funcgrad.numpy as jnp
     >>> part = scale_by_schedule(lambda t: 1 / (1 + t))
@@ -66,9 +66,9 @@ def scale_by_schedule(schedule: Schedule) -> GradientTransformation:
     >>> seen
     [6.0, 3.0, 2.0]
     """
-    if not callable(schedule):
+    if not callable(step_size_fn):
         raise TypeError(
-            f"scale_by_schedule: needs a function of the step, but got {schedule!r}. "
+            f"scale_by_schedule: needs a function of the step, but got {step_size_fn!r}. "
             "For a constant use scale."
         )
 
@@ -76,7 +76,7 @@ def scale_by_schedule(schedule: Schedule) -> GradientTransformation:
         return CountState(no_steps())
 
     def update(updates, state, params=None):
-        factor = schedule(state.count)
+        factor = step_size_fn(state.count)
         updates = fg.tree.map(lambda g: jnp.asarray(factor, g.dtype) * g, updates)
         return updates, CountState(next_count(state.count))
 
@@ -240,8 +240,10 @@ def scale_by_trust_ratio(
 
 
 @validated
-def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
-    """Divide all updates by their common norm plus `eps`: a step of length one.
+def normalize_by_update_norm(
+    scale_factor: float = 1.0, eps: float = 1e-6
+) -> GradientTransformation:
+    """Divide all updates by their common norm plus `eps`: a step of length `scale_factor`.
 
     >>> import funcgrad.numpy as jnp
     >>> part, w = normalize_by_update_norm(eps=0.0), jnp.array([1.0, -2.0])
@@ -251,7 +253,7 @@ def normalize_by_update_norm(eps: float = 1e-6) -> GradientTransformation:
     """
 
     def scaled(updates, params):
-        factor = 1 / (global_norm(updates) + eps)
+        factor = scale_factor / (global_norm(updates) + eps)
         return fg.tree.map(lambda u: u * cast(factor, u.dtype), updates)
 
     return stateless(scaled)

@@ -133,6 +133,7 @@ class MultiSteps:
         opt: GradientTransformation,
         every_k_schedule: int | Callable[[Any], Any],
         use_grad_mean: bool = True,
+        *,
         accumulator_dtype: Any = jnp.float32,
     ):
         check("MultiSteps", "every_k", every_k_schedule)

@@ -46,7 +46,7 @@ OPTAX = {
     ),
     "sam": lambda o: o.sam(o.sgd(0.1), o.sgd(0.05)),
     "sam, longer": lambda o: o.sam(o.adam(0.01), o.sgd(0.05, momentum=0.9), 3, reset_state=False),
-    "normalized": lambda o: o.normalize_by_update_norm(),
+    "normalized": lambda o: o.normalize_by_update_norm(0.5, 1e-3),
 }
 
 
