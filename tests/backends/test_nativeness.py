@@ -7,13 +7,32 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from benchmarks.nativeness import CONSTRUCTS, cell, count, random_functions
+from funcgrad.backends.llvm.dense_routines import DENSE
+from funcgrad.backends.llvm.routines import ROUTINES
+from funcgrad.core.avals import typeof
+from funcgrad.core.loops import Opaque
 from tests.primitives.cases import all_cases
+from tests.primitives.test_laws import arrays
 
 # Factorizations that LAPACK does, and functions of statistics that NumPy computes in series.
 HOST = frozenset((
     "eig", "eigh", "svd", "qr", "igamma", "igammac", "igamma_grad_a", "zeta", "polygamma",
     "random_gamma_grad", "regularized_incomplete_beta",
 ))  # fmt: skip
+
+
+NAMES = sorted({case.primitive.name for _, case, _ in all_cases()})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_routine_that_a_rule_names_exists(name: str) -> None:
+    """Else its primitive would be left to NumPy, with the same values."""
+    for _, case, params in all_cases():
+        if case.primitive.name == name:
+            avals = [typeof(x) for x in arrays(case.operands())]
+            form = case.primitive.rule("loops", "compilation")(*avals, **params)
+            if isinstance(form, Opaque):
+                assert form.routine in {"", *ROUTINES, *DENSE}, form
 
 
 def test_random_programs_are_native() -> None:

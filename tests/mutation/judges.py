@@ -8,18 +8,16 @@ no cache filled by the right rules, leaves nothing behind, and is stopped by the
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import hashlib
-import os
 import pathlib
 import pickle
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -27,6 +25,7 @@ from _pytest.runner import runtestprotocol
 import funcgrad as fg
 from funcgrad.core.primitive import registry
 from funcgrad.transforms import autodiff
+from tests.mutation.children import child, in_parallel, unpickled
 from tests.mutation.mutants import Mutant
 
 try:
@@ -37,6 +36,7 @@ except ImportError:  # on Windows, which has no `fork` either: there mutants are
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOMES = tuple(str(ROOT / "funcgrad" / room) for room in ("primitives", "control"))
 PATIENCE = 10  # times as long as usual, and some seconds: a loop that does not end
+PIECE = 400  # tests of a file that are measured in one go
 MEMORY = 8 << 30  # bytes of address space beyond what the process has
 
 Line = tuple[str, int]  # a file within the package, and a number
@@ -140,8 +140,8 @@ def passes(item: pytest.Item, seconds: float) -> bool:
 
 
 @functools.cache
-def caches() -> list[Any]:
-    """Everything in the package that remembers results."""
+def caches(loaded: int) -> list[Any]:
+    """Everything in the package that remembers results, while that many modules are loaded."""
     modules = [m for name, m in list(sys.modules.items()) if name.startswith("funcgrad.")]
     kind = type(functools.cache(abs))
     values = {id(v): v for m in modules for v in vars(m).values() if isinstance(v, kind)}
@@ -150,7 +150,7 @@ def caches() -> list[Any]:
 
 def forget() -> None:
     """No result of another version of the rules is used again."""
-    for cache in caches():
+    for cache in caches(len(sys.modules)):
         cache.cache_clear()
     for primitive in registry:
         if primitive.units:
@@ -165,50 +165,6 @@ def limit_memory() -> None:
     if pages.exists():
         now = int(pages.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
-
-
-# ---- children ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Answer:
-    """What a child says: objects, in order. `here` is true in the child."""
-
-    here: bool
-    pipe: Any
-    got: list[Any] = field(default_factory=list)
-
-    def give(self, value: Any) -> None:
-        pickle.dump(value, self.pipe)
-        self.pipe.flush()
-
-
-@contextlib.contextmanager
-def child() -> Iterator[Answer]:
-    """The block runs in a child and in the parent, which has the answer when the block has
-    ended.
-    """
-    ours, theirs = os.pipe()
-    number = os.fork()
-    if number == 0:
-        os.close(ours)
-        code = 1
-        try:
-            with open(theirs, "wb") as pipe:
-                yield Answer(True, pipe)
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(theirs)
-    answer = Answer(False, None)
-    yield answer
-    with open(ours, "rb") as pipe:
-        while True:
-            try:
-                answer.got.append(pickle.load(pipe))
-            except (EOFError, pickle.UnpicklingError):
-                break
-    os.waitpid(number, 0)
 
 
 # ---- who runs what -------------------------------------------------------------------------------
@@ -243,40 +199,89 @@ class Watch:
         return line
 
 
-def measured(items: list[pytest.Item]) -> Iterator[tuple[str, float, set[Line]]]:
-    """Of each test that passes and runs a rule: its name, its time, and the lines."""
+class Measure(NamedTuple):
+    """What is remembered of a test, as long as the text of it and of the rules it runs is the
+    same.
+    """
+
+    name: str
+    text: str  # a digest of the test's file and its tables
+    rules: dict[str, str]  # digests of the files whose rules it runs
+    seconds: float
+    lines: set[Line]  # none if it failed
+
+    def holds(self, texts: Mapping[str, str]) -> bool:
+        """Is everything that it hangs on as it was?"""
+        return texts.get(self.name) == self.text and all(
+            text == text_of_rules(file) for file, text in self.rules.items()
+        )
+
+
+def measured(tests: list[tuple[pytest.Item, str]]) -> list[Measure]:
+    """Tests, each with a digest of its text, are run once under a trace."""
     with child() as answer:
         if answer.here:
-            for item in items:
+            for item, text in tests:
                 forget()
                 start = time.perf_counter()
                 with Watch() as lines:
                     good = passes(item, 300)
-                if good and lines:
-                    answer.give((item.nodeid, time.perf_counter() - start, lines))
-    yield from answer.got
+                seconds = time.perf_counter() - start
+                rules = {file: text_of_rules(file) for file in {file for file, _ in lines}}
+                answer.give(Measure(item.nodeid, text, rules, seconds, lines if good else set()))
+    return answer.got
 
 
-def court(items: list[pytest.Item], budget: float, memory: pathlib.Path, say: Any) -> Court:
-    """Measures all tests, those of an unchanged file only once."""
-    known = pickle.loads(memory.read_bytes()) if memory.exists() else {}
-    found, package = Court(budget), digest(*sorted((ROOT / "funcgrad").rglob("*.py")))
-    files = collections.defaultdict(list)
+def court(
+    items: list[pytest.Item], budget: float, memory: pathlib.Path, processes: int, say: Any
+) -> Court:
+    """All tests that pass and run rules, measured now or earlier."""
+    texts = {item.nodeid: text_of_test(item.path) for item in items}
+    known = remembered(memory, texts)
+    pieces = pieces_of([(i, texts[i.nodeid]) for i in items if i.nodeid not in known])
+    for number, measures in in_parallel(measured, pieces, processes):
+        good = sum(bool(measure.lines) for measure in measures)
+        say(f"{pieces[number][0][0].path.name}: {good} of {len(pieces[number])} tests are judges")
+        known.update({measure.name: measure for measure in measures})
+        with memory.open("ab") as file:
+            pickle.dump(measures, file)
+    found = Court(budget)
     for item in items:
-        files[item.path].append(item)
-    for path, group in files.items():
-        key = (str(path.relative_to(ROOT)), len(group), package, digest(path, *family(path)))
-        if key not in known:
-            start = time.perf_counter()
-            known[key] = list(measured(group))
-            say(f"{key[0]}: {len(known[key])} of {len(group)} tests are judges, "
-                f"{time.perf_counter() - start:.0f} s")  # fmt: skip
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_bytes(pickle.dumps(known))
-        by_name = {item.nodeid: item for item in group}
-        for name, seconds, lines in known[key]:
-            found.add(by_name[name], seconds, lines)
+        if (measure := known.get(item.nodeid)) and measure.lines:
+            found.add(item, measure.seconds, measure.lines)
     return found
+
+
+def pieces_of(tests: list[tuple[pytest.Item, str]]) -> list[list[tuple[pytest.Item, str]]]:
+    """Tests of one file each, not too many of them; the largest pieces first."""
+    files = collections.defaultdict(list)
+    for item, text in tests:
+        files[item.path].append((item, text))
+    pieces = [g[i : i + PIECE] for g in files.values() for i in range(0, len(g), PIECE)]
+    return sorted(pieces, key=len, reverse=True)
+
+
+def remembered(memory: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Measure]:
+    """What was measured before and holds still; the rest is dropped from the file, too."""
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.touch()
+    with memory.open("rb") as file:
+        measures = [m for piece in unpickled(file) for m in piece if m.holds(texts)]
+    memory.write_bytes(pickle.dumps(measures))
+    return {measure.name: measure for measure in measures}
+
+
+@functools.cache
+def text_of_rules(file: str) -> str:
+    """A digest of a file of rules; nothing if it is gone."""
+    path = ROOT / "funcgrad" / file
+    return digest(path) if path.exists() else ""
+
+
+@functools.cache
+def text_of_test(path: pathlib.Path) -> str:
+    """A digest of the file of a test, and of the files beside it that hold its tables."""
+    return digest(path, *family(path))
 
 
 def family(path: pathlib.Path) -> list[pathlib.Path]:

@@ -1,8 +1,8 @@
 """Mutants: a function's source with one thing wrong in it, as a code object that takes its place.
 
-The module of a function is parsed, one node below the function is changed, the whole is compiled,
-and the code object at the function's place is taken out. Put into the live function, it breaks that
-one rule for everybody who holds it, without importing anything again.
+The module of a function is parsed, one node below the function is changed, the statement is
+compiled that it stands in, and the code object at the function's place is taken out. Put into the
+live function, it breaks that one rule for everybody who holds it, without importing anything again.
 """
 
 from __future__ import annotations
@@ -187,8 +187,17 @@ def parsed(filename: str) -> ast.Module:
 
 
 @functools.cache
-def compiled(filename: str) -> CodeType:
-    return compile(parsed(filename), filename, "exec")
+def excerpt(filename: str, line: int) -> ast.Module:
+    """A module of the statement that the line stands in and of imports, which code depends on."""
+    body = parsed(filename).body
+    imports = [s for s in body if isinstance(s, ast.Import | ast.ImportFrom)]
+    found = [s for s in body if first_line(s) <= line <= (s.end_lineno or 0)]
+    return ast.Module([*imports, *found], [])
+
+
+@functools.cache
+def compiled(filename: str, line: int) -> CodeType:
+    return compile(excerpt(filename, line), filename, "exec")
 
 
 def inner(code: CodeType) -> list[CodeType]:
@@ -219,7 +228,7 @@ def node_of(function: FunctionType) -> ast.AST | None:
     """The definition of a function: the one on its line whose compiled form is the function's."""
     code = function.__code__
     kinds = (ast.Lambda, ast.FunctionDef)
-    tree = parsed(code.co_filename)
+    tree = excerpt(code.co_filename, code.co_firstlineno)
     found = [
         n for n in ast.walk(tree) if isinstance(n, kinds) and first_line(n) == code.co_firstlineno
     ]
@@ -296,15 +305,15 @@ def mutable_nodes(node: Any, around: tuple[Any, ...] = ()) -> Iterator[tuple[Any
 def mutants(functions: list[FunctionType]) -> Iterator[Mutant]:
     """All wrong versions of the functions, which share one code."""
     function = functions[0]
-    filename = function.__code__.co_filename
-    path, node = path_to(function.__code__, compiled(filename)), node_of(function)
+    filename, line = function.__code__.co_filename, function.__code__.co_firstlineno
+    path, node = path_to(function.__code__, compiled(filename, line)), node_of(function)
     if path is None or node is None:
         return
     for part, around in mutable_nodes(node):
         if part is node:
             continue
         for what, change in changes(part):
-            tree = ast.fix_missing_locations(Replaced(part, change).visit(parsed(filename)))
+            tree = ast.fix_missing_locations(Replaced(part, change).visit(excerpt(filename, line)))
             try:
                 code = at(path, compile(tree, filename, "exec"))
             except (IndexError, SyntaxError):

@@ -2,7 +2,7 @@
 
     python -m tests.mutation.mutate                      all primitives
     python -m tests.mutation.mutate sin dot_general      some
-    python -m tests.mutation.mutate --fields transpose batch --sample 0.2
+    python -m tests.mutation.mutate --fields transpose batch --sample 0.2 --processes 4
 
 A mutant is a rule with one thing wrong in it (mutants.py); its judges are the tests that run the
 line (judges.py), the cheapest first; it survives if all of them pass. Verdicts are kept in
@@ -15,24 +15,30 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import pathlib
 import random
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
+from funcgrad.config import config
 from tests.mutation import equivalent, judges
+from tests.mutation.children import in_parallel
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.rules import FIELDS, Target, targets
 
 JUDGES = (
-    "primitives", "control", "transforms", "numpy", "errors", "test_scipy.py",
-    "test_scipy_linalg.py", "test_random.py",
+    "primitives", "control", "transforms", "numpy", "errors", "backends", "compiler",
+    "test_scipy.py", "test_scipy_linalg.py", "test_random.py",
 )  # fmt: skip
-TOO_SLOW = ("transforms/test_compositions.py", "numpy/test_ufuncs.py")
+TOO_SLOW = (
+    "transforms/test_compositions.py", "numpy/test_ufuncs.py", "backends/test_vector_math.py",
+    "backends/test_native_cache.py", "backends/test_native_threads.py", "backends/test_gemm.py",
+)  # fmt: skip
 KEPT = judges.ROOT / "build" / "mutation"
 QUIET = ("-q", "--tb=native", "-p", "no:cacheprovider", "-p", "no:faulthandler")
 
@@ -42,7 +48,7 @@ class Trial:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.verdicts = Verdicts(KEPT / "verdicts.jsonl", options.fresh)
+        self.verdicts = Verdicts(KEPT / "verdicts.jsonl", options.fresh, options.new)
         self.counts: dict[str, collections.Counter[str]] = collections.defaultdict(
             collections.Counter
         )
@@ -52,47 +58,69 @@ class Trial:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         capture = session.config.pluginmanager.getplugin("capturemanager")
         capture.suspend_global_capture(in_=True)
-        self.court = judges.court(session.items, self.options.budget, KEPT / "judges.pickle", say)
-        say(f"{len(self.court.judges)} of {len(session.items)} tests are judges")
-        for target in self.chosen_targets():
-            self.try_target(target)
+        config.update("enable_compilation_cache", False)  # no code of right rules, none of wrong
+        rules, tests = self.chosen_targets(), session.items
+        open_rules = [rules[n] for n in self.tried(self.looked_up, rules)]
+        if open_rules:
+            options, memory = self.options, KEPT / "judges.pickle"
+            self.court = judges.court(tests, options.budget, memory, options.processes, say)
+            say(f"{len(self.court.judges)} of {len(tests)} tests are judges")
+            self.tried(self.judged, open_rules)
         self.summarize()
         return True
 
+    def tried(self, function: Callable[[Target], list[Tried]], rules: list[Target]) -> list[int]:
+        """Counts what becomes of the mutants of rules; which rules have some still to be judged."""
+        found = []
+        for number, trials in in_parallel(function, rules, self.options.processes):
+            for trial in trials:
+                self.count(rules[number].field, trial)
+            if any(trial.killer is None for trial in trials):
+                found.append(number)
+        return sorted(found)
+
     def chosen_targets(self) -> list[Target]:
+        """Those with the longest code first, so that no process is left with them at the end."""
         wanted, fields = set(self.options.names), set(self.options.fields)
         found = [
             t for t in targets()
             if t.field in fields and (not wanted or wanted & set(t.primitives))
         ]  # fmt: skip
-        return sorted(found, key=lambda t: t.primitives[0])
+        return sorted(found, key=lambda t: -len(t.functions[0].__code__.co_code))
 
-    def try_target(self, target: Target) -> None:
+    def looked_up(self, target: Target) -> list[Tried]:
+        """All mutants of a rule, with the verdicts that are known."""
+        return [self.verdicts.get(target, mutant) for mutant in self.sampled(target)]
+
+    def judged(self, target: Target) -> list[Tried]:
+        """Those of them that are to be judged, with the verdicts."""
+        found = []
         for mutant in self.sampled(target):
-            counts = self.counts[target.field]
-            counts["mutants"] += 1
-            if names := equivalent.names_of(mutant):
-                self.used.update(names)
-                counts["equivalent"] += 1
-                continue
-            killer = self.verdicts.get(mutant)
-            if killer == "" and self.options.new:
-                continue
-            if not killer:
+            before = self.verdicts.get(target, mutant)
+            if before.killer is None:
                 start = time.perf_counter()
                 killer = self.court.verdict(mutant, target.primitives[:3])
-                self.verdicts.put(mutant, killer, time.perf_counter() - start)
-            counts["killed" if killer else "survived"] += 1
-            if not killer:
-                line = f"{target.primitives[0]}.{target.field}  {mutant}"
-                self.survivors.append(line)
-                say(line)
+                seconds = time.perf_counter() - start
+                found.append(before._replace(killer=killer, seconds=seconds))
+        return found
 
     def sampled(self, target: Target) -> Iterator[Mutant]:
         rng = random.Random(str((self.options.seed, target.primitives[0], target.field)))
         for mutant in mutants(target.functions):
             if rng.random() < self.options.sample:
                 yield mutant
+
+    def count(self, field: str, trial: Tried) -> None:
+        if trial.killer is None:
+            return
+        outcome = "equivalent" if trial.names else "killed" if trial.killer else "survived"
+        self.counts[field].update(["mutants", outcome])
+        self.used.update(trial.names)
+        if trial.seconds is not None:
+            self.verdicts.put(trial)
+        if outcome == "survived":
+            self.survivors.append(trial.line)
+            say(trial.line)
 
     def summarize(self) -> None:
         columns = ("mutants", "killed", "equivalent", "survived")
@@ -113,30 +141,41 @@ class Trial:
         return sorted(known - self.used)
 
 
+class Tried(NamedTuple):
+    """What became of a mutant."""
+
+    line: str  # what is said of it
+    key: tuple[Any, ...]
+    names: list[equivalent.Name]  # which entries say that it is none
+    killer: str | None  # a test; nothing if it survived, None if it is still to be judged
+    seconds: float | None = None  # that it took now
+
+
 class Verdicts:
     """What was found out before, by the text of the file that the mutant is in."""
 
-    def __init__(self, path: pathlib.Path, fresh: bool) -> None:
+    def __init__(self, path: pathlib.Path, fresh: bool, keep_survivors: bool) -> None:
         self.path, self.known = path, {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if fresh:
             path.unlink(missing_ok=True)
         for line in path.read_text().splitlines() if path.exists() else ():
             entry = json.loads(line)
-            self.known[tuple(entry["key"])] = entry["killer"]
+            if entry["killer"] or keep_survivors:
+                self.known[tuple(entry["key"])] = entry["killer"]
 
-    def get(self, mutant: Mutant) -> str | None:
-        """The test that killed it; nothing if it survived, None if it was never judged."""
-        return self.known.get(self._key(mutant))
+    def get(self, target: Target, mutant: Mutant) -> Tried:
+        names, key = equivalent.names_of(mutant), self._key(mutant)
+        line = f"{target.primitives[0]}.{target.field}  {mutant}"
+        return Tried(line, key, names, "" if names else self.known.get(key))
 
-    def put(self, mutant: Mutant, killer: str, seconds: float) -> None:
-        self.known[self._key(mutant)] = killer
-        entry = {"key": self._key(mutant), "killer": killer, "seconds": round(seconds, 2)}
+    def put(self, trial: Tried) -> None:
+        entry = {"key": trial.key, "killer": trial.killer, "seconds": round(trial.seconds or 0, 2)}
         with self.path.open("a") as file:
-            file.write(json.dumps({**entry, "mutant": str(mutant)}) + "\n")
+            file.write(json.dumps({**entry, "mutant": trial.line}) + "\n")
 
     def _key(self, mutant: Mutant) -> tuple[Any, ...]:
-        text = judges.digest(judges.ROOT / "funcgrad" / mutant.file)[:16]
+        text = judges.text_of_rules(mutant.file)[:16]
         return text, mutant.lines[0], mutant.column, mutant.fragment, mutant.what
 
 
@@ -156,6 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sample", type=float, default=1.0, help="the share of mutants to try")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests for a mutant")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="side by side")
     parser.add_argument("--new", action="store_true", help="only what was never judged")
     parser.add_argument("--fresh", action="store_true", help="forget earlier verdicts")
     trial = Trial(parser.parse_args(arguments))
