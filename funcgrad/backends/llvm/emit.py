@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.backends.llvm import memory
+from funcgrad.backends.llvm import memory, strips
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.extremes import better
 from funcgrad.backends.llvm.long_sums import RowSums, in_blocks, loses_digits
 from funcgrad.backends.llvm.scalar import render, round_narrow
+from funcgrad.backends.llvm.statements import Registers, Scope, StatementEmitter
 from funcgrad.backends.llvm.tiles import lanes_mask
-from funcgrad.compiler.affine import Loop, Sum
+from funcgrad.compiler.affine import Loop
 from funcgrad.compiler.graph import COSTS
 from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.kernel import (
@@ -31,46 +32,29 @@ from funcgrad.compiler.kernel import (
     Operand,
     Position,
     Reduction,
-    Ref,
     Stage,
     Statement,
     Store,
 )
 from funcgrad.compiler.schedule import vector_loops
 
-Registers = Any  # a Value, or the real and the imaginary part
 UNROLLED = 40  # statements; longer bodies run one vector at a time
 MOST_INLINE = 24  # functions of numbers; kernels with more of them call them
 ONE_BODY = 160  # statements; longer bodies are not written twice for the last vector
 
 
-class Scope:
-    """What is known at one point of the code: values, loops, and the lanes in force."""
-
-    __slots__ = ("values", "loops", "offsets", "mask")
-
-    def __init__(self, parent: Scope | None = None, mask: Value | None = None) -> None:
-        self.values: dict[Ref, Registers] = dict(parent.values) if parent else {}
-        self.loops: dict[Loop, Value] = dict(parent.loops) if parent else {}
-        self.offsets: dict[Any, Value] = dict(parent.offsets) if parent else {}
-        self.mask: Value | None = mask if mask is not None or parent is None else parent.mask
-
-
-class Emitter:
+class Emitter(StatementEmitter):
     """Writes one kernel."""
 
     def __init__(self, b: Builder, kernel: Kernel, pointers: dict[Buffer, Value]) -> None:
-        self.b, self.kernel = b, kernel
-        self.pointers = pointers
-        self.vector: Loop | None = None
-        self.lanes = 1
+        dear = [s for stage in kernel.stages for s in stage.statements if _is_dear(s)]
+        super().__init__(b, pointers, outlined=len(dear) > MOST_INLINE)
+        self.kernel = kernel
         self.bounds: tuple[Value, Value] | None = None  # of the outermost loop; None: all of it
         self.grain = 0  # how far apart they are, at most
         self.chosen = vector_loops(kernel)
         self.sums = RowSums(b, kernel, pointers)
         self.longest = max(kernel.rows, key=lambda v: v.extent, default=None)
-        dear = [s for stage in kernel.stages for s in stage.statements if _is_dear(s)]
-        self.outlined = len(dear) > MOST_INLINE
         for buffer in kernel.buffers:
             if buffer.local:
                 self.pointers[buffer] = memory.allocate(b, buffer.dtype, buffer.size)
@@ -118,12 +102,12 @@ class Emitter:
         """Code before the row loop of this depth, and the loop."""
         rows = self.kernel.rows
         for stage in self.kernel.stages:
-            self._statements(self._at_row_level(stage, depth), scope)
+            self.emit(self._at_row_level(stage, depth), scope)
         if depth == len(rows):
             for number, stage in enumerate(self.kernel.stages):
                 self._stage(number, stage, scope)
             return
-        body = lambda inner, _: self._continue(depth, inner)
+        body = self._innermost_row(depth) or (lambda inner, _: self._continue(depth, inner))
         if depth == 0 and self.bounds is not None:
             self._part(rows[depth], scope, [], body, 1)
         elif rows[depth] is self.longest and self.sums.sizes(rows[depth].extent):
@@ -140,6 +124,16 @@ class Emitter:
     def _continue(self, depth: int, scope: Scope) -> list[Value]:
         self._rows(depth + 1, scope)
         return []
+
+    def _innermost_row(self, depth: int) -> Straight | None:
+        """The body of the row loop of this depth, if there is no other loop within."""
+        stages = self.kernel.stages
+        if depth + 1 < len(self.kernel.rows) or any(s.loops or s.reductions for s in stages):
+            return None
+        early = [self._at_row_level(stage, d) for stage in stages for d in range(depth + 1)]
+        done = {id(s) for statements in early for s in statements}
+        late = [s for stage in stages for s in stage.statements if id(s) not in done]
+        return Straight(self, late, self.kernel.rows[depth])
 
     def _at_row_level(self, stage: Stage, depth: int) -> list[Statement]:
         """Statements that can run as soon as the first `depth` row loops are known."""
@@ -175,15 +169,13 @@ class Emitter:
 
     def _nest(self, stage: Stage, depth: int, levels: list[list[Statement]], scope: Scope) -> None:
         """The loops over the elements, around those that each is made of."""
-        self._statements(levels[depth], scope)
+        self.emit(levels[depth], scope)
         kept = len(stage.loops) - stage.reduced
         if depth < kept:
             statements = sum(map(len, levels[depth + 1 :]))
-
-            def body(inner: Scope, carried: list[Any]) -> list[Any]:
-                self._nest(stage, depth + 1, levels, inner)
-                return []
-
+            body: Any = functools.partial(self._inner_nest, stage, depth + 1, levels)
+            if depth + 1 == len(stage.loops):
+                body = Straight(self, levels[depth + 1], stage.loops[depth])
             self._loop(stage.loops[depth], scope, [], body, statements)
         elif stage.reductions:
             starts = [self._start(r) for r in stage.reductions]
@@ -192,6 +184,13 @@ class Emitter:
             self._finish(stage, scope, _grouped(found, starts))
         elif depth == kept and stage.reduced:
             self._reduced(stage, depth, levels, scope, [])
+
+    def _inner_nest(
+        self, stage: Stage, depth: int, levels: list[list[Statement]], scope: Scope,
+        carried: list[Value],
+    ) -> list[Value]:  # fmt: skip
+        self._nest(stage, depth, levels, scope)
+        return []
 
     def _reduced(
         self, stage: Stage, depth: int, levels: list[list[Statement]], scope: Scope,
@@ -202,7 +201,7 @@ class Emitter:
         statements = sum(map(len, levels[depth + 1 :]))
 
         def body(inner: Scope, held: list[Value]) -> list[Value]:
-            self._statements(levels[depth + 1], inner)
+            self.emit(levels[depth + 1], inner)
             return self._reduced(stage, depth + 1, levels, inner, held)
 
         starts = [v for r in stage.reductions for v in self._start(r)]
@@ -339,23 +338,19 @@ class Emitter:
         assert self.bounds is not None
         b, (begin, end) = self.b, self.bounds
 
-        def turn(i: Value, held: list[Value]) -> list[Value]:
-            inner = Scope(scope)
-            inner.loops[loop] = i
-            return body(inner, held)
-
         if loop is self.longest and self.sums.sizes(self.grain):
             some = functools.partial(self._counted, loop, scope, body, 1)
             self.sums.run_part(self.bounds, self.grain, lambda i, stop: some(i, stop, []))
             return []
         if loop is not self.vector or self.lanes == 1:
-            return b.loop(begin, end, 1, [], turn)
+            return self._counted(loop, scope, body, 1, begin, end, [])
+        every = functools.partial(self._counted, loop, scope, body, self.lanes, begin)
         whole = loop.extent // self.lanes * self.lanes
         if whole == loop.extent:
-            return b.loop(begin, end, self.lanes, [], turn)
+            return every(end, [])
         bound = b.const(whole, I64)
         inside = b.icmp("sle", end, bound)
-        b.loop(begin, b.select(inside, end, bound), self.lanes, [], turn)
+        every(b.select(inside, end, bound), [])
         span = (whole, loop.extent)
         b.when(b.icmp("sgt", end, bound), lambda: self._rest(loop, scope, body, span, []))
         return []
@@ -364,25 +359,20 @@ class Emitter:
         self, loop: Loop, scope: Scope, body: Any, span: tuple[int, int], carried: list[Value]
     ) -> list[Value]:
         """The last, incomplete vector."""
-        inner = Scope(scope, lanes_mask(span[1] - span[0], self.lanes))
-        inner.loops[loop] = Value(str(span[0]), I64)
-        return list(body(inner, carried))
+        mask = lanes_mask(span[1] - span[0], self.lanes)
+        scope_at = functools.partial(self._scope_at, loop, scope, mask)
+        if isinstance(body, Straight) and body.pieces:  # rounded where the others are
+            return self._turns(scope_at, body, self.lanes, *span, carried)
+        return list(body(scope_at(Value(str(span[0]), I64)), carried))
 
     def _counted(
         self, loop: Loop, scope: Scope, body: Any, step: int, start: int | Value,
         stop: int | Value, carried: list[Value],
     ) -> list[Value]:  # fmt: skip
+        scope_at = functools.partial(self._scope_at, loop, scope, None)
         if isinstance(start, int) and isinstance(stop, int) and stop - start == step:
-            inner = Scope(scope)
-            inner.loops[loop] = Value(str(start), I64)
-            return list(body(inner, carried))
-
-        def turn(i: Value, held: list[Value]) -> list[Value]:
-            inner = Scope(scope)
-            inner.loops[loop] = i
-            return body(inner, held)
-
-        return self.b.loop(start, stop, step, carried, turn)
+            return list(body(scope_at(Value(str(start), I64)), carried))
+        return self._turns(scope_at, body, step, start, stop, carried)
 
     def _masked(
         self, loop: Loop, scope: Scope, body: Any, extent: int, start: int | Value,
@@ -392,13 +382,28 @@ class Emitter:
         b, lanes = self.b, self.lanes
         type = Type("i64", lanes)
 
-        def turn(i: Value, held: list[Value]) -> list[Value]:
+        def scope_at(i: Value) -> Scope:
             here = b.add(b.splat(i, lanes), b.iota(type))
-            inner = Scope(scope, b.icmp("slt", here, b.const(extent, type)))
-            inner.loops[loop] = i
-            return body(inner, held)
+            return self._scope_at(loop, scope, b.icmp("slt", here, b.const(extent, type)), i)
 
-        return b.loop(start, stop, lanes, carried, turn)
+        return self._turns(scope_at, body, lanes, start, stop, carried)
+
+    def _scope_at(self, loop: Loop, scope: Scope, mask: Value | None, i: Value) -> Scope:
+        """A turn of a loop."""
+        inner = Scope(scope, mask)
+        inner.loops[loop] = i
+        return inner
+
+    def _turns(
+        self, scope_at: Callable[[Value], Scope], body: Any, step: int, start: int | Value,
+        stop: int | Value, carried: list[Value],
+    ) -> list[Value]:  # fmt: skip
+        """The turns of a loop, in strips if its body is long."""
+        if isinstance(body, Straight) and body.pieces:
+            strips.run(self.b, body.pieces, step, start, stop, scope_at, self.emit)
+            return []
+        turn = lambda i, held: body(scope_at(i), held)
+        return self.b.loop(start, stop, step, carried, turn)
 
     def _unrolled(
         self, loop: Loop, scope: Scope, body: Any, times: int, join: Any, start: int | Value,
@@ -423,145 +428,19 @@ class Emitter:
             sets = [combine(x, y) for x, y in zip(sets[::2], sets[1::2])]
         return sets[0]
 
-    # ---- statements
 
-    def _statements(self, statements: Sequence[Statement], scope: Scope) -> None:
-        for s in statements:
-            if isinstance(s, Compute):
-                scope.values[s.ref] = self._computed(s, scope)
-            elif isinstance(s, Load):
-                scope.values[s.ref] = self._loaded(s, scope)
-            elif isinstance(s, Position):
-                scope.values[s.ref] = self._position(s.index, scope, self._lanes_of(s.ref))
-            elif isinstance(s, Store):
-                self._store(s, scope)
-            else:
-                self._accumulate(s, scope)
+class Straight:
+    """The body of an innermost loop: statements and nothing else, in pieces if they are many."""
 
-    def _lanes_of(self, ref: Ref) -> int:
-        return self.lanes if self.vector in ref.loops else 1
+    def __init__(self, emitter: Emitter, statements: Sequence[Statement], loop: Loop) -> None:
+        self.emitter, self.statements = emitter, statements
+        lanes = emitter.lanes if loop is emitter.vector else 1
+        many = lanes > 1 and loop.extent >= strips.FEWEST * lanes
+        self.pieces = strips.pieces(statements) if many else []
 
-    def _computed(self, s: Compute, scope: Scope) -> Registers:
-        lanes = self._lanes_of(s.ref)
-        args = [self._value(a, scope, lanes) for a in s.args]
-        if s.name == "narrow":
-            return round_narrow(self.b, args[0], s.ref.dtype)
-        types = [_dtype(a) for a in s.args]
-        if self.outlined and s.name in COSTS and not memory.is_complex(types[0]):
-            return self._called(s, args, types, lanes)
-        return render(self.b, s.name, args, types, s.ref.dtype, lanes)
-
-    def _called(
-        self, s: Compute, args: Sequence[Value], types: Sequence[np.dtype], lanes: int
-    ) -> Value:
-        """An operation as a call, which long kernels have: code is made once for all of them."""
-        kinds = [a.type for a in args]
-        result = Type(memory.register_kind(s.ref.dtype), lanes)
-        name = "_".join([s.name, *(f"{t}x{lanes}" for t in types), str(s.ref.dtype)])
-
-        def write(b: Builder, *operands: Value) -> Any:
-            return render(b, s.name, operands, types, s.ref.dtype, lanes)
-
-        function = self.b.module.function(f"op_{name}", kinds, result, write)
-        return self.b.call(function, result, args)
-
-    def _value(self, x: Operand, scope: Scope, lanes: int) -> Registers:
-        """An operand in that many lanes."""
-        if not isinstance(x, Ref):
-            return memory.constant(x.value, x.dtype, lanes)
-        return memory.splat(self.b, scope.values[x], lanes)
-
-    def _position(self, index: Sum, scope: Scope, lanes: int) -> Value:
-        """A sum as an integer, in lanes if the vector's loop is part of it."""
-        b = self.b
-        value = memory.splat(b, self._offset(index, scope), lanes)
-        if lanes == 1:
-            return value
-        type = Type("i64", lanes)
-        step = index.coefficient(self.vector)
-        if step:
-            steps = Value(f"<{', '.join(f'i64 {i * step}' for i in range(lanes))}>", type)
-            value = b.add(value, steps)
-        for variable, coefficient in index.terms:
-            if isinstance(variable, Ref) and self.vector in variable.loops:
-                scaled = self._scaled(scope.values[variable], coefficient)
-                value = b.add(value, scaled)
-        return value
-
-    def _offset(self, index: Sum, scope: Scope) -> Value:
-        """The part of a sum that all lanes share, with the first lane's of the vector's loop."""
-        key = (index.constant, index.terms)
-        if key in scope.offsets:
-            return scope.offsets[key]
-        b = self.b
-        total: Value | None = None
-        constant = index.constant
-        for variable, coefficient in index.terms:
-            if isinstance(variable, Ref):
-                if self.vector in variable.loops and self.lanes > 1:
-                    continue
-                value = scope.values[variable]
-            else:
-                value = scope.loops[variable]
-                if not value.text.startswith("%"):
-                    constant += int(value.text) * coefficient
-                    continue
-            scaled = self._scaled(value, coefficient)
-            total = scaled if total is None else b.add(total, scaled)
-        if total is None:
-            total = b.const(constant, I64)
-        elif constant:
-            total = b.add(total, b.const(constant, I64))
-        scope.offsets[key] = total
-        return total
-
-    def _scaled(self, value: Value, factor: int) -> Value:
-        return value if factor == 1 else self.b.mul(value, self.b.like(factor, value))
-
-    def _address(self, buffer: Buffer, index: Sum, scope: Scope) -> tuple[Value, int | None]:
-        """Where an element lies: an address and the step between lanes, or one address a lane."""
-        kind, width = memory.element(buffer.dtype)
-        varying = [v for v, _ in index.terms if isinstance(v, Ref) and self.vector in v.loops]
-        step = index.coefficient(self.vector) if self.vector is not None else 0
-        if self.lanes > 1 and (varying or step not in (0, 1)):
-            position = self._position(index, scope, self.lanes)
-            return self.b.element(self.pointers[buffer], self._scaled(position, width), kind), None
-        offset = self._scaled(self._offset(index, scope), width)
-        return self.b.element(self.pointers[buffer], offset, kind), step
-
-    def _loaded(self, s: Load, scope: Scope) -> Registers:
-        lanes = self._lanes_of(s.ref)
-        address, step = self._address(s.buffer, s.index, scope)
-        mask = self._mask(s.guard, scope, lanes)
-        if step == 0 and lanes > 1:  # only the guard differs from lane to lane
-            address, step = memory.splat(self.b, address, lanes), None
-        return memory.load(self.b, address, s.buffer.dtype, lanes if step != 0 else 1, step, mask)
-
-    def _mask(self, guard: Ref | None, scope: Scope, lanes: int) -> Value | None:
-        held = scope.mask if lanes > 1 else None
-        if guard is None:
-            return held
-        value = self._value(guard, scope, lanes)
-        return value if held is None else self.b.and_(value, held)
-
-    def _store(self, s: Store, scope: Scope) -> None:
-        address, step = self._address(s.buffer, s.index, scope)
-        lanes = self.lanes if step is None or step == 1 else 1
-        value = self._value(s.value, scope, lanes)
-        memory.store(
-            self.b, value, address, s.buffer.dtype, lanes, step, self._mask(s.guard, scope, lanes)
-        )
-
-    def _accumulate(self, s: Accumulate, scope: Scope) -> None:
-        address, step = self._address(s.buffer, s.index, scope)
-        dtype = s.buffer.dtype
-        lanes = self.lanes if step is None or step == 1 else 1
-        mask = self._mask(s.guard, scope, lanes)
-        old = memory.load(self.b, address, dtype, lanes, step, mask)
-        new = self._value(s.value, scope, lanes)
-        name = {"and": "and_", "or": "or_"}.get(s.op, s.op)
-        combined = render(self.b, name, [old, new], [dtype, dtype], dtype, lanes)
-        memory.store(self.b, combined, address, dtype, lanes, step, mask)
+    def __call__(self, scope: Scope, carried: list[Value]) -> list[Value]:
+        self.emitter.emit(self.statements, scope)
+        return []
 
 
 def _is_dear(s: Statement) -> bool:

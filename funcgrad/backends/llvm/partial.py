@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from funcgrad.backends.llvm.builder import I64, Value
-from funcgrad.backends.llvm.emit import Emitter, Scope
+from funcgrad.backends.llvm.emit import Emitter
+from funcgrad.backends.llvm.statements import Scope
 from funcgrad.compiler.affine import Loop
 from funcgrad.compiler.kernel import Accumulate, Kernel, Reduction, Store
 

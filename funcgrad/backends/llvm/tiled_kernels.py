@@ -10,9 +10,10 @@ from funcgrad.backends.llvm import convolution, convolution_plan, gemm
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.conversions import register_kind
 from funcgrad.backends.llvm.convolution_plan import ConvolutionPlan
-from funcgrad.backends.llvm.emit import Emitter, Scope
+from funcgrad.backends.llvm.emit import Emitter
 from funcgrad.backends.llvm.partial import PartEmitter, reduced_loop
 from funcgrad.backends.llvm.splitting import Split, sums_of_part
+from funcgrad.backends.llvm.statements import Scope
 from funcgrad.backends.llvm.target import Target
 from funcgrad.compiler.affine import Loop
 from funcgrad.compiler.kernel import Accumulate, Kernel, Store
@@ -80,7 +81,7 @@ class TileEmitter(Emitter):
             s for s in statements
             if not (isinstance(s, writes) or s.ref.loops or s.ref.inside)
         ]  # fmt: skip
-        self._statements(early, scope)
+        self.emit(early, scope)
         self.rest = [s for s in statements if s not in early]
         self.run_tiles(scope)
 
@@ -106,7 +107,7 @@ class TileEmitter(Emitter):
         self.vector = digits[-1] if digits else None
         assert self.kernel.tile is not None
         scope.values[self.kernel.tile.ref] = sums if digits else self.b.extract(sums, 0)
-        self._statements(self.rest, scope)
+        self.emit(self.rest, scope)
 
     def _digits(self, place: int) -> list[Loop]:
         """The loops that count a dimension of the result."""

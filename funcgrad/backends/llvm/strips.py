@@ -1,0 +1,185 @@
+"""Long bodies of loops in pieces.
+
+A processor looks a few hundred instructions ahead. Where the body of a loop is a chain of so many,
+the next vectors wait until this one is through. Pieces of the body, each run for a strip of vectors
+before the next piece, have short chains: vectors overlap again. What a later piece needs is kept in
+memory, a strip of it, which stays in the first cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from funcgrad.backends.llvm import memory
+from funcgrad.backends.llvm.builder import Builder, Type, Value
+from funcgrad.backends.llvm.long_sums import end_of
+from funcgrad.compiler.graph import COSTS
+from funcgrad.compiler.kernel import Accumulate, Compute, Load, Ref, Statement, Store
+
+STRIP = 16  # vectors: enough to overlap, few enough for the first cache
+FEWEST = 4  # vectors that are worth it
+AHEAD = 30  # instructions that overlap well with those of other vectors
+CROSSING = 4  # instructions for each value that is kept for a later piece
+LONGEST = 400  # statements; where to cut longer bodies would take too long to find
+
+
+class Piece(NamedTuple):
+    """Some statements of a body, the values from earlier pieces that they need, and those of their
+    own that later pieces need.
+    """
+
+    statements: Sequence[Statement]
+    needed: list[Ref]
+    kept: list[Ref]
+
+
+def pieces(statements: Sequence[Statement]) -> list[Piece]:
+    """The body of a loop in pieces, in order; none if there is nothing to gain."""
+    if len(statements) > LONGEST or weight(statements) <= AHEAD or _has_scatter(statements):
+        return []
+    cuts = _best_cuts([_weight(s) for s in statements], _crossings(statements))
+    parts = [statements[i:j] for i, j in itertools.pairwise([0, *cuts, len(statements)])]
+    return [_piece(parts, number) for number in range(len(parts))] if cuts else []
+
+
+def weight(statements: Sequence[Statement]) -> int:
+    """About how many instructions they become."""
+    return sum(map(_weight, statements))
+
+
+def _weight(s: Statement) -> int:
+    if not isinstance(s, Compute):
+        return 1
+    cost = COSTS.get(s.name, 1)
+    return cost if cost < 8 else 2 * cost  # functions are counted more cheaply for fusion
+
+
+def _has_scatter(statements: Sequence[Statement]) -> bool:
+    """Do turns write to places that values name? Then their order may matter."""
+    return any(
+        isinstance(s, (Store, Accumulate)) and any(isinstance(v, Ref) for v, _ in s.index.terms)
+        for s in statements
+    )
+
+
+def _best_cuts(weights: list[int], crossings: list[int]) -> list[int]:
+    """Where to cut so that the time is least: that of a piece grows with the square of its length,
+    since so much less of it overlaps.
+    """
+    count = len(weights)
+    total = [0, *itertools.accumulate(weights)]
+    best: list[tuple[float, int]] = [(0.0, 0)]  # up to each statement: the time, the cut before
+    for end in range(1, count + 1):
+        best.append(
+            min(
+                (
+                    best[start][0]
+                    + (total[end] - total[start]) ** 2 / AHEAD
+                    + (CROSSING * crossings[start] if start else 0),
+                    start,
+                )
+                for start in range(end)
+            )
+        )
+    cuts, at = [], best[count][1]
+    while at:
+        cuts.append(at)
+        at = best[at][1]
+    return cuts[::-1]
+
+
+def _crossings(statements: Sequence[Statement]) -> list[int]:
+    """For each place between statements, how many values are made before and used after it."""
+    last_use: dict[Ref, int] = {}
+    for place, s in enumerate(statements):
+        last_use.update(dict.fromkeys(uses(s), place))
+    change = [0] * (len(statements) + 2)
+    for place, s in enumerate(statements):
+        made = made_by(s)
+        if made is not None and last_use.get(made, place) > place:
+            change[place + 1] += 1
+            change[last_use[made] + 1] -= 1
+    return list(itertools.accumulate(change))
+
+
+def _piece(parts: list[Sequence[Statement]], number: int) -> Piece:
+    own = {made_by(s) for s in parts[number]}
+    before = {made_by(s) for part in parts[:number] for s in part}
+    used = dict.fromkeys(v for s in parts[number] for v in uses(s))
+    later = dict.fromkeys(v for part in parts[number + 1 :] for s in part for v in uses(s))
+    return Piece(parts[number], [v for v in used if v in before], [v for v in later if v in own])
+
+
+def made_by(s: Statement) -> Ref | None:
+    """The value that a statement binds."""
+    return None if isinstance(s, (Store, Accumulate)) else s.ref
+
+
+def uses(s: Statement) -> list[Ref]:
+    """The values that a statement reads, those in indices included."""
+    if isinstance(s, Compute):
+        return [a for a in s.args if isinstance(a, Ref)]
+    found = [v for v, _ in s.index.terms if isinstance(v, Ref)]
+    if isinstance(s, (Load, Store, Accumulate)) and s.guard is not None:
+        found.append(s.guard)
+    if isinstance(s, (Store, Accumulate)) and isinstance(s.value, Ref):
+        found.append(s.value)
+    return found
+
+
+@dataclass
+class Kept:
+    """Values of a strip, in memory on the stack."""
+
+    b: Builder
+    lanes: int
+    places: dict[Ref, list[tuple[Value, Type]]] = field(default_factory=dict)
+
+    def put(self, ref: Ref, value: Any, at: Value) -> None:
+        parts = memory.parts(value)
+        if ref not in self.places:
+            self.places[ref] = [(self._room(v.type), v.type) for v in parts]
+        for part, (room, _) in zip(parts, self.places[ref]):
+            stored = self.b.cast("zext", part, "i8") if part.type.kind == "i1" else part
+            self.b.store(stored, self.b.element(room, at, stored.type.kind))
+
+    def get(self, ref: Ref, at: Value) -> Any:
+        return memory.joined(
+            [self._read(room, type, at) for room, type in self.places[ref]], ref.dtype
+        )
+
+    def _room(self, type: Type) -> Value:
+        return self.b.alloca("i8" if type.kind == "i1" else type.kind, STRIP * self.lanes)
+
+    def _read(self, room: Value, type: Type, at: Value) -> Value:
+        if type.kind != "i1":
+            return self.b.load(self.b.element(room, at, type.kind), type)
+        found = self.b.load(self.b.element(room, at, "i8"), type.of("i8"))
+        return self.b.icmp("ne", found, self.b.const(0, found.type))
+
+
+def run(
+    b: Builder, parts: list[Piece], lanes: int, start: int | Value, stop: int | Value,
+    scope_at: Callable[[Value], Any], emit: Callable[[Sequence[Statement], Any], None],
+) -> None:  # fmt: skip
+    """Each piece for all vectors of a strip, strip by strip."""
+    kept = Kept(b, lanes)
+
+    def strip(first: Value, _: list[Value]) -> None:
+        end = end_of(b, first, STRIP * lanes, stop)
+        for part in parts:
+            b.loop(first, end, lanes, [], functools.partial(vector, part, first))
+
+    def vector(part: Piece, first: Value, i: Value, _: list[Value]) -> None:
+        scope, at = scope_at(i), b.sub(i, first)
+        for ref in part.needed:
+            scope.values[ref] = kept.get(ref, at)
+        emit(part.statements, scope)
+        for ref in part.kept:
+            kept.put(ref, scope.values[ref], at)
+
+    b.loop(start, stop, STRIP * lanes, [], strip)
