@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from funcgrad.backends.llvm import memory
+from funcgrad.backends.llvm import memory, orthogonal
 from funcgrad.backends.llvm.arena import ALIGNMENT
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
+from funcgrad.backends.llvm.planes import Panel, room
 from funcgrad.backends.llvm.tiles import whole
 from funcgrad.core.jaxpr import Eqn
 
@@ -139,11 +140,32 @@ def _solve_triangle(e: Eqn) -> Code | None:
     return write, 0 if p["left_side"] else _bytes(right)
 
 
+def _qr(e: Eqn) -> Code | None:
+    x, q = e.args[0].aval, e.outs[0].aval
+    if not is_small(x):
+        return None
+    (rows, columns), inner = x.shape[-2:], q.shape[-1]
+    pivoting = e.params["pivoting"]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(given: Value, q: Value, r: Value, *rest: Value) -> None:
+            panel = Panel(b, x.dtype, rest[-1])
+            order = rest[0] if pivoting else None
+            orthogonal.qr(panel, given, q, r, order, rows, columns, inner)
+
+        _each(e, b, pointers, (2, 2, 2, 1)[: 3 + pivoting], body)
+
+    count = min(rows, columns)
+    shapes = [(rows, columns), (1, columns), (count, rows), (rows, inner)]
+    return write, room(x.dtype, shapes, 2 * count)
+
+
 # By the names that forms give them.
 DENSE: dict[str, Callable[[Eqn], Code | None]] = {
     "cholesky": _cholesky,
     "lu": _lu,
     "permutation": _permutation,
+    "qr": _qr,
     "solve": _solve,
     "solve triangle": _solve_triangle,
 }

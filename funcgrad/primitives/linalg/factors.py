@@ -274,7 +274,7 @@ qr_p = Primitive(
     abstract=_qr_abstract,
     value=_qr_value,
     jvp=_qr_jvp,
-    loops=lambda x, **params: loops.Opaque("LAPACK: geqrf, orgqr"),
+    loops=lambda x, **params: loops.Opaque("LAPACK: geqrf, orgqr", "qr"),
     multiple_results=True,
 )
 qr_p.batch = leading_batch(qr_p)

@@ -1,0 +1,390 @@
+"""Small matrices in scratch memory, as algorithms work on them: rows of whole vectors, the parts
+of complex numbers in planes of their own, zeros behind the columns.
+
+Scalars are computed in float64, whatever the matrix: sums of squares of float32 numbers neither
+overflow nor underflow there. Reflections follow Golub and Van Loan 2013, "Matrix computations",
+section 5.1, with the signs of LAPACK: H = I - tau v v^H, v's leading element one, H^H x = beta e1
+with a real beta whose sign is opposite to that of x's leading element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from funcgrad.backends.llvm import memory
+from funcgrad.backends.llvm.builder import WIDTH, Builder, Type, Value
+from funcgrad.backends.llvm.dense import Dense, Matrix
+from funcgrad.backends.llvm.terms import Term, where
+from funcgrad.backends.llvm.tiles import whole
+
+MOST_AT_ONCE = 4  # vectors of a row in registers
+ALIGNED = 64
+NOTHING = 1e-280  # the square of a length; elements are near one
+Index = Value | int
+Parts = list[Value]
+
+
+class Planes(NamedTuple):
+    """A matrix: the address of its rows, each `stride` numbers after the one before."""
+
+    pointer: Value
+    rows: int
+    columns: int
+    stride: int
+    parts: int  # planes: two for complex numbers
+    plane: int  # numbers from one plane to the next
+
+
+class Scratch:
+    """Hands out pieces of scratch memory."""
+
+    def __init__(self, b: Builder, pointer: Value) -> None:
+        self.b, self.pointer, self.size = b, pointer, 0
+
+    def take(self, size: int) -> Value:
+        """The address of so many bytes."""
+        at, self.size = self.size, self.size + -(-size // ALIGNED) * ALIGNED
+        return self.b.element(self.pointer, at, "i8")
+
+
+def room(dtype: np.dtype, shapes: Sequence[tuple[int, int]], numbers: int = 0) -> int:
+    """Bytes that hold matrices of these shapes and arrays of numbers, whatever the machine."""
+    widest = MOST_AT_ONCE * ALIGNED
+    rows = sum(m * (2 * widest + n * dtype.itemsize) + ALIGNED for m, n in shapes)
+    return rows + numbers * (8 + ALIGNED)
+
+
+class Panel:
+    """Matrices of one dtype as planes, and what is done to their rows."""
+
+    def __init__(self, b: Builder, dtype: np.dtype, scratch: Value) -> None:
+        self.b, self.dtype = b, dtype
+        self.dense = Dense(b, dtype)
+        self.kind, self.count = memory.element(dtype)
+        self.lanes = self.dense.lanes
+        self.scratch = Scratch(b, scratch)
+        self.vector = Type(self.kind, self.lanes)
+
+    # ---- memory
+
+    def planes(self, rows: int, columns: int, count: int | None = None) -> Planes:
+        """Memory for a matrix."""
+        count = count or self.count
+        stride = padded(columns, self.lanes)
+        size = rows * stride * count * WIDTH[self.kind] // 8
+        return Planes(self.scratch.take(size), rows, columns, stride, count, rows * stride)
+
+    def numbers(self, count: int) -> Value:
+        """Memory for numbers in float64."""
+        return self.scratch.take(8 * count)
+
+    def at(self, m: Planes, i: Index, j: Index, part: int = 0) -> Value:
+        """Where a number lies."""
+        b = self.b
+        row = i * m.stride if isinstance(i, int) else b.mul(i, whole(m.stride))
+        fixed = part * m.plane + sum(x for x in (row, j) if isinstance(x, int))
+        pointer = m.pointer
+        for x in (row, j):
+            if not isinstance(x, int):
+                pointer = b.element(pointer, x, self.kind)
+        return b.element(pointer, fixed, self.kind)
+
+    def get(self, m: Planes, i: Index, j: Index) -> Parts:
+        """An element's parts."""
+        type = Type(self.kind)
+        return [self.b.load(self.at(m, i, j, p), type) for p in range(m.parts)]
+
+    def put(self, m: Planes, i: Index, j: Index, parts: Parts) -> None:
+        """Writes an element."""
+        for p, x in enumerate(parts):
+            self.b.store(x, self.at(m, i, j, p))
+
+    def row(self, m: Planes, i: Index, c: Index) -> Parts:
+        """The vectors of a row from a column on that starts one."""
+        size = WIDTH[self.kind] // 8 * self.lanes
+        return [self.b.load(self.at(m, i, c, p), self.vector, align=size) for p in range(m.parts)]
+
+    def put_row(self, m: Planes, i: Index, c: Index, parts: Parts) -> None:
+        """Writes vectors of a row."""
+        size = WIDTH[self.kind] // 8 * self.lanes
+        for p, x in enumerate(parts):
+            self.b.store(x, self.at(m, i, c, p), align=size)
+
+    def along(self, m: Planes, body: Callable[[list[Index]], None]) -> None:
+        """`body(columns)` with the places of the vectors of a row, a few at a time."""
+        b, at_once = self.b, min(m.stride // self.lanes, MOST_AT_ONCE)
+        step = at_once * self.lanes
+        if step == m.stride:
+            body([n * self.lanes for n in range(at_once)])
+            return
+
+        def some(c: Value, _: list[Value]) -> None:
+            body([b.add(c, whole(n * self.lanes)) for n in range(at_once)])
+
+        b.loop(0, m.stride, step, [], some)
+
+    def each_row(self, m: Planes, body: Callable[[Value, Index], None]) -> None:
+        """`body(row, column)` for all vectors."""
+
+        def row(i: Value, _: list[Value]) -> None:
+            self.along(m, lambda columns: [body(i, c) for c in columns])  # type: ignore[arg-type, func-returns-value, return-value]
+
+        self.b.loop(0, m.rows, 1, [], row)
+
+    def clear(self, m: Planes) -> None:
+        """Zeros."""
+        zero = [self.b.const(0, self.vector)] * m.parts
+        self.each_row(m, lambda i, c: self.put_row(m, i, c, zero))
+
+    def identity(self, m: Planes) -> None:
+        """Ones on the diagonal."""
+        self.clear(m)
+        one = [self.b.const(1.0, Type(self.kind))]
+        self.b.loop(0, min(m.rows, m.columns), 1, [], lambda i, _: self.put(m, i, i, one))  # type: ignore[func-returns-value]
+
+    # ---- matrices as they are given and delivered
+
+    def read(self, given: Value, m: Planes) -> None:
+        """The elements of a matrix of the same shape, in row-major order."""
+        source = Matrix(given, m.columns)
+
+        def vector(i: Value, c: Index) -> None:
+            mask = self._inside(c, m.columns)
+            self.put_row(m, i, c, memory.parts(self.dense.row(source, i, _value(c), mask)))
+
+        self.each_row(m, vector)
+
+    def read_adjoint(self, given: Value, m: Planes) -> None:
+        """The adjoint of a matrix of `m.columns` rows and `m.rows` columns."""
+        self.clear(m)
+        source = Matrix(given, m.rows)
+
+        def element(i: Value, j: Value) -> None:
+            self.put(m, i, j, self.conjugated(memory.parts(self.dense.get(source, j, i))))
+
+        each(self.b, m.rows, m.columns, element)
+
+    def write(self, m: Planes, out: Value) -> None:
+        """All elements in row-major order."""
+        goal = Matrix(out, m.columns)
+
+        def vector(i: Value, c: Index) -> None:
+            x = memory.joined(self.row(m, i, c), self.dtype)
+            self.dense.put_row(goal, i, _value(c), x, self._inside(c, m.columns))
+
+        self.each_row(m, vector)
+
+    def write_adjoint(self, m: Planes, out: Value) -> None:
+        """The adjoint, in row-major order."""
+        goal = Matrix(out, m.rows)
+
+        def element(i: Value, j: Value) -> None:
+            x = self.conjugated(self.get(m, i, j))
+            self.dense.put(goal, j, i, memory.joined(x, self.dtype))
+
+        each(self.b, m.rows, m.columns, element)
+
+    def _inside(self, c: Index, columns: int) -> Value:
+        b, type = self.b, Type("i64", self.lanes)
+        here = b.add(b.splat(_value(c), self.lanes), b.iota(type))
+        return b.icmp("slt", here, b.const(columns, type))
+
+    def conjugated(self, x: Parts) -> Parts:
+        """The complex conjugate."""
+        return [x[0], self.b.fneg(x[1])] if len(x) == 2 else x
+
+    # ---- numbers
+
+    def wide(self, x: Value) -> Term:
+        """A number, or a vector of them, in float64."""
+        return Term(self.b, self.b.cast("fpext", x, "f64"))
+
+    def narrow(self, x: Term) -> Value:
+        """A number of the matrix's own type."""
+        return self.b.cast("fptrunc", x.value, self.kind)
+
+    def number(self, x: float) -> Term:
+        return Term(self.b, self.b.const(x, Type("f64")))
+
+    def load(self, array: Value, i: Index) -> Term:
+        """A number of an array in float64."""
+        return Term(self.b, self.b.load(self.b.element(array, i, "f64"), Type("f64")))
+
+    def store(self, x: Term, array: Value, i: Index) -> None:
+        self.b.store(x.value, self.b.element(array, i, "f64"))
+
+    def added(self, sum: Parts, x: Parts, y: Parts) -> Parts:
+        """sum + x * y, of vectors."""
+        b = self.b
+        if len(x) == 1 or len(y) == 1:
+            return [b.fma(p, q, s) for s, p, q in zip(sum, x * len(y), y * len(x))]
+        real = b.fma(b.fneg(x[1]), y[1], b.fma(x[0], y[0], sum[0]))
+        return [real, b.fma(x[1], y[0], b.fma(x[0], y[1], sum[1]))]
+
+    def scaled(self, x: Parts, factor: Parts) -> Parts:
+        """x * factor."""
+        return self.added([self.b.like(0.0, x[0])] * max(len(x), len(factor)), x, factor)
+
+    def splat(self, x: Parts) -> Parts:
+        return [self.b.splat(p, self.lanes) for p in x]
+
+    def negated(self, x: Parts) -> Parts:
+        return [self.b.fneg(p) for p in x]
+
+    # ---- scale
+
+    def largest(self, m: Planes) -> Term:
+        """The largest magnitude of a part of an element; NaN if one is NaN or infinite."""
+        b = self.b
+        found = b.alloca(self.kind, 2 * self.lanes)
+        bad = b.element(found, self.lanes, self.kind)
+        zero = b.const(0.0, self.vector)
+        for place in (found, bad):
+            b.store(zero, place)
+
+        def vector(i: Value, c: Index) -> None:
+            for x in self.row(m, i, c):
+                b.store(b.fmax(b.fabs(x), b.load(found, self.vector)), found)
+                b.store(b.fma(x, zero, b.load(bad, self.vector)), bad)
+
+        self.each_row(m, vector)
+        largest = self.wide(b.reduce(b.fmax, b.load(found, self.vector)))
+        return largest + self.wide(b.reduce(b.fadd, b.load(bad, self.vector)))
+
+    def power_near(self, x: Value) -> Value:
+        """A power of two, or one a lane, that brings magnitudes near one; one for NaN and inf."""
+        b = self.b
+        digits, places = (23, 254) if self.kind == "f32" else (52, 2046)
+        field = b.lshr(b.bits(b.fabs(x)), digits)
+        turned = b.sub(b.like(places, field), field)
+        least, most = b.like(1, field), b.like(places - 1, field)
+        turned = b.select(b.icmp("sgt", turned, most), most, turned)
+        turned = b.select(b.icmp("slt", turned, least), least, turned)
+        middle = b.like(places // 2, field)
+        finite = b.fcmp("olt", b.fabs(x), b.like(float("inf"), x))
+        return b.from_bits(b.shl(b.select(finite, turned, middle), digits))
+
+    def reciprocal_power(self, x: Value) -> Value:
+        """One over a power of two."""
+        return self.b.fdiv(self.b.like(1.0, x), x)
+
+    def scale(self, m: Planes, factor: Value) -> None:
+        """All elements times a number."""
+        wide = self.splat([factor])
+        self.each_row(m, lambda i, c: self.put_row(m, i, c, self.scaled(self.row(m, i, c), wide)))
+
+    def _scale_wide(self, m: Planes, i: Index, factor: list[Term]) -> None:
+        """A row times a number that the matrix's own type may not hold."""
+        b = self.b
+        wide = self.splat([f.value for f in factor])
+
+        def some(columns: list[Index]) -> None:
+            for c in columns:
+                x = [b.cast("fpext", part, "f64") for part in self.row(m, i, c)]
+                found = [b.cast("fptrunc", part, self.kind) for part in self.scaled(x, wide)]
+                self.put_row(m, i, c, found)
+
+        self.along(m, some)
+
+    # ---- reflections and rotations
+
+    def reflector(self, v: Planes, k: Index, first: Index) -> tuple[Term, list[Term]]:
+        """Turns row k of `v`, zero before place `first`, into a reflector; (beta, tau)."""
+        alpha = [self.wide(p) for p in self.get(v, k, first)]
+        zero = self.number(0.0)
+        self.put(v, k, first, [self.narrow(zero)] * v.parts)
+        tail = self._squares(v, k)
+        real, imaginary = alpha[0], alpha[1] if len(alpha) == 2 else zero
+        off = tail + imaginary * imaginary
+        trivial = off <= NOTHING
+        beta = where(trivial, real, -(real * real + off).sqrt().signed(real))
+        divisor = where(trivial, 1.0, beta)
+        tau = [where(trivial, 0.0, (beta - real) / divisor), -imaginary / divisor]
+        # 1 / (alpha - beta)
+        x, y = where(trivial, 1.0, real - beta), imaginary
+        size = x * x + y * y
+        factor = [where(trivial, 0.0, x / size), where(trivial, 0.0, -y / size)]
+        self._scale_wide(v, k, factor[: len(alpha)])
+        self.put(v, k, first, [self.narrow(self.number(1.0))])
+        return beta, tau[: len(alpha)]
+
+    def _squares(self, v: Planes, k: Index) -> Term:
+        b = self.b
+        sum = self.number(0.0)
+        at_once = min(v.stride // self.lanes, MOST_AT_ONCE) * self.lanes
+        start = b.const(0.0, Type("f64", self.lanes))
+
+        def some(c: Value, carried: list[Value]) -> list[Value]:
+            total = carried[0]
+            for n in range(0, at_once, self.lanes):
+                for x in self.row(v, k, b.add(c, whole(n))):
+                    y = b.cast("fpext", x, "f64")
+                    total = b.fma(y, y, total)
+            return [total]
+
+        (total,) = b.loop(0, v.stride, at_once, [start], some)
+        return sum + Term(b, b.reduce(b.fadd, total))
+
+    def reflect(
+        self, m: Planes, v: Planes, k: Index, tau: list[Term], first: Index,
+        last: Index | None = None,
+    ) -> None:  # fmt: skip
+        """Rows of `m` from `first` on become (I - tau v v^H) m, v being row k of `v`."""
+        b, last = self.b, m.rows if last is None else last
+        minus = [self.narrow(-t) for t in tau]
+
+        def some(columns: list[Index]) -> None:
+            zero = b.const(0.0, self.vector)
+
+            def gather(i: Value, carried: list[Value]) -> list[Value]:
+                x = self.splat(self.conjugated(self.get(v, k, i)))
+                found: list[Value] = []
+                for n, c in enumerate(columns):
+                    held = carried[n * m.parts : (n + 1) * m.parts]
+                    found += self.added(held, x, self.row(m, i, c))
+                return found
+
+            sums = b.loop(first, last, 1, [zero] * (len(columns) * m.parts), gather)
+
+            def spread(i: Value, _: list[Value]) -> None:
+                factor = self.splat(self.scaled(self.get(v, k, i), minus))
+                for n, c in enumerate(columns):
+                    sum = sums[n * m.parts : (n + 1) * m.parts]
+                    self.put_row(m, i, c, self.added(self.row(m, i, c), factor, sum))
+
+            b.loop(first, last, 1, [], spread)
+
+        self.along(m, some)
+
+    def rotate(self, m: Planes, i: Index, k: Index, c: Value, s: Value) -> None:
+        """Rows i and k become c i + s k and c k - s i."""
+        cosine, sine = self.splat([c]), self.splat([s])
+        minus = self.negated(sine)
+
+        def some(columns: list[Index]) -> None:
+            for at in columns:
+                x, y = self.row(m, i, at), self.row(m, k, at)
+                self.put_row(m, i, at, self.added(self.scaled(x, cosine), y, sine))
+                self.put_row(m, k, at, self.added(self.scaled(y, cosine), x, minus))
+
+        self.along(m, some)
+
+
+def padded(columns: int, lanes: int) -> int:
+    """The stride of rows: whole vectors, and if they are many, whole groups of them."""
+    vectors = -(-columns // lanes)
+    if vectors > MOST_AT_ONCE:
+        vectors = -(-vectors // MOST_AT_ONCE) * MOST_AT_ONCE
+    return vectors * lanes
+
+
+def each(b: Builder, rows: int, columns: int, body: Callable[[Value, Value], None]) -> None:
+    """`body(i, j)` for all elements."""
+    b.loop(0, rows, 1, [], lambda i, _: b.loop(0, columns, 1, [], lambda j, _: body(i, j)))  # type: ignore[arg-type, func-returns-value, return-value]
+
+
+def _value(i: Index) -> Value:
+    return whole(i) if isinstance(i, int) else i
