@@ -22,6 +22,7 @@ from funcgrad.core.jaxpr import Eqn, Var
 LARGEST = 400  # equations in one kernel, so that compilation stays linear
 DEEPEST = 40  # equations in a row that are computed where they are read
 DEAR = 40  # a value that costs more, and has several readers, is computed once
+REPEATED = 7  # and so is one that costs more and is read anew for each of many rows
 ROW = 1 << 18  # bytes that one row may touch, so that its stages find it in cache
 SMALL = 1 << 16  # bytes; kernels that touch no more are merged whatever their rows
 SHORTEST = 64  # elements of a row whose sum is worth adding to a total at once
@@ -106,6 +107,10 @@ class Fusion:
         for e in self.jaxpr.eqns:
             if e not in self.needed or self.graph.forms[e] is None:
                 continue
+            for a in variables(e.args):
+                if a in depth and cost[a] > REPEATED and self._repeats(e, a):
+                    stored.add(a)
+                    del depth[a]
             for out in e.outs:
                 if out in stored or self.graph.is_reduced(out):
                     continue
@@ -119,6 +124,13 @@ class Fusion:
                     stored.add(out)
                 else:
                     depth[out], cost[out] = far, dear
+
+    def _repeats(self, e: Eqn, a: Var) -> bool:
+        """Does a view hold many copies of an operand, and vectors along it?"""
+        form, out = self.graph.forms[e], e.outs[0]
+        if not isinstance(form, loops.View) or 8 * size_of(a) > size_of(out):
+            return False
+        return any(d == out.aval.ndim - 1 for dim in form.dims for d, _ in dim.terms)
 
     def _keep_misaligned(self) -> bool:
         """Values that some kernel could read only from memory are kept; were there any?"""

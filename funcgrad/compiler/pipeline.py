@@ -15,10 +15,12 @@ from funcgrad.compiler.passes.empty import settle_empty
 from funcgrad.compiler.passes.fold import fold_constants
 from funcgrad.compiler.passes.inline import inline_calls, recomputing
 from funcgrad.compiler.passes.keys import physical_keys
+from funcgrad.compiler.passes.outer import multiply_outer
 from funcgrad.compiler.passes.residuals import choose_residuals
 from funcgrad.compiler.passes.scans import split_scans
 from funcgrad.compiler.passes.share import share_common
 from funcgrad.compiler.passes.simplify import simplify
+from funcgrad.compiler.passes.turn import sink_transposes
 from funcgrad.compiler.passes.widen import widen_products
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.config import config
@@ -53,6 +55,7 @@ PIPELINE: tuple[Pass, ...] = (
     share_common,
     optimise_bodies,
     split_scans,
+    sink_transposes,
     simplify,
     drop_dead,
 )
@@ -70,7 +73,7 @@ def optimise(jaxpr: Jaxpr) -> Jaxpr:
 
 
 # What compilers add that share nothing afterwards.
-PREPARATION: tuple[Pass, ...] = (recomputing, widen_products, choose_residuals)
+PREPARATION: tuple[Pass, ...] = (recomputing, multiply_outer, widen_products, choose_residuals)
 
 
 def prepared(jaxpr: Jaxpr) -> Jaxpr:

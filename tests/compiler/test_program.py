@@ -279,7 +279,8 @@ def test_compilation_is_linear_in_the_program(monkeypatch):
 
 
 def test_passes_walk_once_each(monkeypatch):
-    rewriting = [s for s in pipeline.PIPELINE if s.__name__ not in ("physical_keys", "drop_dead")]
+    others = ("physical_keys", "sink_transposes", "drop_dead")  # not there, or another way
+    rewriting = [s for s in pipeline.PIPELINE if s.__name__ not in others]
     with config.override(check_jaxprs=False):
         assert visited(500, monkeypatch)[0] == 500 * len(rewriting)
 
