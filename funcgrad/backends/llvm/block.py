@@ -16,7 +16,7 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.arena import Layout
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.splitting import Split, call_split, emit_totals, split_of
-from funcgrad.backends.llvm.tiled_kernels import cut_of, emit, scratch_bytes
+from funcgrad.backends.llvm.tiled_kernels import cut_of, emit, emit_end, scratch_bytes
 from funcgrad.compiler.affine import Misaligned
 from funcgrad.compiler.build import build
 from funcgrad.compiler.donation import shared_memory, without_copy
@@ -128,22 +128,31 @@ class Block:
         keys = [shared.get(b.key, b.key) for b in outer]
         arguments = list(dict.fromkeys(keys))
         places = tuple(map(arguments.index, keys))
-        needed = self.scratch_of(unit)
+        needed = self._own_memory(unit)
         if (unit, places) not in self._names:
             text = f"{kernel}{places}{needed}"
             name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
             self._names[unit, places] = name
-            split = self._split(unit)
-            emit(self.shop.module, without_copy(kernel, shared), name, places, needed > 0, split)
+            self._emit(without_copy(kernel, shared), name, places, needed > 0, self._split(unit))
         return self._names[unit, places], arguments, needed
+
+    def _emit(
+        self, kernel: Kernel, name: str, places: tuple[int, ...], scratch: bool, split: Split | None
+    ) -> None:
+        """The functions of a kernel."""
+        emit(self.shop.module, kernel, name, places, scratch, split)
+        if split is not None and split.waiting:
+            emit_end(self.shop.module, kernel, name, places, split)
+
+    def _own_memory(self, unit: Unit) -> int:
+        """Memory that a kernel needs while it runs, or each part of it."""
+        return scratch_bytes(self.kernels[unit], self.shop.module.target)
 
     def scratch_of(self, unit: Unit) -> int:
         """Memory that a unit needs while it runs."""
         if unit.eqn is None:
             split = self._split(unit)
-            if split is not None and split.sums:
-                return split.memory
-            return scratch_bytes(self.kernels[unit], self.shop.module.target)
+            return self._own_memory(unit) + (0 if split is None else split.memory)
         loop = self.loops[unit]
         return 0 if loop is None else loop.scratch
 
@@ -165,7 +174,9 @@ class Block:
                 frame.b.call(name, None, [*pointers, *[scratch] * (needed > 0)])
                 return
             call_split(frame.b, frame.threads, name, pointers, split, needed, scratch)
-            if split.sums:
+            if split.waiting:
+                frame.b.call(f"{name}_end", None, [*pointers, scratch])
+            elif split.sums:
                 totals = emit_totals(self.shop.module, name, split)
                 sums = [addresses[shared.get(b.key, b.key)] for b, _ in split.sums]
                 frame.b.call(totals, None, [*sums, scratch])

@@ -23,7 +23,6 @@ from funcgrad.backends.llvm.convolution_plan import (
 from funcgrad.backends.llvm.convolution_schedule import (
     BATCH,
     FEATURE,
-    Schedule,
     padded_image,
     schedule_of,
 )
@@ -50,16 +49,20 @@ Epilogue = Callable[[Value, tuple[Value, ...], Value | None], None]
 
 def images_of(
     plan: ConvolutionPlan, kind: str, lhs: Sequence[int], rhs: Sequence[int], target: Target
-) -> int:
-    """How many images a convolution runs over one after the other; 0 if they cannot be told apart,
-    or add up.
+) -> tuple[int, int]:
+    """How many images a convolution runs over one after the other, and, if they add up, the bytes
+    of their sums. No images if they cannot be told apart.
     """
     strides = plan.lhs_strides(lhs), plan.rhs_strides(rhs)
-    for phases in combined(plan.phases):
-        s = schedule_of(plan, phases, kind, *strides, target)
-        if s.deep or (not s.copied and BATCH in s.row):
-            return 0
-    return plan.batch if plan.groups == 1 else 0
+    choices = combined(plan.phases)
+    schedules = [schedule_of(plan, phases, kind, *strides, target) for phases in choices]
+    deep = schedules[0].deep
+    if plan.groups > 1 and plan.groups_of_features == deep:
+        return 0, 0
+    if deep and len(schedules) == 1:
+        return plan.features, schedules[0].sums_bytes
+    apart = all(s.copied or BATCH not in s.row for s in schedules)
+    return (plan.batch if apart and not any(s.deep for s in schedules) else 0), 0
 
 
 class Array(NamedTuple):
@@ -93,23 +96,32 @@ def _buffers(
 def convolution(
     b: Builder, kind: str, plan: ConvolutionPlan, lhs: Array, rhs: Array, epilogue: Epilogue,
     scratch: Value | None = None, bounds: tuple[Value, Value] | None = None,
+    waiting: Value | None = None,
 ) -> None:  # fmt: skip
     """Emits the convolution; `epilogue(sums, place, mask)` stores what is wanted.
 
     It is called once for each piece of finished outputs: `place` are the indices (batch, *spatial,
     feature) of the first lane, lanes run over features, `mask` says which exist (None: all).
     `scratch` points to `scratch_bytes(...)` bytes where that is not 0; `bounds` are the images of a
-    part, if `images_of` says that there are any.
+    part, if `images_of` says that there are any; `waiting` is where it leaves their sums, if they
+    add up: then nothing is stored before `hand_out`.
     """
     strides = plan.lhs_strides(lhs.strides), plan.rhs_strides(rhs.strides)
-    target = b.module.target
-    memory = _memory(b, _buffers(plan, kind, *strides, target), scratch)
+    image, packed, sums = _memory(b, _buffers(plan, kind, *strides, b.module.target), scratch)
+    memory = image, packed, sums if waiting is None else waiting
     for phases in combined(plan.phases):
-        schedule = schedule_of(plan, phases, kind, *strides, target)
-        _Phases(
-            b, kind, plan, phases, schedule, (lhs.pointer, strides[0]), (rhs.pointer, strides[1]),
-            epilogue, memory, bounds,
-        ).write()  # fmt: skip
+        _Phases(b, kind, plan, phases, lhs, rhs, epilogue, memory, bounds).write()
+
+
+def hand_out(
+    b: Builder, kind: str, plan: ConvolutionPlan, lhs: Array, rhs: Array, epilogue: Epilogue,
+    waiting: Value,
+) -> None:  # fmt: skip
+    """Emits the end of a convolution whose images have been added up: `epilogue` for all sums."""
+    (phases,) = combined(plan.phases)
+    memory = waiting, waiting, waiting
+    all_of_it = _Phases(b, kind, plan, phases, lhs, rhs, epilogue, memory, None)
+    nested(b, [plan.groups], all_of_it.hand_out)
 
 
 def _memory(b: Builder, sizes: tuple[int, ...], scratch: Value | None) -> list[Value]:
@@ -131,22 +143,25 @@ class _Phases:
     """The code for one choice of phases."""
 
     def __init__(
-        self, b: Builder, kind: str, plan: ConvolutionPlan, phases: tuple[Phase, ...],
-        schedule: Schedule, lhs: tuple[Value, LhsStrides], rhs: tuple[Value, RhsStrides],
-        epilogue: Epilogue, memory: list[Value], bounds: tuple[Value, Value] | None,
+        self, b: Builder, kind: str, plan: ConvolutionPlan, phases: tuple[Phase, ...], lhs: Array,
+        rhs: Array, epilogue: Epilogue, memory: tuple[Value, Value, Value],
+        bounds: tuple[Value, Value] | None,
     ) -> None:  # fmt: skip
-        self.b, self.kind, self.plan, self.phases, self.s = b, kind, plan, phases, schedule
-        (self.lhs, self.own), (self.rhs, self.rhs_strides) = lhs, rhs
+        self.b, self.kind, self.plan, self.phases = b, kind, plan, phases
+        self.lhs, self.own = lhs.pointer, plan.lhs_strides(lhs.strides)
+        self.rhs, self.rhs_strides = rhs.pointer, plan.rhs_strides(rhs.strides)
+        target = b.module.target
+        self.s = schedule_of(plan, phases, kind, self.own, self.rhs_strides, target)
         self.epilogue, self.bounds = epilogue, bounds
         self.image, self.packed, self.sums = memory
         self.type = vector_type(b, kind)
-        self.lanes = lanes_of(kind, b.module.target)
+        self.lanes = lanes_of(kind, target)
         self.outputs = -(-plan.outputs // self.lanes) * self.lanes
         extents = {BATCH: plan.batch, **{1 + d: p.extent for d, p in enumerate(phases)}}
         self.extents = extents
-        self.row_extent = math.prod(extents[d] for d in schedule.row)
+        self.row_extent = math.prod(extents[d] for d in self.s.row)
         self.places = math.prod(extents.values())
-        self.depth = math.prod(p.taps for p in phases) * (1 if schedule.deep else plan.features)
+        self.depth = math.prod(p.taps for p in phases) * (1 if self.s.deep else plan.features)
 
     # ---- the order of the loops
 
@@ -162,7 +177,7 @@ class _Phases:
         self.each_image(self.plan.batch, lambda g, n: self.all_tiles(g, {BATCH: n}, {}))
 
     def write_deep(self) -> None:
-        """Clears all sums, adds images to them, and hands them out."""
+        """Clears all sums, adds images to them, and hands them out if these are all images."""
         plan, s = self.plan, self.s
         fill(self.b, self.kind, plan.groups * self.places * self.outputs, self.sums)
 
@@ -177,7 +192,8 @@ class _Phases:
             nested(self.b, [t.extent for t in s.outer], block)
 
         self.each_image(plan.features, image)
-        nested(self.b, [plan.groups], self.hand_out)
+        if self.bounds is None:
+            nested(self.b, [plan.groups], self.hand_out)
 
     def each_image(self, count: int, body: Callable[[Index, Index], None]) -> None:
         """`body(group, n)` for each image, copied with zeros around it where that is needed.

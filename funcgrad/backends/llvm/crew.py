@@ -22,7 +22,6 @@ JOB, CONTEXT, EXTENT, GRAIN, MEMORY, REST, PATIENCE = range(5 * LINE, 5 * LINE +
 WORKERS = 6 * LINE  # a line for each
 PARKED, LOCK, SCRATCH, SIZE = range(4)
 
-EACH = -1  # in place of an amount of memory: parts must be run one by one in any case
 SPINS = 3000  # looks at the record before a thread sleeps
 WAIT = 50  # microseconds
 PATIENT = 8  # naps: a worker that takes longer was held up by something else
@@ -87,12 +86,17 @@ def _spin(b: Builder, done: Callable[[], Value]) -> None:
     b.while_([b.const(0, I64)], going, turn)
 
 
+def memory_of_parts(memory: int) -> int:
+    """So many bytes for each thread, marked: parts must be run one by one in any case."""
+    return ~memory
+
+
 def run_alone(
     b: Builder, function: Value, pointers: tuple[Value, Value], extent: Value, grain: Value,
     memory: Value,
 ) -> None:  # fmt: skip
-    """All of it at once; part by part if `memory` says so."""
-    step = b.select(b.icmp("eq", memory, b.const(EACH, I64)), grain, extent)
+    """All of it at once; part by part if `memory` says so, see `memory_of_parts`."""
+    step = b.select(b.icmp("slt", memory, b.const(0, I64)), grain, extent)
     listed = ", ".join(map(str, pointers))
 
     def turn(held: list[Value]) -> list[Value]:
@@ -278,7 +282,9 @@ def _park(b: Builder, crew: Value, worker: Value, i: Value) -> None:
 
 def _scratch_of(b: Builder, crew: Value, worker: Value) -> Value:
     """The worker's own memory, as much as the job needs; null if there is none left."""
-    needed = b.add(word(b, crew, MEMORY), b.const(64, I64))
+    memory = word(b, crew, MEMORY)
+    memory = b.xor(memory, b.ashr(memory, 63))  # that of parts is marked
+    needed = b.add(memory, b.const(64, I64))
     enough = b.icmp("sge", word(b, worker, SIZE), needed)
 
     def grown() -> list[Value]:

@@ -40,6 +40,7 @@ from funcgrad.backends.llvm.tiles import (
 )
 
 Epilogue = Callable[[Value, Value, Value, Value | None], None]
+STREAMED_COLUMNS = 256  # in a part, at least: what lies together in memory is read together
 
 
 class Matrix(NamedTuple):
@@ -71,26 +72,36 @@ def scratch_bytes(
 
 
 class Cut(NamedTuple):
-    """A product can run in parts: over `extent` columns or rows, between multiples of `unit`."""
+    """A product can run in parts: over `extent` columns, rows, or terms of its sums, its "depth",
+    between multiples of `unit`. Sums of parts of the depth wait in so many bytes each.
+    """
 
-    by_rows: bool
+    along: str
     extent: int
     unit: int
+    waiting: int = 0
 
 
 def cut_of(
     kind: str, m: int, n: int, k: int, lhs: tuple[int, int], rhs: tuple[int, int], target: Target
 ) -> Cut | None:
-    """How a product can be cut: between panels, which are packed once then, or between tiles."""
-    if 0 in (m, n) or n == 1:
+    """How a product can be cut: between panels, which are packed once then, between tiles, or, if
+    there are few of both, between blocks of the contracted dimension.
+    """
+    if 0 in (m, n):
         return None
+    if n == 1:
+        m, n, lhs, rhs = n, m, rhs[::-1], lhs[::-1]
     plan = plan_of(kind, m, n, k, lhs, rhs, target)
     width = plan.vectors * lanes_of(kind, target)
-    if plan.form not in ("tiles", "shallow"):
-        return None
+    if plan.form == "streamed":
+        return Cut("columns", n, STREAMED_COLUMNS) if n >= 2 * STREAMED_COLUMNS else None
     if n >= 4 * width:
-        return Cut(False, n, width)
-    return Cut(True, m, plan.rows) if m >= 8 * plan.rows else None
+        return Cut("columns", n, width)
+    if m >= 8 * plan.rows:
+        return Cut("rows", m, plan.rows)
+    waiting = buffers(plan, kind, m, n, k, target)[1]
+    return Cut("depth", k, plan.block, waiting) if plan.deep and m > 1 else None
 
 
 # ---------------------------------------------------------------- the product
@@ -142,6 +153,7 @@ def product(
     epilogue: Epilogue,
     scratch: Value | None = None,
     bounds: tuple[Value, Value] | None = None,
+    waiting: Value | None = None,
 ) -> None:
     """Emits lhs (m x k) times rhs (k x n); `epilogue(sums, i, j, mask)` stores what is wanted.
 
@@ -149,22 +161,35 @@ def product(
     (i, j + 1), ...; `mask` says which lanes exist, None for all. Columns advance outside rows.
     With n = 1 the lanes run over rows instead: (i, 0), (i + 1, 0), ... `scratch` points to
     `scratch_bytes(...)` bytes where that is not 0. No operand is read outside its elements.
-    `bounds` are those of a part, as `cut_of` says.
+    `bounds` are those of a part, as `cut_of` says; `waiting` is where it leaves its sums, if they
+    have to wait: then nothing is stored before `hand_out`.
     """
     if 0 in (m, n):
         return
     if n == 1 and m > 1:
         product(
             b, kind, 1, m, k, rhs.transposed, lhs.transposed,
-            lambda sums, i, j, mask: epilogue(sums, j, i, mask), scratch,
+            lambda sums, i, j, mask: epilogue(sums, j, i, mask), scratch, bounds, waiting,
         )  # fmt: skip
         return
     target = b.module.target
     plan = plan_of(kind, m, n, k, lhs[1:], rhs[1:], target)
     panel, sums = _memory(b, kind, buffers(plan, kind, m, n, k, target), scratch)
     cut = None if bounds is None else cut_of(kind, m, n, k, lhs[1:], rhs[1:], target)
+    sums = sums if waiting is None else waiting
     job = _Job(b, kind, m, n, k, lhs, rhs, epilogue, plan, panel, sums, cut, bounds)
     FORMS[plan.form](job)
+
+
+def hand_out(
+    b: Builder, kind: str, m: int, n: int, k: int, lhs: Matrix, rhs: Matrix, epilogue: Epilogue,
+    waiting: Value,
+) -> None:  # fmt: skip
+    """Emits the end of a product whose sums have waited in memory: `epilogue` for all of them."""
+    assert n > 1, "what has one column is not cut by depth"
+    plan = plan_of(kind, m, n, k, lhs[1:], rhs[1:], b.module.target)
+    job = _Job(b, kind, m, n, k, lhs, rhs, epilogue, plan, waiting, waiting)
+    _panels(job, lambda panel: _finish(job, panel, 0, whole(m), panel.sums))
 
 
 def _memory(
@@ -188,15 +213,19 @@ def _tiled(job: _Job) -> None:
             each(b, 0, last, block, lambda p: _block(job, panel, p, block, finish=False))
         _block(job, panel, last, job.k - last, finish=True)
 
-    def all_panels(p: Value | int) -> None:
-        _panels(job, lambda panel: _block(job, panel, p, block, finish=False))
+    def all_panels(p: Value | int, depth: int, finish: bool) -> None:
+        _panels(job, lambda panel: _block(job, panel, p, depth, finish))
 
     if not job.plan.deep:
         _panels(job, all_blocks)
         return
     _panels(job, lambda panel: _clear(job, panel))
-    each(b, 0, last, block, all_panels)
-    _panels(job, lambda panel: _block(job, panel, last, job.k - last, finish=True))
+    is_end = job.bounds is None or job.cut is None or job.cut.along != "depth"
+    _within(
+        job, "depth", (last, job.k), block,
+        lambda p: all_panels(p, block, False),
+        lambda: all_panels(last, job.k - last, is_end),
+    )  # fmt: skip
 
 
 def _panels(job: _Job, body: Callable[[_Panel], None]) -> None:
@@ -210,19 +239,19 @@ def _panels(job: _Job, body: Callable[[_Panel], None]) -> None:
         body(_Panel(j, vectors, tail, sums))
 
     _within(
-        job, False, (full, job.n), width,
+        job, "columns", (full, job.n), width,
         lambda j: panel(j, job.plan.vectors, 0),
         lambda: panel(full, -(-(job.n - full) // job.lanes), (job.n - full) % job.lanes),
     )  # fmt: skip
 
 
 def _within(
-    job: _Job, by_rows: bool, ends: tuple[int, int], step: int, body: Callable[[Value | int], None],
+    job: _Job, along: str, ends: tuple[int, int], step: int, body: Callable[[Value | int], None],
     rest: Callable[[], None],
 ) -> None:  # fmt: skip
     """`body` for whole steps and `rest` for what is left; only those of this part of the job."""
     b, (full, last) = job.b, ends
-    if job.bounds is None or job.cut is None or job.cut.by_rows != by_rows:
+    if job.bounds is None or job.cut is None or job.cut.along != along:
         each(b, 0, full, step, body)
         if full < last:
             rest()
@@ -262,7 +291,7 @@ def _block(job: _Job, panel: _Panel, p: Value | int, depth: int, finish: bool) -
         if finish:
             _finish(job, panel, i, height, out)
 
-    if job.bounds is not None and job.cut is not None and job.cut.by_rows:
+    if job.bounds is not None and job.cut is not None and job.cut.along == "rows":
         b.loop(*job.bounds, job.plan.rows, [], lambda i, _: rows(i))
     else:
         each(b, 0, job.m, job.plan.rows, rows)
@@ -319,7 +348,7 @@ def _shallow(job: _Job) -> None:
 
     def rows_of(panel: _Panel) -> None:
         _within(
-            job, True, (full, job.m), height,
+            job, "rows", (full, job.m), height,
             lambda i: _shallow_tile(job, panel, i, height),
             lambda: _shallow_tile(job, panel, full, job.m - full),
         )  # fmt: skip
@@ -347,11 +376,11 @@ def _streamed(job: _Job) -> None:
     b, lanes = job.b, job.lanes
     last = job.k // STREAMED_ROWS * STREAMED_ROWS
     size = -(-job.n // lanes) * lanes
-    fill(b, job.kind, size, job.sums)
+    _along(job, lambda j, mask: _start(job, j))
     several, length = job, STREAMED_ROWS * BLOCK
     if last > length:  # sums of blocks, which lose fewer digits
         several = job._replace(sums=address(b, job.sums, job.kind, (size, 1)))
-        fill(b, job.kind, size, several.sums)
+        _along(job, lambda j, mask: _start(several, j))
 
     def some(first: Value | int, end: Value | int) -> None:
         b.loop(first, end, STREAMED_ROWS, [], lambda p, _: _stream(several, p, STREAMED_ROWS))
@@ -375,21 +404,28 @@ def _streamed(job: _Job) -> None:
     )
 
 
+def _start(job: _Job, j: Value | int) -> None:
+    """A vector of sums that are zero."""
+    zero = job.b.const(0, vector_type(job.b, job.kind))
+    job.b.store(zero, address(job.b, job.sums, job.kind, (j, 1)))
+
+
 def _moved(source: _Job, job: _Job, j: Value | int) -> None:
     """Adds a vector of sums of a block to those of all, and begins again from zero."""
     b, type = job.b, vector_type(job.b, job.kind)
     partial, total = (address(b, x.sums, job.kind, (j, 1)) for x in (source, job))
     b.store(plus(b, b.load(total, type), b.load(partial, type)), total)
-    b.store(b.const(0, type), partial)
+    _start(source, j)
 
 
 def _along(job: _Job, body: Callable[[Value | int, Value | None], None]) -> None:
     """All columns by vectors."""
     lanes = job.lanes
     full = job.n // lanes * lanes
-    each(job.b, 0, full, lanes, lambda j: body(j, None))
-    if full < job.n:
-        body(full, lanes_mask(job.n - full, lanes))
+    _within(
+        job, "columns", (full, job.n), lanes,
+        lambda j: body(j, None), lambda: body(full, lanes_mask(job.n - full, lanes)),
+    )  # fmt: skip
 
 
 def _stream(job: _Job, p: Value | int, count: int) -> None:
@@ -418,11 +454,13 @@ def _stream(job: _Job, p: Value | int, count: int) -> None:
 
 def _dots(job: _Job) -> None:
     """A vector of dot products at a time, each along the contracted dimension."""
-    b, lanes = job.b, job.lanes
+    lanes = job.lanes
     full = job.n // lanes * lanes
-    each(b, 0, full, lanes, lambda j: _dots_of_columns(job, j, lanes))
-    if full < job.n:
-        _dots_of_columns(job, full, job.n - full)
+    _within(
+        job, "columns", (full, job.n), lanes,
+        lambda j: _dots_of_columns(job, j, lanes),
+        lambda: _dots_of_columns(job, full, job.n - full),
+    )  # fmt: skip
 
 
 def _dots_of_columns(job: _Job, j: Value | int, count: int) -> None:

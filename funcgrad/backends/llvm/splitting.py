@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
-from funcgrad.backends.llvm.crew import EACH, RUN, THREADS, run_alone
+from funcgrad.backends.llvm.crew import RUN, THREADS, memory_of_parts, run_alone
 from funcgrad.backends.llvm.long_sums import combine
 from funcgrad.backends.llvm.partial import reduced_loop
 from funcgrad.backends.llvm.records import either
@@ -31,14 +31,26 @@ SHARE = 0.03  # of the work that adding up may cost
 ROWS_OF_VECTORS = 64  # a cut falls between vectors, of any width
 
 
+class Cut(NamedTuple):
+    """How a product or convolution can be cut: a loop of `extent` turns, between multiples of
+    `unit`. What parts of it add up waits in memory, so many bytes each, until all are done.
+    """
+
+    extent: int
+    unit: int
+    waiting: int = 0
+
+
 class Split(NamedTuple):
     """The outermost loop, of `extent` turns, in parts of `grain`. Each part has buffers of its own
-    in place of `sums`, to which elements are added by these operations.
+    in place of `sums`, to which elements are added by these operations, or memory for the sums of
+    its tiles, which are `waiting` for the end of all parts.
     """
 
     extent: int
     grain: int
     sums: tuple[tuple[Buffer, str], ...] = ()
+    waiting: int = 0
 
     @property
     def parts(self) -> int:
@@ -53,32 +65,34 @@ class Split(NamedTuple):
         return found
 
     @property
+    def stride(self) -> int:
+        """Bytes for the sums of a part."""
+        return self.waiting or self.offsets[-1]
+
+    @property
     def memory(self) -> int:
         """Bytes for the sums of all parts."""
-        return self.parts * self.offsets[-1] if self.sums else 0
+        return self.parts * self.stride
 
 
-def split_of(kernel: Kernel, tiled: tuple[int, int] | None) -> Split | None:
-    """How a kernel is cut, if it is; `tiled` are the extent of the loop that a product or
-    convolution can be cut along, and between how many turns.
-    """
+def split_of(kernel: Kernel, tiled: Cut | None) -> Split | None:
+    """How a kernel is cut, if it is; `tiled` says how a product or convolution can be."""
     work, sums, whole = duration(kernel), _sums(kernel), reduced_loop(kernel)
     if work < WORTH or sums is None or (whole is None and not _is_independent(kernel)):
         return None
     if kernel.tile is None:
         outermost = kernel.rows[0] if whole is None else whole
         in_lanes = any(v is outermost for v in vector_loops(kernel).values())
-        extent, unit = outermost.extent, ROWS_OF_VECTORS if in_lanes else 1
-    elif tiled is None:
+        tiled = Cut(outermost.extent, ROWS_OF_VECTORS if in_lanes else 1)
+    if tiled is None:
         return None
-    else:
-        extent, unit = tiled
+    extent, unit, waiting = tiled
     parts = min(int(work / PART), PARTS)
-    if sums:
-        numbers = sum(buffer.size for buffer, _ in sums)
+    numbers = sum(buffer.size for buffer, _ in sums) + waiting // 4
+    if numbers:
         parts = min(parts, PARTIAL_SUMS, int(SHARE * work / (ADDING * numbers)))
     grain = -(-extent // (max(parts, 1) * unit)) * unit
-    return Split(extent, grain, sums) if grain < extent else None
+    return Split(extent, grain, sums, waiting) if grain < extent else None
 
 
 def _sums(kernel: Kernel) -> tuple[tuple[Buffer, str], ...] | None:
@@ -206,13 +220,17 @@ def call_split(
     b: Builder, threads: Value | None, kernel: str, pointers: list[Value], split: Split,
     memory: int, scratch: Value,
 ) -> None:  # fmt: skip
-    """Runs a kernel that may be cut."""
-    if split.sums:
-        pointers, memory = [*pointers, scratch], EACH
+    """Runs a kernel that may be cut. `scratch` has the sums of all parts, then `memory` bytes for
+    one part at a time.
+    """
+    in_parts = split.memory > 0
+    if in_parts:
+        pointers, scratch = [*pointers, scratch], b.element(scratch, split.memory, "i8")
     if threads is None:
         _call_alone(b, kernel, [*pointers, *[scratch] * (memory > 0)], split)
         return
     part = emit_part(b.module, kernel, len(pointers), memory > 0)
+    memory = memory_of_parts(memory) if in_parts else memory
     emit_spread(b.module)
     context = b.alloca("ptr", max(len(pointers), 1), 8)
     for n, pointer in enumerate(pointers):
@@ -223,16 +241,21 @@ def call_split(
 
 def _call_alone(b: Builder, kernel: str, arguments: list[Value], split: Split) -> None:
     """All parts one after the other, where there are no threads."""
-    step = split.grain if split.sums else split.extent
+    step = split.grain if split.memory else split.extent
     for begin in range(0, split.extent, step):
         bounds = begin, min(begin + step, split.extent)
         b.call(kernel, None, [*arguments, *(b.const(n, I64) for n in bounds)])
 
 
+def memory_of_part(b: Builder, split: Split, memory: Value, begin: Value) -> Value:
+    """Where the sums of the part lie that begins at this turn."""
+    part = b.binary("udiv", begin, b.const(split.grain, I64))
+    return b.element(memory, b.mul(part, b.const(split.stride, I64)), "i8")
+
+
 def sums_of_part(b: Builder, split: Split, memory: Value, begin: Value) -> dict[Buffer, Value]:
     """Where the part that begins at this turn adds to."""
-    part = b.binary("udiv", begin, b.const(split.grain, I64))
-    first = b.element(memory, b.mul(part, b.const(split.offsets[-1], I64)), "i8")
+    first = memory_of_part(b, split, memory, begin)
     return {
         buffer: b.element(first, offset, "i8")
         for (buffer, _), offset in zip(split.sums, split.offsets)
@@ -260,5 +283,5 @@ def _add_part(
     b: Builder, split: Split, n: int, op: str, parts: Value, total: Value, i: Value, _: list[Value]
 ) -> None:
     """Adds sum number `n` of part `i` to its total."""
-    place = b.add(b.mul(i, b.const(split.offsets[-1], I64)), b.const(split.offsets[n], I64))
+    place = b.add(b.mul(i, b.const(split.stride, I64)), b.const(split.offsets[n], I64))
     combine(b, split.sums[n][0], op, b.element(parts, place, "i8"), total)

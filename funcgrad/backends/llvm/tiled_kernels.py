@@ -5,6 +5,7 @@ results before it is stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from funcgrad.backends.llvm import convolution, convolution_plan, gemm
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
@@ -12,11 +13,12 @@ from funcgrad.backends.llvm.conversions import register_kind
 from funcgrad.backends.llvm.convolution_plan import ConvolutionPlan
 from funcgrad.backends.llvm.emit import Emitter
 from funcgrad.backends.llvm.partial import PartEmitter, reduced_loop
-from funcgrad.backends.llvm.splitting import Split, sums_of_part
+from funcgrad.backends.llvm.splitting import Cut, Split, memory_of_part, sums_of_part
 from funcgrad.backends.llvm.statements import Scope
 from funcgrad.backends.llvm.target import Target
+from funcgrad.backends.llvm.tiles import itemsize, plus, vector_type
 from funcgrad.compiler.affine import Loop
-from funcgrad.compiler.kernel import Accumulate, Kernel, Store
+from funcgrad.compiler.kernel import Accumulate, Buffer, Kernel, Store
 from funcgrad.compiler.products import Convolution, Product
 
 
@@ -40,25 +42,23 @@ def plan_of(form: Convolution) -> ConvolutionPlan:
     return found
 
 
-def cut_of(kernel: Kernel, target: Target) -> tuple[int, int] | None:
-    """The extent of the loop along which a product or convolution can be cut, and between how many
-    turns; None if it cannot.
-    """
+def cut_of(kernel: Kernel, target: Target) -> Cut | None:
+    """How a product or convolution can be cut; None if it cannot."""
     assert kernel.tile is not None
     kind, form = register_kind(kernel.tile.ref.dtype), kernel.tile.form
     if isinstance(form, Convolution):
-        images = convolution.images_of(
+        images, waiting = convolution.images_of(
             plan_of(form), kind, form.lhs.strides, form.rhs.strides, target
         )
-        return (images, 1) if images > 1 else None
+        return Cut(images, 1, waiting) if images > 1 else None
     outer = _outer(form)
     if outer:
         extent = form.dimensions[outer[0]].extent
-        return (extent, 1) if extent > 1 else None
+        return Cut(extent, 1) if extent > 1 else None
     row, column, k = form.along(form.row), form.along(form.column), form.summed
     strides = (row.lhs, k.lhs), (k.rhs, column.rhs)
     found = gemm.cut_of(kind, row.extent, column.extent, k.extent, *strides, target)
-    return None if found is None else (found.extent, found.unit)
+    return None if found is None else Cut(*found[1:])
 
 
 def _outer(form: Product) -> list[int]:
@@ -67,14 +67,30 @@ def _outer(form: Product) -> list[int]:
 
 
 class TileEmitter(Emitter):
-    """Writes a kernel that ends a product or a convolution. Subclasses run the tiles."""
+    """Writes a kernel that ends a product or a convolution. Subclasses run the tiles.
+
+    `waiting` is where sums lie that wait for those of other parts.
+    """
+
+    waiting: Value | None = None
+
+    def __init__(self, b: Builder, kernel: Kernel, pointers: dict[Buffer, Value]) -> None:
+        super().__init__(b, kernel, pointers)
+        assert kernel.tile is not None
+        self.tile, self.form = kernel.tile, kernel.tile.form
+        self.kind = register_kind(kernel.tile.ref.dtype)
+        self.scratch: Value | None = None
 
     def write(self, scratch: Value | None) -> None:
-        tile = self.kernel.tile
-        assert tile is not None
-        self.scratch, self.form = scratch, tile.form
-        self.kind = register_kind(tile.ref.dtype)
-        scope = Scope()
+        self.run_tiles(self._begin(scratch))
+
+    def write_end(self) -> None:
+        """What follows when all sums have been added up."""
+        self.hand_out(self._begin(None))
+
+    def _begin(self, scratch: Value | None) -> Scope:
+        """The statements that are the same for all results, and what they know."""
+        self.scratch, scope = scratch, Scope()
         statements = self.kernel.stages[0].statements
         writes = (Store, Accumulate)
         early = [
@@ -83,17 +99,20 @@ class TileEmitter(Emitter):
         ]  # fmt: skip
         self.emit(early, scope)
         self.rest = [s for s in statements if s not in early]
-        self.run_tiles(scope)
+        return scope
 
     def run_tiles(self, scope: Scope) -> None:
         """Calls `end` for each vector of results."""
         raise AssertionError("a subclass says how")
 
+    def hand_out(self, scope: Scope) -> None:
+        """Calls `end` for each vector of sums that have waited."""
+        raise AssertionError("a subclass says how")
+
     def operand(self, side: int) -> Value:
         """The address of element 0 of an operand."""
-        assert self.kernel.tile is not None
         view = (self.form.lhs, self.form.rhs)[side]
-        base = self.pointers[self.kernel.tile.operands[side]]
+        base = self.pointers[self.tile.operands[side]]
         return self.b.element(base, view.offset, self.kind)
 
     def end(self, outer: Scope, sums: Value, places: dict[int, Value], mask: Value | None) -> None:
@@ -105,8 +124,7 @@ class TileEmitter(Emitter):
         digits = self._digits(across) if across is not None else []
         self.lanes = sums.type.lanes
         self.vector = digits[-1] if digits else None
-        assert self.kernel.tile is not None
-        scope.values[self.kernel.tile.ref] = sums if digits else self.b.extract(sums, 0)
+        scope.values[self.tile.ref] = sums if digits else self.b.extract(sums, 0)
         self.emit(self.rest, scope)
 
     def _digits(self, place: int) -> list[Loop]:
@@ -139,6 +157,16 @@ class ConvolutionEmitter(TileEmitter):
     """Writes one convolution with its end."""
 
     def run_tiles(self, scope: Scope) -> None:
+        convolution.convolution(
+            **self._arguments(scope), scratch=self.scratch, bounds=self.bounds,
+            waiting=self.waiting,
+        )  # fmt: skip
+
+    def hand_out(self, scope: Scope) -> None:
+        assert self.waiting is not None
+        convolution.hand_out(**self._arguments(scope), waiting=self.waiting)
+
+    def _arguments(self, scope: Scope) -> dict[str, Any]:
         form: Convolution = self.form
         batch, feature, *spatial = dict(form.parameters)["dimension_numbers"].out_spec
         order = (batch, *spatial, feature)
@@ -149,7 +177,9 @@ class ConvolutionEmitter(TileEmitter):
         lhs = convolution.Array(self.operand(0), form.lhs.strides)
         rhs = convolution.Array(self.operand(1), form.rhs.strides)
         plan = plan_of(form)
-        convolution.convolution(self.b, self.kind, plan, lhs, rhs, end, self.scratch, self.bounds)
+        return {
+            "b": self.b, "kind": self.kind, "plan": plan, "lhs": lhs, "rhs": rhs, "epilogue": end,
+        }  # fmt: skip
 
 
 class ProductEmitter(TileEmitter):
@@ -172,7 +202,18 @@ class ProductEmitter(TileEmitter):
         begin, end = (0, extent) if known or self.bounds is None else self.bounds
         self.b.loop(begin, end, 1, [], turn)
 
+    def hand_out(self, scope: Scope) -> None:
+        assert self.waiting is not None
+        gemm.hand_out(**self._arguments(scope, {}), waiting=self.waiting)
+
     def _product(self, scope: Scope, known: dict[int, Value]) -> None:
+        bounds = None if known else self.bounds
+        gemm.product(
+            **self._arguments(scope, known), scratch=self.scratch, bounds=bounds,
+            waiting=self.waiting,
+        )  # fmt: skip
+
+    def _arguments(self, scope: Scope, known: dict[int, Value]) -> dict[str, Any]:
         form = self.form
         row, column, k = form.along(form.row), form.along(form.column), form.summed
 
@@ -181,12 +222,12 @@ class ProductEmitter(TileEmitter):
             places.pop(None, None)
             self.end(scope, sums, places, mask)
 
-        gemm.product(
-            self.b, self.kind, row.extent, column.extent, k.extent,
-            gemm.Matrix(self._matrix(0, known), row.lhs, k.lhs),
-            gemm.Matrix(self._matrix(1, known), k.rhs, column.rhs), end, self.scratch,
-            None if known else self.bounds,
-        )  # fmt: skip
+        lhs = gemm.Matrix(self._matrix(0, known), row.lhs, k.lhs)
+        rhs = gemm.Matrix(self._matrix(1, known), k.rhs, column.rhs)
+        return {
+            "b": self.b, "kind": self.kind, "m": row.extent, "n": column.extent, "k": k.extent,
+            "lhs": lhs, "rhs": rhs, "epilogue": end,
+        }  # fmt: skip
 
     def _matrix(self, side: int, known: dict[int, Value]) -> Value:
         """The address of a matrix, for these places in the outer dimensions."""
@@ -204,14 +245,14 @@ def emit(
     cut: Split | None = None,
 ) -> str:  # fmt: skip
     """Adds the kernel as a function of addresses: `places` says which argument holds each buffer
-    that is not local, in order. Then comes its scratch memory, if it needs any, and, if it is
-    `cut`, where its outermost loop begins and ends.
+    that is not local, in order. Then come the memory for sums of parts and its scratch memory, if
+    it needs any, and, if it is `cut`, where its outermost loop begins and ends.
     """
-    outer = [b for b in kernel.buffers if not b.local]
     count = max(places, default=-1) + 1
+    in_parts = cut is not None and cut.memory > 0
 
     def write(b: Builder, *arguments: Value) -> None:
-        named = {buffer: arguments[i] for buffer, i in zip(outer, places)}
+        named = _named(kernel, places, arguments)
         bounds = (arguments[-2], arguments[-1]) if cut else None
         if kernel.tile is None:
             if cut and cut.sums:
@@ -221,9 +262,56 @@ def emit(
             emitter.bounds, emitter.grain = bounds, cut.grain if cut else 0
             emitter.run()
             return
-        tiles = ConvolutionEmitter if isinstance(kernel.tile.form, Convolution) else ProductEmitter
-        tile = tiles(b, kernel, named)
+        tile = _tile_emitter(kernel)(b, kernel, named)
         tile.bounds = bounds
-        tile.write(arguments[count] if scratch else None)
+        if cut and cut.waiting:
+            tile.waiting = memory_of_part(b, cut, arguments[count], arguments[-2])
+        tile.write(arguments[count + in_parts] if scratch else None)
 
-    return module.function(name, [PTR] * (count + scratch) + [I64] * (2 if cut else 0), None, write)
+    pointers, sizes = count + in_parts + scratch, 2 if cut else 0
+    return module.function(name, [PTR] * pointers + [I64] * sizes, None, write)
+
+
+def emit_end(module: Module, kernel: Kernel, name: str, places: Sequence[int], cut: Split) -> str:
+    """Adds what follows when all parts of a product or convolution are done: a function of the same
+    addresses, then of the memory in which their sums wait.
+    """
+    count = max(places, default=-1) + 1
+
+    def write(b: Builder, *arguments: Value) -> None:
+        tile = _tile_emitter(kernel)(b, kernel, _named(kernel, places, arguments))
+        tile.waiting = arguments[count]
+        _add_parts(b, tile.kind, cut, arguments[count])
+        tile.write_end()
+
+    return module.function(f"{name}_end", [PTR] * (count + 1), None, write)
+
+
+def _named(
+    kernel: Kernel, places: Sequence[int], arguments: Sequence[Value]
+) -> dict[Buffer, Value]:
+    outer = [b for b in kernel.buffers if not b.local]
+    return {buffer: arguments[i] for buffer, i in zip(outer, places)}
+
+
+def _tile_emitter(kernel: Kernel) -> type[TileEmitter]:
+    assert kernel.tile is not None
+    return ConvolutionEmitter if isinstance(kernel.tile.form, Convolution) else ProductEmitter
+
+
+def _add_parts(b: Builder, kind: str, cut: Split, sums: Value) -> None:
+    """Adds the sums of all parts, in order, to those of the first one."""
+    type = vector_type(b, kind)
+    count = cut.waiting // itemsize(kind)
+
+    def vector(j: Value, _: list[Value]) -> None:
+        first = b.element(sums, j, kind)
+
+        def part(i: Value, held: list[Value]) -> list[Value]:
+            here = b.element(first, b.mul(i, b.const(cut.stride, I64)), "i8")
+            return [plus(b, held[0], b.load(here, type))]
+
+        (total,) = b.loop(1, cut.parts, 1, [b.load(first, type)], part)
+        b.store(total, first)
+
+    b.loop(0, count, type.lanes, [], vector)
