@@ -12,6 +12,8 @@ import pytest
 from scipy import special
 
 import funcgrad as fg
+from funcgrad.compiler.scalar_values import computed
+from funcgrad.core.avals import typeof
 from funcgrad.primitives.special import functions as f
 
 INF, NAN = np.inf, np.nan
@@ -233,3 +235,12 @@ def test_values_as_scipy(name):
     rng = np.random.default_rng(len(name))
     operands = [sample(rng) for sample in samples]
     np.testing.assert_allclose(ours(*operands), theirs(*operands), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["bessel_i0e", "bessel_i1e"])
+def test_kernels_of_bessel_functions_are_right_to_the_last_digits(name):
+    """In float64, which compiled code has formulas of its own for."""
+    primitive, expected = getattr(f, f"{name}_p"), getattr(special, name.removeprefix("bessel_"))
+    x = np.linspace(-40, 40, 801)
+    (found,) = computed(primitive.loops(typeof(x)).scalar, [x])
+    np.testing.assert_allclose(found, expected(x), rtol=2e-15)

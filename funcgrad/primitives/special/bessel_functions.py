@@ -92,8 +92,8 @@ def bessel_i1e_scalar(k, x):
     dtype, wide = k.dtype(x), k.convert(x, FLOAT64)
     large = tables.I1E_LARGE if dtype == FLOAT64 else tables.I1E_LARGE_SHORT
     near, far, is_far = _scaled_scalar(k, wide, _I1_SERIES, large)
-    far = k.select(k.lt(wide, k.const(0, FLOAT64)), k.neg(far), far)
-    return k.convert(k.select(is_far, far, k.mul(near, wide)), dtype)
+    wanted = k.select(is_far, k.mul(far, k.sign(wide)), k.mul(near, wide))
+    return k.convert(wanted, dtype)
 
 
 bessel_i0e_value = _chosen(_i0e_block, tables.I0E_LARGE, tables.I0E_LARGE_SHORT)
