@@ -188,7 +188,7 @@ class Watch:
         code = frame.f_code
         if not code.co_filename.startswith(HOMES):
             return None
-        name = code.co_filename.rpartition("/funcgrad/")[2]
+        name = file_of(code.co_filename)
         add = self.lines.add
 
         def line(frame: Any, event: str, argument: Any) -> Any:
@@ -213,7 +213,7 @@ class Measure(NamedTuple):
     def holds(self, texts: Mapping[str, str]) -> bool:
         """Is everything that it hangs on as it was?"""
         return texts.get(self.name) == self.text and all(
-            text == text_of_rules(file) for file, text in self.rules.items()
+            RULES.get(file) == text for file, text in self.rules.items()
         )
 
 
@@ -227,7 +227,7 @@ def measured(tests: list[tuple[pytest.Item, str]]) -> list[Measure]:
                 with Watch() as lines:
                     good = passes(item, 300)
                 seconds = time.perf_counter() - start
-                rules = {file: text_of_rules(file) for file in {file for file, _ in lines}}
+                rules = {file: RULES[file] for file, _ in lines}
                 answer.give(Measure(item.nodeid, text, rules, seconds, lines if good else set()))
     return answer.got
 
@@ -272,13 +272,6 @@ def remembered(memory: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Meas
 
 
 @functools.cache
-def text_of_rules(file: str) -> str:
-    """A digest of a file of rules; nothing if it is gone."""
-    path = ROOT / "funcgrad" / file
-    return digest(path) if path.exists() else ""
-
-
-@functools.cache
 def text_of_test(path: pathlib.Path) -> str:
     """A digest of the file of a test, and of the files beside it that hold its tables."""
     return digest(path, *family(path))
@@ -293,3 +286,14 @@ def family(path: pathlib.Path) -> list[pathlib.Path]:
 
 def digest(*paths: pathlib.Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
+
+
+def file_of(filename: str) -> str:
+    """A file within the package, the same on every machine."""
+    return filename.rpartition("/funcgrad/")[2]
+
+
+# Of each file of rules a digest of its text, as it is imported; it may be edited later.
+RULES = {
+    file_of(str(path)): digest(path) for home in HOMES for path in pathlib.Path(home).rglob("*.py")
+}

@@ -175,7 +175,7 @@ class Verdicts:
             file.write(json.dumps({**entry, "mutant": trial.line}) + "\n")
 
     def _key(self, mutant: Mutant) -> tuple[Any, ...]:
-        text = judges.text_of_rules(mutant.file)[:16]
+        text = judges.RULES[mutant.file][:16]
         return text, mutant.lines[0], mutant.column, mutant.fragment, mutant.what
 
 
