@@ -166,18 +166,16 @@ def warmup_cosine_decay_schedule(
 ) -> Schedule:
     """A line from `init_value` (at t = 0) to `peak_value`, then a cosine down to `end_value`.
 
-    `decay_steps` counts from t = 0, the warm-up included, and must be larger than `warmup_steps`.
+    `decay_steps` counts from t = 0, the warm-up included, and must be larger than `warmup_steps`,
+    which may be 0.
 
     >>> schedule = warmup_cosine_decay_schedule(0.0, 1.0, warmup_steps=2, decay_steps=6)
     >>> [round(float(schedule(t)), 3) for t in (0, 1, 2, 4, 6)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    require_positive("warmup_cosine_decay_schedule", "warmup_steps", warmup_steps)
     alpha = end_value / peak_value if peak_value else 0.0
     cosine = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, alpha, exponent)
-    return join_schedules(
-        [linear_schedule(init_value, peak_value, warmup_steps), cosine], [warmup_steps]
-    )
+    return _after_warm_up(init_value, peak_value, warmup_steps, cosine)
 
 
 def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
@@ -201,6 +199,8 @@ def warmup_exponential_decay_schedule(
 ) -> Schedule:
     """A line up to `peak_value`, then `exponential_decay` from there, counted from its own 0.
 
+    `warmup_steps` may be 0.
+
     >>> schedule = warmup_exponential_decay_schedule(0.0, 1.0, 2, 1, 0.5)
     >>> [float(schedule(t)) for t in range(5)]
     [0.0, 0.5, 1.0, 0.5, 0.25]
@@ -208,9 +208,17 @@ def warmup_exponential_decay_schedule(
     decay = exponential_decay(
         peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value
     )
-    return join_schedules(
-        [linear_schedule(init_value, peak_value, warmup_steps), decay], [warmup_steps]
-    )
+    return _after_warm_up(init_value, peak_value, warmup_steps, decay)
+
+
+def _after_warm_up(
+    init_value: float, peak_value: float, warmup_steps: int, schedule: Schedule
+) -> Schedule:
+    """A line from `init_value` to `peak_value`, then a schedule that begins there."""
+    if warmup_steps == 0:
+        return schedule
+    line = linear_schedule(init_value, peak_value, warmup_steps)
+    return join_schedules([line, schedule], [warmup_steps])
 
 
 def require_positive(name: str, what: str, value: float) -> None:

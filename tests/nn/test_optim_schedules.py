@@ -25,6 +25,8 @@ SCHEDULES = {
     "exponential, bounded": lambda o: o.exponential_decay(0.5, 4, 0.5, 3, end_value=0.1),
     "growing, bounded": lambda o: o.exponential_decay(0.5, 4, 2.0, end_value=2.0),
     "warm-up": lambda o: o.warmup_cosine_decay_schedule(0.0, 1.0, 5, T, 0.01),
+    "no warm-up": lambda o: o.warmup_cosine_decay_schedule(0.2, 1.0, 0, T, 0.01),
+    "no warm-up, exponential": lambda o: o.warmup_exponential_decay_schedule(0.2, 1.0, 0, 4, 0.5),
     "multi-step": lambda o: o.piecewise_constant_schedule(1.0, {5: 0.5, 12: 0.1}),
     "warm-up, constant": lambda o: o.warmup_constant_schedule(0.1, 1.0, 6),
     "warm-up, exponential": lambda o: o.warmup_exponential_decay_schedule(
@@ -76,6 +78,8 @@ CLOSED = {
         if t < 5
         else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(t - 5, T - 5) / (T - 5)))
     ),
+    "no warm-up": lambda t: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(t, T) / T)),
+    "no warm-up, exponential": lambda t: 0.5 ** (t / 4),
     "multi-step": lambda t: 1.0 if t < 5 else 0.5 if t < 12 else 0.05,
     "warm-up, constant": lambda t: 0.1 + 0.9 * min(t, 6) / 6,
     "warm-up, exponential": lambda t: t / 5 if t < 5 else max(0.5 ** (max(t - 7, 0) / 4), 0.2),
@@ -162,3 +166,5 @@ def test_schedules_refuse_what_has_no_meaning():
         optim.sgdr_schedule([])
     with pytest.raises(ValueError, match="decay_steps must be positive, but got -1"):
         optim.warmup_cosine_decay_schedule(0.0, 1.0, 5, 4)
+    with pytest.raises(ValueError, match="transition_steps must be positive, but got -1"):
+        optim.warmup_cosine_decay_schedule(0.0, 1.0, -1, 4)
