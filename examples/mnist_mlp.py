@@ -60,9 +60,11 @@ def main():
         shares.append(float(share))
         if number in (1, 10, 30, 100) or number % 300 == 0:
             print(f"step {number:4d}  loss {losses[-1]:.3f}  accuracy {shares[-1]:.3f}")
-    at_300 = np.mean(losses[290:310])
-    print(f"loss around step 300 is {at_300 / losses[0]:.2f} of the first")
-    assert at_300 < 0.5 * losses[0] and np.mean(shares[-20:]) > 0.9
+    if options.steps >= 310:
+        at_300 = np.mean(losses[290:310])
+        print(f"loss around step 300 is {at_300 / losses[0]:.2f} of the first")
+        assert at_300 < 0.5 * losses[0]
+    assert options.steps < 1000 or np.mean(shares[-20:]) > 0.9
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.safetensors"
