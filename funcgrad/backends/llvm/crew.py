@@ -61,10 +61,10 @@ def _change(b: Builder, how: str, base: Value, n: int, by: Value | int) -> Value
 
 def _pause(b: Builder) -> None:
     """Tells the core that this is a loop that waits."""
-    triple = b.module.target.triple
-    if triple.startswith(("x86_64", "amd64")):
+    target = b.module.target
+    if target.is_x86:
         b.call("llvm.x86.sse2.pause", None, [])
-    elif triple.startswith(("aarch64", "arm64")):
+    elif target.is_arm:
         b.call("llvm.aarch64.hint", None, [Value("1", I32)])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import platform
 import struct
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 MAGIC = b"\x7fELF\x02\x01\x01"  # 64 bits, little endian
 X86_64 = 62
-PLATFORM = sys.platform == "linux"
+PLATFORM = sys.platform == "linux" and platform.machine() == "x86_64"
 PROGBITS, SYMBOLS, RELOCATIONS, NO_BITS = 1, 2, 4, 8
 X86_64_UNWIND = 0x70000001
 ALLOCATED = 2

@@ -95,7 +95,7 @@ def from_disk(key: str, names: tuple[str, ...], target: Target) -> Compiled | No
 
 def _loaded(code: bytes, names: tuple[str, ...], target: Target) -> Compiled:
     """An object file in this process: without LLVM, which takes long to load, where possible."""
-    if elf.PLATFORM and target.triple.startswith("x86_64"):
+    if elf.PLATFORM and target.is_x86:
         try:
             return Compiled(elf.Object(code), names)
         except elf.Unsupported:

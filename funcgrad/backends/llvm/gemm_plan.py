@@ -68,7 +68,7 @@ def best_tile(
 
 def most_rows(vectors: int, target: Target) -> int:
     """Sums, a row of the right operand and one number of the left one are in registers at once."""
-    registers = 32 if target.vector_bytes == 64 or "aarch64" in target.triple else 16
+    registers = 32 if target.vector_bytes == 64 or target.is_arm else 16
     return (registers - vectors - (1 if target.fma else 2)) // vectors
 
 

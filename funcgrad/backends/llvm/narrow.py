@@ -16,12 +16,11 @@ from funcgrad.backends.llvm.target import Target
 from funcgrad.core import dtypes
 
 NARROW = (dtypes.bfloat16, dtypes.float16)
-ARM = ("aarch64", "arm64")
 
 
 def has_float16(target: Target) -> bool:
     """Does the machine convert float16?"""
-    return target.vector_bytes >= 32 or target.triple.startswith(ARM)
+    return target.vector_bytes >= 32 or target.is_arm
 
 
 # ---- memory --------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import json
 import os
-import platform
 from typing import Any, NamedTuple
 
 from funcgrad.backends.llvm import cache
@@ -28,6 +27,16 @@ class Target(NamedTuple):
     def lanes(self, itemsize: int) -> int:
         """How many numbers of that size fit into a register."""
         return max(self.vector_bytes // itemsize, 1)
+
+    @property
+    def is_arm(self) -> bool:
+        """An ARM processor of 64 bits, whatever the system calls it."""
+        return self.triple.startswith(("aarch64", "arm64"))
+
+    @property
+    def is_x86(self) -> bool:
+        """An x86 processor of 64 bits."""
+        return self.triple.startswith(X86_64)
 
     @property
     def attributes(self) -> str:
@@ -95,8 +104,8 @@ def described() -> tuple[object, ...]:
 def _detected(level: str | None) -> Target:
     binding = llvm()
     features = dict(binding.get_host_cpu_features())
-    level = level or _best(features)
     triple = binding.get_process_triple()
+    level = level or _best(triple, features)
     if level == "neon":
         return Target(triple, binding.get_host_cpu_name(), _listed(features), 16)
     if level == "avx512":
@@ -109,8 +118,9 @@ def _detected(level: str | None) -> Target:
     raise ValueError(f"FUNCGRAD_TARGET: needs one of {', '.join(LEVELS)}, but got {level!r}.")
 
 
-def _best(features: dict[str, bool]) -> str:
-    if platform.machine().lower() not in X86_64:
+def _best(triple: str, features: dict[str, bool]) -> str:
+    """By the process, not by the machine, which may run code of another kind of processor."""
+    if not triple.startswith(X86_64):
         return "neon"
     wide = all(features.get(n) for n in ("avx512f", "avx512bw", "avx512dq", "avx512vl"))
     return "avx512" if wide else "avx2" if features.get("avx2") and features.get("fma") else "sse"
