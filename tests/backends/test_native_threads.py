@@ -322,6 +322,30 @@ def test_affinity_says_how_many():
     assert run(body) == ["1"]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_affinity_is_asked_again_for_new_programs():
+    body = """
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+fg.jit(lambda x: jnp.tanh(jnp.exp(x) * 3))(x)
+print(threads.in_use())
+"""
+    assert run(body) == ["1"]
+
+
+def test_programs_run_where_no_thread_can_be_started():
+    body = """
+import threading, warnings
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+warnings.simplefilter("error")
+threading.Thread.start = refuse
+with config.override(num_threads=5):
+    g = fg.jit(lambda x: jnp.tanh(jnp.exp(x) * 2) + 0)
+    print(np.array_equal(g(x), want), threads.in_use())
+"""
+    assert run(body, FUNCGRAD_NUM_THREADS="1") == ["True", "1"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
 def test_a_forked_child_computes_too():
     body = """

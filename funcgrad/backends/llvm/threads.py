@@ -51,9 +51,12 @@ def in_use() -> int:
 
 
 def ready() -> None:
-    """Starts workers, if there are to be some; called when a program that may need them is made."""
+    """Starts workers, if there are to be some; called when a program that may need them is made.
+    The process may use other cores than it did before.
+    """
     global _needed
     _needed = True
+    _want(config.current())
     if _started < _wanted:
         with _lock:
             _start()
@@ -72,9 +75,11 @@ def _start() -> None:
             arguments = ADDRESS, _started
             threading.Thread(target=work, args=arguments, name=name, daemon=True).start()
             _started += 1
+    except RuntimeError:  # the system has no more, or the interpreter is at its end
+        pass
     finally:
         threading.stack_size(before)
-    RECORD[crew.THREADS] = _wanted
+    RECORD[crew.THREADS] = min(_wanted, _started)
 
 
 def _line(worker: int) -> int:
@@ -119,13 +124,17 @@ def _new_lock() -> int:
 
 def _on_settings(state: State) -> None:
     """Fewer threads at once, and more if there are programs that need them."""
+    _want(state)
+    if _wanted > _started and _needed:
+        with _lock:
+            _start()
+
+
+def _want(state: State) -> None:
     global _wanted
     supported = platform.python_implementation() == "CPython" and sys.maxsize > 2**32
     _wanted = min(state.num_threads or available(), MOST) if supported else 1
-    if _wanted <= _started:
-        RECORD[crew.THREADS] = _wanted
-    elif _needed:
-        ready()
+    RECORD[crew.THREADS] = min(_wanted, _started)
 
 
 def _after_fork() -> None:
