@@ -301,12 +301,12 @@ def _select_n_abstract(which: ShapedArray, *cases: ShapedArray) -> ShapedArray:
 def _select_n_value(xp: Any, which: Any, *cases: Any) -> Any:
     if len(cases) == 1:
         return cases[0]
-    if len(cases) == 2:
-        return xp.where(which if which.dtype == np.bool_ else which > 0, cases[1], cases[0])
-    shape = np.broadcast_shapes(which.shape, *(case.shape for case in cases))
-    return xp.choose(
-        which.clip(0, len(cases) - 1), [xp.broadcast_to(case, shape) for case in cases]
-    )
+    if which.dtype == np.bool_:
+        return xp.where(which, cases[1], cases[0])
+    selected = cases[0]  # by all indices below 1, also negative ones
+    for i, case in enumerate(cases[1:], start=1):
+        selected = xp.where(which >= i, case, selected)
+    return selected
 
 
 def _select_n_transpose(ct: Any, which: Any, *cases: Any) -> list[Any]:

@@ -158,6 +158,9 @@ def _combine_rows(xp, out: Any, rows: Any, updates: Any, unique: bool, ufunc: An
     if out.shape[0] == 1:  # plain rows are several times faster to index than columns
         out, updates, index = out[0], updates[0], (rows,)
     width = updates.size // rows.size
+    if not xp.writes_in_order and not unique:
+        rows, updates = _without_repeats(xp, rows, updates, ufunc)
+        index, unique = (*index[:-1], rows), True
     if ufunc is None:
         out[index] = updates
     elif unique or (width >= _SHORT_ROW and not _has_repeats(xp, rows)):
@@ -173,6 +176,31 @@ def _combine_rows(xp, out: Any, rows: Any, updates: Any, unique: bool, ufunc: An
 def _has_repeats(xp, rows: Any) -> bool:
     ordered = xp.sort(rows)
     return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _without_repeats(xp, rows: Any, updates: Any, ufunc: Any) -> tuple[Any, Any]:
+    """Rows that occur once each, with the updates that they get combined in pairs.
+
+    Without `ufunc` the last update stays. What is subtracted is summed first. The work is that of
+    a stable sort and of log2(repeats) passes, and the result does not depend on who comes first.
+    """
+    order = xp.argsort(rows, kind="stable")
+    before = (slice(None),) * (updates.ndim - 2)
+    rows, updates = rows[order], updates[(*before, order)]
+    combine = xp.add if ufunc is xp.subtract else ufunc
+    if combine is not None and updates.dtype in NARROW:
+        updates = updates.astype(xp.float32)  # rounded once, where it is written
+    while rows.size > 1 and bool((repeated := rows[1:] == rows[:-1]).any()):
+        if combine is None:
+            last = xp.flatnonzero(xp.concatenate([~repeated, xp.ones(1, bool)]))
+            return rows[last], updates[(*before, last)]
+        repetition = xp.arange(rows.size) - xp.searchsorted(rows, rows)
+        first = xp.flatnonzero(repetition % 2 == 0)
+        second = xp.minimum(first + 1, rows.size - 1)
+        paired = ((second > first) & (rows[second] == rows[first]))[:, None]
+        left, right = updates[(*before, first)], updates[(*before, second)]
+        rows, updates = rows[first], xp.where(paired, combine(left, right), left)
+    return rows, updates
 
 
 def _accumulate(xp, out: Any, rows: Any, updates: Any, ufunc: Any) -> None:

@@ -155,9 +155,13 @@ def _bits_value(ufunc: str) -> Callable[..., Any]:
 
 
 def _folded(xp, function, x, axes):
-    """Reduces at least one element by halves."""
-    x = xp.moveaxis(x, axes, range(len(axes)))
-    x = x.reshape((-1, *x.shape[len(axes) :]))
+    """Reduces by halves."""
+    x = xp.moveaxis(x, axes, tuple(range(len(axes))))
+    shape = x.shape[len(axes) :]
+    x = x.reshape((math.prod(x.shape[: len(axes)]), *shape))
+    if len(x) == 0:  # all bits set, or none
+        every = x.dtype.type(0) if function is not xp.bitwise_and else ~x.dtype.type(0)
+        return xp.full(shape, every, x.dtype)
     while len(x) > 1:
         half = len(x) // 2
         x = xp.concatenate([function(x[:half], x[half : 2 * half]), x[2 * half :]])

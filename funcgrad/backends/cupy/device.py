@@ -7,7 +7,8 @@ CuPy is imported when the first device is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from funcgrad.util import optional
 
 class CupyNamespace(Namespace):
     """CuPy's functions, as `value` rules use them."""
+
+    writes_in_order = False
 
     def owns(self, buffer: Any) -> bool:
         """Is it an array on a device?"""
@@ -44,9 +47,14 @@ class CupyNamespace(Namespace):
             transfers.guard("host_to_device", f"from the CPU to {device}")
         return [b if self.owns(b) else put(b, device) for b in buffers]
 
-    def on(self, device: Device) -> Any:
-        """A context in which new arrays are made on the device."""
-        return self.module.cuda.Device(device.id)
+    @contextlib.contextmanager
+    def on(self, device: Device) -> Iterator[None]:
+        """A context in which new arrays are made on the device, and in which matrices that have no
+        factors raise LinAlgError, as with NumPy; CuPy by itself returns what is there.
+        """
+        cupyx = optional("cupyx")
+        with self.module.cuda.Device(device.id), cupyx.errstate(linalg="raise"):
+            yield
 
 
 _namespace: CupyNamespace | None = None
@@ -76,6 +84,9 @@ def put(buffer: Any, device: Device) -> Any:
     """The buffer's values on the device."""
     xp = namespace()
     if getattr(buffer, "dtype", None) == dtypes.bfloat16:
-        raise TypeError("device_put: CuPy has no bfloat16. Use float16 or float32 on this device.")
+        raise TypeError(
+            "device_put: bfloat16 stays on the CPU, since CuPy cannot sort it or find its argmax. "
+            "Use float16 or float32 on this device."
+        )
     with xp.on(device):
         return xp.module.asarray(np.asarray(buffer) if not xp.owns(buffer) else buffer)

@@ -4,8 +4,10 @@ What LAPACK cannot factorize becomes NaN instead of an exception, matrix by matr
 same calls go to CuPy.
 """
 
+import functools
 import itertools
 import math
+import warnings
 
 from numpy.linalg import LinAlgError
 
@@ -15,9 +17,14 @@ from funcgrad.util import optional
 _MANY = 16
 
 
+def on_device(xp):
+    """Are these CuPy's functions?"""
+    return xp.module.__name__ != "numpy"
+
+
 def scipy_linalg(xp):
     """The module with SciPy's linear algebra for arrays of `xp`."""
-    return optional("scipy.linalg" if xp.module.__name__ == "numpy" else "cupyx.scipy.linalg")
+    return optional("cupyx.scipy.linalg" if on_device(xp) else "scipy.linalg")
 
 
 def factorized(xp, call, x, avals):
@@ -50,7 +57,9 @@ def triangular_solve(xp, a, b, *, left_side, lower, transpose_a, conjugate_a, un
     """X with op(a) X = b or X op(a) = b, reading one triangle; zeros on it give infinities."""
     if conjugate_a and a.dtype.kind == "c":
         a = a.conj()
-    if xp.module.__name__ != "numpy" or (math.prod(a.shape[:-2]) >= _MANY and a.shape[-1] <= 64):
+    if on_device(xp):
+        return _solved_on_device(xp, a, b, left_side, lower, transpose_a, unit_diagonal)
+    if math.prod(a.shape[:-2]) >= _MANY and a.shape[-1] <= 64:
         try:
             return _solved_as_general(xp, a, b, left_side, lower, transpose_a, unit_diagonal)
         except LinAlgError:
@@ -69,6 +78,18 @@ def _solved_as_general(xp, a, b, left_side, lower, transpose_a, unit_diagonal):
     if left_side:
         return xp.linalg.solve(a, b)
     return xp.linalg.solve(a, b.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def _solved_on_device(xp, a, b, left_side, lower, transpose_a, unit_diagonal):
+    """All matrices in one call. X op(a) = b is op(a)^T X^T = b^T."""
+    if b.size == 0:
+        return xp.empty(b.shape, b.dtype)
+    solve = scipy_linalg(xp).solve_triangular
+    flags = {"lower": lower, "unit_diagonal": unit_diagonal, "check_finite": False}
+    if left_side:
+        return solve(a, b, trans="T" if transpose_a else "N", **flags)
+    rows = b.swapaxes(-1, -2)
+    return solve(a, rows, trans="N" if transpose_a else "T", **flags).swapaxes(-1, -2)
 
 
 def _solved_by_blas(xp, a, b, left_side, lower, transpose_a, unit_diagonal):
@@ -100,11 +121,17 @@ def lu(xp, x):
 
 
 def _lu_function(xp, x):
-    if xp.module.__name__ != "numpy":
-        factor = scipy_linalg(xp).lu_factor
-        return lambda matrix: factor(matrix, check_finite=False)
+    if on_device(xp):
+        return functools.partial(_lu_of_one, scipy_linalg(xp).lu_factor)
     (getrf,) = optional("scipy.linalg").lapack.get_lapack_funcs(("getrf",), (x,))
     return lambda matrix: getrf(matrix)[:2]
+
+
+def _lu_of_one(factor, matrix):
+    """CuPy's factors; that a pivot is zero can be seen in them, and needs no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return factor(matrix, check_finite=False)
 
 
 def permutation(xp, pivots, size):
@@ -130,13 +157,19 @@ def solve(xp, a, b):
         factors, pivots = lu(xp, a)
         order = permutation(xp, pivots, a.shape[-1])
         b = xp.take_along_axis(b, order[..., None].astype("int64"), axis=-2)
+        triangular = _solved_on_device if on_device(xp) else _solved_by_blas
         for lower in (True, False):
-            b = _solved_by_blas(xp, factors, b, True, lower, False, lower)
+            b = triangular(xp, factors, b, True, lower, False, lower)
         return b
 
 
 def qr_with_pivoting(xp, x, full_matrices):
     """Q, R and the order of columns, matrix by matrix."""
+    if on_device(xp):
+        raise TypeError(
+            "qr: pivoting=True needs an array on the CPU, since CuPy cannot pivot, but got one on "
+            "a device. Move it with device_put(x, 'cpu')."
+        )
     m, n = x.shape[-2:]
     inner = m if full_matrices else min(m, n)
     q, r = xp.empty((*x.shape[:-1], inner), x.dtype), xp.empty((*x.shape[:-2], inner, n), x.dtype)
