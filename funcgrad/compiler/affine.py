@@ -177,4 +177,29 @@ class At:
         return self._flat
 
     def reshaped(self, shape: Sequence[int]) -> At:
+        """The same element of the array in another shape."""
+        if self._indices is not None:
+            kept = merged(self._indices, self.shape, shape)
+            if kept is not None:
+                return At(shape, kept)
         return At(shape, flat=self.flat)
+
+
+def merged(
+    indices: Sequence[Sum], shape: Sequence[int], other: Sequence[int]
+) -> tuple[Sum, ...] | None:
+    """The indices in a shape that differs in dimensions of one element, or has some neighbours as
+    one; None for other shapes. Unlike positions, they may reach beyond their dimension, where a
+    guard holds.
+    """
+    found: list[Sum] = []
+    rest = [(size, index) for size, index in zip(shape, indices) if size != 1]
+    for size in other:
+        taken, reach = [], 1
+        while reach < size and rest:
+            taken.append(rest.pop(0))
+            reach *= taken[-1][0]
+        if reach != size:
+            return None
+        found.append(flatten([index for _, index in taken], [n for n, _ in taken]))
+    return tuple(found) if not rest else None

@@ -103,16 +103,26 @@ def _wrapped(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
+def chosen_lanes(mask: Value | None, lanes: int) -> Sequence[int] | None:
+    """The lanes that a constant mask chooses; all of them without one. None if only the program
+    knows.
+    """
+    if mask is None:
+        return range(lanes)
+    if not mask.text.startswith("<"):
+        return None
+    bits = mask.text[1:-1].split(", ")
+    return [i for i, bit in enumerate(bits) if bit in ("i1 1", "i1 true")]
+
+
 def only_lane(mask: Value) -> int | None:
     """The lane that a constant mask chooses, if it is a single one.
 
     LLVM 22 makes of a masked store of one lane a plain one, of too many bytes if what is stored was
     truncated before. So these stores are written as plain ones.
     """
-    if not mask.text.startswith("<"):
-        return None
-    chosen = [i for i, bit in enumerate(mask.text[1:-1].split(", ")) if bit in ("i1 1", "i1 true")]
-    return chosen[0] if len(chosen) == 1 else None
+    chosen = chosen_lanes(mask, mask.type.lanes)
+    return chosen[0] if chosen is not None and len(chosen) == 1 else None
 
 
 class Module:

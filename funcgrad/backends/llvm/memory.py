@@ -6,11 +6,12 @@ memory.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
+from funcgrad.backends.llvm.builder import I64, Builder, Type, Value, chosen_lanes
 from funcgrad.backends.llvm.scalar import (
     NARROW,
     Number,
@@ -68,10 +69,14 @@ def allocate(b: Builder, dtype: np.dtype, size: int) -> Value:
 def load(
     b: Builder, address: Value, dtype: np.dtype, lanes: int, step: int | None, mask: Value | None
 ) -> Any:
-    """One element, or one a lane: neighbours if `step` is 1, at an address for each if it is
+    """One element, or one a lane: so many elements apart, or at an address for each if `step` is
     None.
     """
     kind, width = element(dtype)
+    if step in (-1, 2) and lanes > 1 and width == 1 and mask is None:
+        return from_memory(b, _shuffled(b, address, Type(kind, lanes), step), dtype)
+    if _apart(step, lanes):
+        address, step = _addresses(b, address, kind, lanes, step * width), None
     if width == 2:
         return _load_pair(b, address, kind, lanes, step, mask)
     if step is None:
@@ -98,10 +103,39 @@ def _load_pair(
     return real, b.shuffle(both, both, range(1, 2 * lanes, 2))
 
 
-def _addresses(b: Builder, address: Value, kind: str, lanes: int) -> Value:
-    """Those of neighbouring pairs."""
+def _apart(step: int | None, lanes: int) -> TypeGuard[int]:
+    """Do the elements of lanes lie apart, at equal distances?"""
+    return step is not None and step not in (0, 1) and lanes > 1
+
+
+def _shuffled(b: Builder, address: Value, type: Type, step: int) -> Value:
+    """Elements backwards, or every second one: whole vectors, none beyond the last element."""
+    lanes = type.lanes
+    if step == -1:
+        return _reversed(b, b.load(b.element(address, 1 - lanes, type.kind), type))
+    first = b.load(address, type)
+    second = b.load(b.element(address, lanes - 1, type.kind), type)
+    return b.shuffle(first, second, [i if i < lanes else i + 1 for i in range(0, 2 * lanes, 2)])
+
+
+def _store_apart(b: Builder, x: Value, address: Value, step: int, chosen: Sequence[int]) -> None:
+    """One store for each lane, which is what a scatter takes, and a processor's scatter more."""
+    lanes, kind = x.type.lanes, x.type.kind
+    if step == -1 and len(chosen) == lanes:
+        b.store(_reversed(b, x), b.element(address, 1 - lanes, kind))
+        return
+    for lane in chosen:
+        b.store(b.extract(x, lane), b.element(address, lane * step, kind))
+
+
+def _reversed(b: Builder, x: Value) -> Value:
+    return b.shuffle(x, x, range(x.type.lanes - 1, -1, -1))
+
+
+def _addresses(b: Builder, address: Value, kind: str, lanes: int, step: int = 2) -> Value:
+    """Those of elements so far apart; of neighbouring pairs, if nothing is said."""
     type = Type("i64", lanes)
-    steps = Value(f"<{', '.join(f'i64 {2 * i}' for i in range(lanes))}>", type)
+    steps = Value(f"<{', '.join(f'i64 {step * i}' for i in range(lanes))}>", type)
     return b.element(b.splat(address, lanes), steps, kind)
 
 
@@ -115,6 +149,12 @@ def store(
 ) -> None:  # fmt: skip
     """The counterpart of `load`."""
     kind, width = element(dtype)
+    if _apart(step, lanes):
+        chosen = chosen_lanes(mask, lanes)
+        if width == 1 and chosen is not None:
+            _store_apart(b, to_memory(b, x, dtype), address, step, chosen)
+            return
+        address, step = _addresses(b, address, kind, lanes, step * width), None
     if width == 2:
         _store_pair(b, x, address, kind, lanes, step, mask)
     elif step is None:

@@ -146,7 +146,7 @@ class StatementEmitter:
         kind, width = memory.element(buffer.dtype)
         varying = [v for v, _ in index.terms if isinstance(v, Ref) and self.vector in v.loops]
         step = index.coefficient(self.vector) if self.vector is not None else 0
-        if self.lanes > 1 and (varying or step not in (0, 1)):
+        if self.lanes > 1 and varying:
             position = self._position(index, scope, self.lanes)
             return self.b.element(self.pointers[buffer], self._scaled(position, width), kind), None
         offset = self._scaled(self._offset(index, scope), width)
@@ -169,7 +169,7 @@ class StatementEmitter:
 
     def _store(self, s: Store, scope: Scope) -> None:
         address, step = self._address(s.buffer, s.index, scope)
-        lanes = self.lanes if step is None or step == 1 else 1
+        lanes = self.lanes if step != 0 else 1
         value = self._value(s.value, scope, lanes)
         memory.store(
             self.b, value, address, s.buffer.dtype, lanes, step, self._mask(s.guard, scope, lanes)
@@ -178,7 +178,7 @@ class StatementEmitter:
     def _accumulate(self, s: Accumulate, scope: Scope) -> None:
         address, step = self._address(s.buffer, s.index, scope)
         dtype = s.buffer.dtype
-        lanes = self.lanes if step is None or step == 1 else 1
+        lanes = self.lanes if step != 0 else 1
         mask = self._mask(s.guard, scope, lanes)
         old = memory.load(self.b, address, dtype, lanes, step, mask)
         new = self._value(s.value, scope, lanes)
