@@ -34,7 +34,7 @@ class CheckpointManager:
     "val_loss", whose best checkpoint stays too; `mode` says whether "min" or "max" is best. An old
     file is removed only after the new one has reached the disk, so that a process killed at any
     moment leaves a usable one, and `restore` skips a damaged file, with a warning, for the one
-    before it.
+    before it. What was saved last stays, even where there are later steps of another training.
 
     >>> import funcgrad.numpy as jnp, tempfile
     >>> manager = CheckpointManager(tempfile.mkdtemp(), keep=2, best="loss")
@@ -80,7 +80,7 @@ class CheckpointManager:
         written = {n: v if math.isfinite(v) else None for n, v in values.items()}
         save(self.path(step), tree, metadata={METRICS: json.dumps(written)})
         self._metrics[step] = values
-        self._rotate()
+        self._rotate(step)
         return self.path(step)
 
     def restore(self, like: Any = None, *, step: int | None = None) -> Restored:
@@ -118,11 +118,11 @@ class CheckpointManager:
         ]
         return min(found)[1] if found else None
 
-    def _rotate(self) -> None:
+    def _rotate(self, saved: int) -> None:
         if self.keep is None:
             return
         steps = self.steps()
-        stay = {*steps[-self.keep :], self.best_step()}
+        stay = {*steps[-self.keep :], self.best_step(), saved}
         for step in steps:
             if step not in stay:
                 self.path(step).unlink(missing_ok=True)

@@ -327,6 +327,15 @@ def test_the_manager_keeps_the_newest_and_the_best(tmp_path):
     assert nn.CheckpointManager(tmp_path, best="loss", mode="max").best_step() == 4
 
 
+def test_what_was_saved_last_stays_beside_later_steps_of_another_training(tmp_path):
+    for step in (100, 200, 300):
+        nn.CheckpointManager(tmp_path, keep=2).save(step, {"step": step})
+    manager = nn.CheckpointManager(tmp_path, keep=2)
+    for step in (1, 2):
+        manager.save(step, {"step": step})
+        assert manager.steps() == [step, 200, 300]
+
+
 def test_the_manager_skips_a_damaged_checkpoint(tmp_path):
     manager = nn.CheckpointManager(tmp_path, keep=None)
     for step in range(3):
