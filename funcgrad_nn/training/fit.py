@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -75,9 +76,10 @@ def fit(
     key, place in the data, history, callbacks) after each epoch and after every `every` steps.
     `resume=True` goes on from the newest usable one, if there is any, as if there had been no
     break, bit for bit: call `fit` again with the same arguments. Data without a position of its own
-    (a list of batches) is skipped over. `load_model` reads a checkpoint too. Ctrl-C lets the
-    current step end, saves a last checkpoint, and raises `KeyboardInterrupt`; pressed twice it
-    raises at once.
+    (a list of batches) is skipped over. Without `resume`, later steps found in the directory are
+    those of another training, and a warning says so. `load_model` reads a checkpoint too. Ctrl-C
+    lets the current step end, saves a last checkpoint, and raises `KeyboardInterrupt`; pressed
+    twice it raises at once.
 
     The history has one entry per epoch for "train_loss", each metric as "train_<name>", the same
     with "val_" if there is validation data, and "rate" where it is known. Values of training are
@@ -120,6 +122,8 @@ def fit(
     )
     if resume:
         loop.resume()
+    elif manager is not None:
+        _warn_of_later(manager, loop.steps)
     return loop.run(epochs)
 
 
@@ -129,6 +133,17 @@ def _manager(checkpoints, every, resume) -> CheckpointManager | None:
     if checkpoints is None or isinstance(checkpoints, CheckpointManager):
         return checkpoints
     return CheckpointManager(checkpoints)
+
+
+def _warn_of_later(manager: CheckpointManager, steps: int) -> None:
+    later = [step for step in manager.steps() if step > steps]
+    if later:
+        warnings.warn(
+            f"fit: {manager.directory} holds checkpoints of another training, up to step "
+            f"{later[-1]}; resume=True would go on from there. Give each training a directory of "
+            "its own.",
+            stacklevel=3,
+        )
 
 
 def _peeked(model: Module, data: Iterable) -> tuple[Iterable, Any]:

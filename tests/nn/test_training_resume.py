@@ -104,6 +104,18 @@ def test_X26_a_new_process_goes_on(tmp_path):
     assert_same(fitted(tmp_path, epochs=2, resume=True), fitted(epochs=2))
 
 
+def test_a_new_training_beside_checkpoints_of_another_is_warned_of(tmp_path):
+    """The directory's newest is not its own; to go on from there would be a surprise."""
+    fitted(tmp_path, epochs=2)
+    with pytest.warns(UserWarning, match="of another training, up to step 10; resume=True would"):
+        once = fitted(tmp_path, epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(tmp_path, epochs=2, resume=True)
+        fitted(tmp_path / "own", epochs=1)
+        fitted(tmp_path / "own", epochs=1, initial=once.train_state)
+
+
 def test_D36_the_schedule_does_not_drift_over_a_break(tmp_path):
     """After resuming, the rate is the schedule's closed form of the step."""
     adam = nn.optim.inject_hyperparams(nn.optim.adam)(learning_rate=SCHEDULE)
