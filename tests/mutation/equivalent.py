@@ -188,7 +188,6 @@ EQUIVALENT: dict[str, list[Name]] = {
     ],
     "NumPy takes any negative size for the one to be found": [
         ("primitives/random_gamma.py", "_random_gamma_value", "-1", "1 is 2"),
-        ("primitives/reduce.py", "_folded", "-1", "1 is 2"),
         ("primitives/special/numerics.py", "in_blocks.value", "-1", "1 is 2"),
     ],
     "both are empty": [
