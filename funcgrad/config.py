@@ -152,21 +152,32 @@ def _field_name(name: str) -> str:
     return short
 
 
+class _Process:
+    """Holds the values in force where nothing is overridden. Hot paths read them here: attributes
+    of an object with `__getattr__` cost Python several times as much.
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+
 class Config:
     """`config.enable_x64` reads a setting, `config.update(name, value)` sets it for the whole
     process.
     """
 
-    __slots__ = ("_global", "_local", "_observers")
+    __slots__ = ("_process", "_local", "_observers")
 
     def __init__(self, state: State) -> None:
-        self._global = state
+        self._process = _Process(state)
         self._observers: list[Callable[[State], None]] = []
         self._local: ContextVar[State | None] = ContextVar("funcgrad_config", default=None)
 
     def current(self) -> State:
         """The values in force here."""
-        return self._local.get() or self._global
+        return self._local.get() or self._process.state
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -178,7 +189,7 @@ class Config:
         there is.
         """
         change = {_field_name(name): _parse(_field_name(name), value)}
-        self._global = replace(self._global, **change)
+        self._process.state = replace(self._process.state, **change)
         if (local := self._local.get()) is not None:
             self._local.set(replace(local, **change))
         self._tell(self.current())
@@ -189,7 +200,7 @@ class Config:
         parsed = {
             _field_name(name): _parse(_field_name(name), value) for name, value in changes.items()
         }
-        before = self._global
+        before = self._process.state
         state = replace(self.current(), **parsed)
         self._tell(state)
         token = self._local.set(state)
@@ -197,14 +208,14 @@ class Config:
             yield
         finally:
             self._local.reset(token)
-            if self._global is not before:
+            if self._process.state is not before:
                 self._update_outer(before)
             self._tell(self.current())
 
     def _update_outer(self, before: State) -> None:
         """An update inside an override holds in the enclosing overrides too."""
         if (outer := self._local.get()) is not None:
-            now = self._global
+            now = self._process.state
             changed = {f: getattr(now, f) for f in _FIELDS if getattr(now, f) != getattr(before, f)}
             self._local.set(replace(outer, **changed))
 

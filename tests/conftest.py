@@ -50,10 +50,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 @pytest.fixture(autouse=True)
 def settings_put_back() -> Iterator[None]:
     """Programs are checked as they are built, and no test sees another's settings."""
-    before = config._global
+    before = config._process.state
     with config.override(check_jaxprs=True):
         yield
-    config._global = before
+    config._process.state = before
 
 
 skipped_oracles: dict[str, str] = {}

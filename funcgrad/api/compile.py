@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad import tree
-from funcgrad.api.entry import MISS, Entry
+from funcgrad.api.entry import MISS, NOTHING, Entry
 from funcgrad.api.explain import Explanation, Signature, explain, refusal
 from funcgrad.api.flat import Flat, call_leaves, check_callable, name_of
 from funcgrad.api.shapes import abstract_leaf
@@ -29,7 +29,8 @@ from funcgrad.core.trace import EVAL, current_trace, named_axes
 from funcgrad.errors import trimmed, user_facing
 from funcgrad.util import log
 
-_overrides = config._local.get  # with the next attribute all that `config.current()` does
+# All that `config.current()` does.
+_overrides, _process = config._local.get, config._process
 
 RECENT = 4  # entries that are tried before the arguments are flattened
 
@@ -47,6 +48,11 @@ def _cache_of(fun: Callable[..., Any], options: Any) -> dict[Any, Any]:
 class JitFunction:
     """A function compiled on first use for each signature of its arguments."""
 
+    __slots__ = (
+        "_fun", "_statics", "_donations", "_inline", "_max_compiles", "_cache", "_last", "_recent",
+        "_lock", "__dict__", "__weakref__",
+    )  # fmt: skip
+
     def __init__(
         self,
         fun: Callable[..., Any],
@@ -61,20 +67,19 @@ class JitFunction:
         options = tuple(frozenset[Any](which) for which in named)
         self._max_compiles = max_compiles
         self._cache = _cache_of(fun, (*options, max_compiles))
-        self._last: Entry | None = None
+        self._last = NOTHING
         self._recent: list[Entry] = []  # entries that have been the last one, the latest first
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             entry = self._last
-            if (
-                entry is not None
-                and current_trace() is EVAL
-                and (_overrides() or config._global) is entry.state
-            ):
-                found = entry.fast(args, kwargs)
-                if found is not MISS:
+            if current_trace() is EVAL and (_overrides() or _process.state) is entry.state:
+                direct, fast = entry.direct, entry.fast
+                if direct is None:
+                    if (found := fast(args, kwargs)) is not MISS:
+                        return found
+                elif not kwargs and (found := direct(*args)) is not None:
                     return found
             return self._call(args, kwargs)
         except Exception as error:
@@ -207,7 +212,7 @@ class JitFunction:
     def clear_cache(self) -> None:
         """Forgets all compiled programs."""
         self._cache.clear()
-        self._last, self._recent = None, []
+        self._last, self._recent = NOTHING, []
 
     def explain(self) -> Explanation:
         """Why the function was compiled, each time, and what came of it.

@@ -24,14 +24,21 @@ from funcgrad.core.jaxpr import Jaxpr
 
 _GENERATE_AFTER = 2  # calls; before that the general way costs less than generating code
 
-
 MISS = object()  # what `fast` returns if the arguments do not fit
 
 
 class Entry:
-    """A program with everything that a call needs: `fast` for arguments that fit, once it was
-    called a few times; else `run` on buffers, and `finish` the result.
+    """A program with everything that a call needs.
+
+    Once it was called a few times, `fast` takes arguments that fit; where these are nothing but
+    leaves, and so are the results, `direct` takes them as they come, or returns None. Else `run`
+    on buffers, and `finish` the result.
     """
+
+    __slots__ = (
+        "jaxpr", "in_tree", "out_tree", "statics", "donated", "state", "avals", "out_avals",
+        "calls", "fast", "direct", "_run", "finish",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class Entry:
         self.out_avals = jaxpr.out_avals
         self.calls = 0
         self.fast: Callable[..., Any] = _missed
+        self.direct: Callable[..., Any] | None = None
         self._run: Callable[[Sequence[Any]], list[Any]] | None = None
         self.finish: Callable[[Sequence[Any]], Any] = self._unflatten
 
@@ -92,9 +100,20 @@ class Entry:
         if source is not None:
             self.finish = _compile(f"def finish(o):\n    return {source}\n", "finish", {})
         fast = None if direct is None else _Matcher(self, direct).direct_call(result)
+        if fast is not None and self._is_flat(result):
+            self.direct = direct
         if fast is None and not any(self.donated):
             fast = self._through_buffers()
         self.fast = fast or _missed
+
+    def _is_flat(self, result: Any) -> bool:
+        """Are the arguments leaves in their order, and the result one leaf or a tuple of them?"""
+        args, kwargs = tree.unflatten(self.in_tree, list(range(len(self.avals))))
+        if kwargs or self.statics or not all(type(a) is int for a in args):
+            return False
+        return type(result) is int or (
+            type(result) is tuple and len(result) != 1 and all(type(o) is int for o in result)
+        )
 
     def _through_buffers(self) -> Callable[..., Any] | None:
         match, run, finish = _Matcher(self).build(), self._run, self.finish
@@ -106,6 +125,11 @@ class Entry:
             return MISS if buffers is MISS else finish(run(buffers))  # type: ignore[misc]
 
         return fast
+
+
+# Stands for the entry of a function that was not called yet: it is for no configuration.
+NOTHING = Entry.__new__(Entry)
+NOTHING.state = None
 
 
 def _missed(args: Any, kwargs: Any) -> Any:

@@ -161,8 +161,9 @@ class ConcreteArray(Array):
 
     def block_until_ready(self) -> ConcreteArray:
         """Returns once the values are computed (at once on the CPU)."""
-        if not isinstance(self._buffer, (np.ndarray, np.generic)) and self._buffer is not DELETED:
-            self._buffer.device.synchronize()
+        buffer = self._buffer
+        if type(buffer) is not np.ndarray and not (buffer is DELETED or is_on_cpu(buffer)):
+            buffer.device.synchronize()
         return self
 
     def copy_to_host_async(self) -> None:

@@ -399,7 +399,8 @@ def test_many_calls_need_constant_memory(donate):
     gc.collect()
     assert (pool.lent, pool.kept) == (blocks, kept)
     assert len(gc.get_objects()) <= objects_alive + 50
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 2000  # kilobytes
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 2_000_000  # bytes; elsewhere in KiB
 
 
 @needs_dispatcher
@@ -501,3 +502,50 @@ def test_large_results_need_no_fresh_pages():
     for _ in range(20):
         f(x)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 500  # 41 000 if all were
+
+
+# ---- arguments that are nothing but leaves
+# -----------------------------------------------------------------
+
+X, Y = np.float32([1, 2, 3]), np.float32([4, 5, 6])
+
+
+@needs_dispatcher
+@pytest.mark.parametrize(
+    "function, args, kwargs, is_flat",
+    [
+        (lambda a: a + 1, (X,), {}, True),
+        (lambda a, b: (a + b, a * b), (X, Y), {}, True),
+        (lambda a, b: (a - b,), (X, Y), {}, False),
+        (lambda a, b: [a + b, a * b], (X, Y), {}, False),
+        (lambda a, b: ((a + b, b), a * b), (X, Y), {}, False),
+        (lambda a, b: a - b, (X,), {"b": Y}, False),
+        (lambda a: a[0] - a[1], ((X, Y),), {}, False),
+        (lambda a: None, (X,), {}, False),
+        (lambda: jnp.ones(3), (), {}, True),
+    ],
+)
+def test_leaves_go_straight_to_the_program(function, args, kwargs, is_flat):
+    jitted = fg.jit(function)
+    for _ in range(4):
+        found = jitted(*args, **kwargs)
+    assert (jitted._last.direct is not None) == is_flat
+    expected = function(*fg.tree.map(jnp.asarray, args), **kwargs)
+    assert fg.tree.structure(found) == fg.tree.structure(expected)
+    for a, b in zip(fg.tree.leaves(found), fg.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_does_not_fit_a_straight_call_goes_the_general_way():
+    jitted = warm(lambda a, b=2.0: a * b, jnp.ones(3))
+    with pytest.raises(TypeError, match="argument"):
+        jitted()
+    with pytest.raises(TypeError, match="argument"):
+        jitted(jnp.ones(3), 1.0, 2.0)
+    for _ in range(3):
+        np.testing.assert_array_equal(jitted(X, Y), X * Y)
+        np.testing.assert_array_equal(jitted(X), X * 2)
+        np.testing.assert_array_equal(jitted(X, b=Y), X * Y)
+        np.testing.assert_array_equal(jitted(a=X), X * 2)
+        np.testing.assert_array_equal(jitted(X[:2]), X[:2] * 2)
+    assert jitted._cache_size() == 5
