@@ -124,6 +124,22 @@ def test_example_prints_what_it_promises(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "call",
+    [
+        "character_gpt --steps 2",
+        "mnist_cnn --epochs 1",
+        "mnist_mlp --steps 5",
+        "mnist_mlp_adamw --epochs 1",
+    ],
+)
+def test_a_short_run_ends_well(call):
+    """The limits that examples assert are those of their defaults."""
+    done, _ = run(*call.split())
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sine_fit", "activations_plot"])
 def test_examples_that_draw(name):
     pytest.importorskip("matplotlib")
