@@ -123,3 +123,70 @@ def test_qr_of_what_is_not_finite(bad: float) -> None:
     x[2, 1] = bad
     q, r = native(linalg.qr, x)
     assert np.isfinite(r[:, 0]).all() and np.isnan(r[:2, 1:]).any() and np.isnan(q).any()
+
+
+def hermitian(x: np.ndarray) -> np.ndarray:
+    return np.asarray((x + adjoint(x)) / 2, x.dtype)
+
+
+def check_eigh(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> None:
+    """Vectors, their order, and values within rounding of LAPACK's."""
+    size = np.linalg.norm(x, 2, axis=(-2, -1)).max() or 1.0
+    assert difference(x @ v, v * w[..., None, :].astype(x.dtype), size) < BOUND
+    assert error_of_columns(v) < BOUND
+    assert np.all(np.diff(w, axis=-1) >= 0)
+    assert difference(w, np.linalg.eigvalsh(x), size) < BOUND
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("shape", [*SQUARES, (4, 26, 26), (4, 32, 32)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_eigh(dtype: str, shape: Any, lower: bool) -> None:
+    x = hermitian(normal(shape, dtype))
+    other = np.triu(normal(shape, dtype, 1), 1)  # what is not read
+    given = np.tril(x) + other if lower else np.triu(x) + np.swapaxes(other, -1, -2)
+    function = lambda x: linalg.eigh(x, lower=lower, symmetrize_input=False)
+    (v, w), (v_expected, _) = native(function, given), eager(function, given)
+    check_eigh(x, v, w)
+    signs = np.real(np.sum(np.conj(v) * v_expected, axis=-2))
+    np.testing.assert_allclose(signs, 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_eigh_of_unusual_matrices(dtype: str) -> None:
+    """Repeated eigenvalues, zeros, blocks, rank one, graded both ways, tiny and huge."""
+    n, tiny = 12, np.finfo(dtype).tiny
+    x = hermitian(normal((n, n), dtype))
+    powers = np.logspace(0, -10, n).astype(x.real.dtype)
+    q = np.linalg.qr(normal((n, n), dtype))[0]
+    halves = np.diag([1.0, 1, 1, 2, 2, 2, 2, 2, -1, -1, 0, 0])
+    blocks = np.kron(np.eye(4), np.array([[0, 1, 0], [1, 0, 0], [0, 0, 3]]))
+    cases = [
+        hermitian(q @ halves @ adjoint(q)), blocks, np.zeros((n, n)), np.eye(n), -np.ones((n, n)),
+        powers[:, None] * x * powers, powers[::-1, None] * x * powers[::-1],
+        np.diag(np.arange(n) % 3), np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1),
+        x * (tiny * 1e8), x / (tiny * 1e8), np.outer(x[0], np.conj(x[0])),
+    ]  # fmt: skip
+    for case in (hermitian(np.asarray(c, dtype)) for c in cases):
+        v, w = native(lambda x: linalg.eigh(x, symmetrize_input=False), case)
+        check_eigh(case, v, w)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_eigh_of_what_is_not_finite(bad: float) -> None:
+    """NaN, and the other matrices of the batch are as ever."""
+    x = hermitian(normal((3, 5, 5), "float32"))
+    expected = native(linalg.eigh, x)
+    x[1, 3, 2] = bad
+    for found, e in zip(native(linalg.eigh, x), expected):
+        assert np.isnan(found[1]).all()
+        np.testing.assert_array_equal(found[::2], e[::2])
+
+
+def test_small_eigenvalues_of_graded_matrices() -> None:
+    """Relative to themselves, where the grading allows LAPACK's route to see them."""
+    powers = 10.0 ** -np.arange(10)
+    x = powers[:, None] * (np.eye(10) + 0.1) * powers
+    w = native(linalg.eigh, x)[1]
+    with_care = np.sort(np.linalg.svd(np.linalg.cholesky(x), compute_uv=False) ** 2)
+    np.testing.assert_allclose(w, with_care, rtol=1e-6)

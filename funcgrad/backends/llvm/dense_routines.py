@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from funcgrad.backends.llvm import memory, orthogonal
+from funcgrad.backends.llvm import memory, orthogonal, tridiagonal
 from funcgrad.backends.llvm.arena import ALIGNMENT
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
@@ -160,9 +160,25 @@ def _qr(e: Eqn) -> Code | None:
     return write, room(x.dtype, shapes, 2 * count)
 
 
+def _eigh(e: Eqn) -> Code | None:
+    x = e.args[0].aval
+    if not is_small(x):
+        return None
+    n, lower = x.shape[-1], e.params["lower"]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(given: Value, vectors: Value, values: Value, scratch: Value) -> None:
+            tridiagonal.eigh(Panel(b, x.dtype, scratch), given, vectors, values, n, lower)
+
+        _each(e, b, pointers, (2, 2, 1), body)
+
+    return write, room(x.dtype, [(n, n)] * 2 + [(n, n + 2), (1, n)], 4 * n)
+
+
 # By the names that forms give them.
 DENSE: dict[str, Callable[[Eqn], Code | None]] = {
     "cholesky": _cholesky,
+    "eigh": _eigh,
     "lu": _lu,
     "permutation": _permutation,
     "qr": _qr,

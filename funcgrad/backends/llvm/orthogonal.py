@@ -78,7 +78,7 @@ def triangularize(p: Panel, m: Planes, found: Reflections, order: Value | None =
         found.take_column(m, k, k, k)
         beta, tau = found.make(k, k)
         p.reflect(m, found.vectors, k, adjoint(tau), k)
-        p.put(m, k, k, [p.narrow(beta), p.narrow(p.number(0.0))][: m.parts])
+        p.put(m, k, k, [beta.value, p.number(0.0).value][: m.parts])
 
     b.loop(0, found.count, 1, [], step)
 
@@ -90,8 +90,7 @@ def _exchange(p: Panel, m: Planes, order: Value, k: Value) -> None:
     def length(j: Value) -> Term:
         def add(i: Value, carried: list[Value]) -> list[Value]:
             total = Term(b, carried[0])
-            for part in p.get(m, i, j):
-                x = p.wide(part)
+            for x in p.terms(p.get(m, i, j)):
                 total = total + x * x
             return [total.value]
 
@@ -155,7 +154,7 @@ def unscale_columns(p: Panel, m: Planes, scales: Planes) -> None:
 
 def clear_below(p: Panel, m: Planes) -> None:
     """Zeros below the diagonal."""
-    zero = [p.b.const(0.0, Type(p.kind))] * m.parts
+    zero = [p.number(0.0).value] * m.parts
 
     def row(i: Value, _: list[Value]) -> None:
         stop = p.b.select(p.b.icmp("slt", i, whole(m.columns)), i, whole(m.columns))
@@ -177,7 +176,7 @@ def qr(
     if order is None:
         scale_columns(p, m, scales)
     else:
-        power = p.power_near(p.narrow(p.largest(m)))
+        power = p.power_near(p.largest(m).value)
         p.scale(m, power)
         places = lambda j, _: b.store(b.cast("trunc", j, "i32"), b.element(order, j, "i32"))
         b.loop(0, columns, 1, [], places)  # type: ignore[arg-type]

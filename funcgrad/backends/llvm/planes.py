@@ -1,25 +1,30 @@
 """Small matrices in scratch memory, as algorithms work on them: rows of whole vectors, the parts
 of complex numbers in planes of their own, zeros behind the columns.
 
-Scalars are computed in float64, whatever the matrix: sums of squares of float32 numbers neither
-overflow nor underflow there. Reflections follow Golub and Van Loan 2013, "Matrix computations",
+Everything is computed in float64, as NumPy does: of float32 matrices all results are rounded once,
+and no sum of their squares overflows or underflows. Reflections follow Golub and Van Loan 2013, "Matrix computations",
 section 5.1, with the signs of LAPACK: H = I - tau v v^H, v's leading element one, H^H x = beta e1
 with a real beta whose sign is opposite to that of x's leading element.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from funcgrad.backends.llvm import memory
-from funcgrad.backends.llvm.builder import WIDTH, Builder, Type, Value
+from funcgrad.backends.llvm.builder import Builder, Type, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix
+from funcgrad.backends.llvm.scalar import Number
 from funcgrad.backends.llvm.terms import Term, where
 from funcgrad.backends.llvm.tiles import whole
+from funcgrad.core import dtypes
 
+KIND, SIZE = "f64", 8
+DIGITS, PLACES = 52, 2046  # of a number's bits: behind the point, and the largest exponent
 MOST_AT_ONCE = 4  # vectors of a row in registers
 ALIGNED = 64
 NOTHING = 1e-280  # the square of a length; elements are near one
@@ -53,20 +58,23 @@ class Scratch:
 def room(dtype: np.dtype, shapes: Sequence[tuple[int, int]], numbers: int = 0) -> int:
     """Bytes that hold matrices of these shapes and arrays of numbers, whatever the machine."""
     widest = MOST_AT_ONCE * ALIGNED
-    rows = sum(m * (2 * widest + n * dtype.itemsize) + ALIGNED for m, n in shapes)
+    parts = 2 if dtypes.is_complex(dtype) else 1
+    rows = sum(m * parts * (widest + n * SIZE) + ALIGNED for m, n in shapes)
     return rows + numbers * (8 + ALIGNED)
 
 
 class Panel:
-    """Matrices of one dtype as planes, and what is done to their rows."""
+    """Matrices as planes, and what is done to their rows. They are given and delivered in `dtype`,
+    in row-major order.
+    """
 
     def __init__(self, b: Builder, dtype: np.dtype, scratch: Value) -> None:
         self.b, self.dtype = b, dtype
         self.dense = Dense(b, dtype)
-        self.kind, self.count = memory.element(dtype)
-        self.lanes = self.dense.lanes
+        self.given, self.count = memory.element(dtype)
+        self.lanes = b.module.target.lanes(SIZE)
         self.scratch = Scratch(b, scratch)
-        self.vector = Type(self.kind, self.lanes)
+        self.vector = Type(KIND, self.lanes)
 
     # ---- memory
 
@@ -74,7 +82,7 @@ class Panel:
         """Memory for a matrix."""
         count = count or self.count
         stride = padded(columns, self.lanes)
-        size = rows * stride * count * WIDTH[self.kind] // 8
+        size = rows * stride * count * SIZE
         return Planes(self.scratch.take(size), rows, columns, stride, count, rows * stride)
 
     def numbers(self, count: int) -> Value:
@@ -89,12 +97,12 @@ class Panel:
         pointer = m.pointer
         for x in (row, j):
             if not isinstance(x, int):
-                pointer = b.element(pointer, x, self.kind)
-        return b.element(pointer, fixed, self.kind)
+                pointer = b.element(pointer, x, KIND)
+        return b.element(pointer, fixed, KIND)
 
     def get(self, m: Planes, i: Index, j: Index) -> Parts:
         """An element's parts."""
-        type = Type(self.kind)
+        type = Type(KIND)
         return [self.b.load(self.at(m, i, j, p), type) for p in range(m.parts)]
 
     def put(self, m: Planes, i: Index, j: Index, parts: Parts) -> None:
@@ -104,12 +112,12 @@ class Panel:
 
     def row(self, m: Planes, i: Index, c: Index) -> Parts:
         """The vectors of a row from a column on that starts one."""
-        size = WIDTH[self.kind] // 8 * self.lanes
+        size = SIZE * self.lanes
         return [self.b.load(self.at(m, i, c, p), self.vector, align=size) for p in range(m.parts)]
 
     def put_row(self, m: Planes, i: Index, c: Index, parts: Parts) -> None:
         """Writes vectors of a row."""
-        size = WIDTH[self.kind] // 8 * self.lanes
+        size = SIZE * self.lanes
         for p, x in enumerate(parts):
             self.b.store(x, self.at(m, i, c, p), align=size)
 
@@ -142,18 +150,19 @@ class Panel:
     def identity(self, m: Planes) -> None:
         """Ones on the diagonal."""
         self.clear(m)
-        one = [self.b.const(1.0, Type(self.kind))]
+        one = [self.b.const(1.0, Type(KIND))]
         self.b.loop(0, min(m.rows, m.columns), 1, [], lambda i, _: self.put(m, i, i, one))  # type: ignore[func-returns-value]
 
     # ---- matrices as they are given and delivered
 
     def read(self, given: Value, m: Planes) -> None:
-        """The elements of a matrix of the same shape, in row-major order."""
+        """The elements of a matrix of the same shape."""
         source = Matrix(given, m.columns)
 
         def vector(i: Value, c: Index) -> None:
-            mask = self._inside(c, m.columns)
-            self.put_row(m, i, c, memory.parts(self.dense.row(source, i, _value(c), mask)))
+            at, mask = self.dense.address(source, i, c), self._inside(c, m.columns)
+            x = memory.load(self.b, at, self.dtype, self.lanes, 1, mask)
+            self.put_row(m, i, c, self._widened(x))
 
         self.each_row(m, vector)
 
@@ -163,29 +172,41 @@ class Panel:
         source = Matrix(given, m.rows)
 
         def element(i: Value, j: Value) -> None:
-            self.put(m, i, j, self.conjugated(memory.parts(self.dense.get(source, j, i))))
+            self.put(m, i, j, self.conjugated(self._widened(self.dense.get(source, j, i))))
 
         each(self.b, m.rows, m.columns, element)
 
     def write(self, m: Planes, out: Value) -> None:
-        """All elements in row-major order."""
+        """All elements."""
         goal = Matrix(out, m.columns)
 
         def vector(i: Value, c: Index) -> None:
-            x = memory.joined(self.row(m, i, c), self.dtype)
-            self.dense.put_row(goal, i, _value(c), x, self._inside(c, m.columns))
+            at, mask = self.dense.address(goal, i, c), self._inside(c, m.columns)
+            x = self._rounded(self.row(m, i, c))
+            memory.store(self.b, x, at, self.dtype, self.lanes, 1, mask)
 
         self.each_row(m, vector)
 
-    def write_adjoint(self, m: Planes, out: Value) -> None:
-        """The adjoint, in row-major order."""
+    def write_transposed(self, m: Planes, out: Value, conjugated: bool = False) -> None:
+        """The transpose, or the adjoint."""
         goal = Matrix(out, m.rows)
 
         def element(i: Value, j: Value) -> None:
-            x = self.conjugated(self.get(m, i, j))
-            self.dense.put(goal, j, i, memory.joined(x, self.dtype))
+            x = self.get(m, i, j)
+            self.dense.put(goal, j, i, self._rounded(self.conjugated(x) if conjugated else x))
 
         each(self.b, m.rows, m.columns, element)
+
+    def write_number(self, x: Term, array: Value, i: Index) -> None:
+        """A real number into an array of the matrix's real type."""
+        rounded = self.b.cast("fptrunc", x.value, self.given)
+        self.b.store(rounded, self.b.element(array, i, self.given))
+
+    def _widened(self, x: Number) -> Parts:
+        return [self.b.cast("fpext", part, KIND) for part in memory.parts(x)]
+
+    def _rounded(self, parts: Parts) -> Number:
+        return memory.joined([self.b.cast("fptrunc", x, self.given) for x in parts], self.dtype)
 
     def _inside(self, c: Index, columns: int) -> Value:
         b, type = self.b, Type("i64", self.lanes)
@@ -198,23 +219,19 @@ class Panel:
 
     # ---- numbers
 
-    def wide(self, x: Value) -> Term:
-        """A number, or a vector of them, in float64."""
-        return Term(self.b, self.b.cast("fpext", x, "f64"))
-
-    def narrow(self, x: Term) -> Value:
-        """A number of the matrix's own type."""
-        return self.b.cast("fptrunc", x.value, self.kind)
+    def terms(self, x: Parts) -> list[Term]:
+        """Parts in formulas."""
+        return [Term(self.b, part) for part in x]
 
     def number(self, x: float) -> Term:
-        return Term(self.b, self.b.const(x, Type("f64")))
+        return Term(self.b, self.b.const(x, Type(KIND)))
 
     def load(self, array: Value, i: Index) -> Term:
         """A number of an array in float64."""
-        return Term(self.b, self.b.load(self.b.element(array, i, "f64"), Type("f64")))
+        return Term(self.b, self.b.load(self.b.element(array, i, KIND), Type(KIND)))
 
     def store(self, x: Term, array: Value, i: Index) -> None:
-        self.b.store(x.value, self.b.element(array, i, "f64"))
+        self.b.store(x.value, self.b.element(array, i, KIND))
 
     def added(self, sum: Parts, x: Parts, y: Parts) -> Parts:
         """sum + x * y, of vectors."""
@@ -239,8 +256,8 @@ class Panel:
     def largest(self, m: Planes) -> Term:
         """The largest magnitude of a part of an element; NaN if one is NaN or infinite."""
         b = self.b
-        found = b.alloca(self.kind, 2 * self.lanes)
-        bad = b.element(found, self.lanes, self.kind)
+        found = b.alloca(KIND, 2 * self.lanes)
+        bad = b.element(found, self.lanes, KIND)
         zero = b.const(0.0, self.vector)
         for place in (found, bad):
             b.store(zero, place)
@@ -251,21 +268,20 @@ class Panel:
                 b.store(b.fma(x, zero, b.load(bad, self.vector)), bad)
 
         self.each_row(m, vector)
-        largest = self.wide(b.reduce(b.fmax, b.load(found, self.vector)))
-        return largest + self.wide(b.reduce(b.fadd, b.load(bad, self.vector)))
+        largest = Term(b, b.reduce(b.fmax, b.load(found, self.vector)))
+        return largest + Term(b, b.reduce(b.fadd, b.load(bad, self.vector)))
 
     def power_near(self, x: Value) -> Value:
         """A power of two, or one a lane, that brings magnitudes near one; one for NaN and inf."""
         b = self.b
-        digits, places = (23, 254) if self.kind == "f32" else (52, 2046)
-        field = b.lshr(b.bits(b.fabs(x)), digits)
-        turned = b.sub(b.like(places, field), field)
-        least, most = b.like(1, field), b.like(places - 1, field)
+        field = b.lshr(b.bits(b.fabs(x)), DIGITS)
+        turned = b.sub(b.like(PLACES, field), field)
+        least, most = b.like(1, field), b.like(PLACES - 1, field)
         turned = b.select(b.icmp("sgt", turned, most), most, turned)
         turned = b.select(b.icmp("slt", turned, least), least, turned)
-        middle = b.like(places // 2, field)
-        finite = b.fcmp("olt", b.fabs(x), b.like(float("inf"), x))
-        return b.from_bits(b.shl(b.select(finite, turned, middle), digits))
+        middle = b.like(PLACES // 2, field)
+        finite = b.fcmp("olt", b.fabs(x), b.like(math.inf, x))
+        return b.from_bits(b.shl(b.select(finite, turned, middle), DIGITS))
 
     def reciprocal_power(self, x: Value) -> Value:
         """One over a power of two."""
@@ -276,26 +292,29 @@ class Panel:
         wide = self.splat([factor])
         self.each_row(m, lambda i, c: self.put_row(m, i, c, self.scaled(self.row(m, i, c), wide)))
 
-    def _scale_wide(self, m: Planes, i: Index, factor: list[Term]) -> None:
-        """A row times a number that the matrix's own type may not hold."""
-        b = self.b
-        wide = self.splat([f.value for f in factor])
+    def scale_row(self, m: Planes, i: Index, factor: Parts) -> None:
+        """A row times a number."""
+        wide = self.splat(factor)
 
         def some(columns: list[Index]) -> None:
             for c in columns:
-                x = [b.cast("fpext", part, "f64") for part in self.row(m, i, c)]
-                found = [b.cast("fptrunc", part, self.kind) for part in self.scaled(x, wide)]
-                self.put_row(m, i, c, found)
+                self.put_row(m, i, c, self.scaled(self.row(m, i, c), wide))
 
         self.along(m, some)
+
+    def shift(self, m: Planes, by: Term) -> None:
+        """Adds a number to all elements: NaN makes them NaN."""
+        wide = self.b.splat(by.value, self.lanes)
+        plus = lambda i, c: [self.b.fadd(x, wide) for x in self.row(m, i, c)]
+        self.each_row(m, lambda i, c: self.put_row(m, i, c, plus(i, c)))
 
     # ---- reflections and rotations
 
     def reflector(self, v: Planes, k: Index, first: Index) -> tuple[Term, list[Term]]:
         """Turns row k of `v`, zero before place `first`, into a reflector; (beta, tau)."""
-        alpha = [self.wide(p) for p in self.get(v, k, first)]
+        alpha = self.terms(self.get(v, k, first))
         zero = self.number(0.0)
-        self.put(v, k, first, [self.narrow(zero)] * v.parts)
+        self.put(v, k, first, [zero.value] * v.parts)
         tail = self._squares(v, k)
         real, imaginary = alpha[0], alpha[1] if len(alpha) == 2 else zero
         off = tail + imaginary * imaginary
@@ -307,57 +326,58 @@ class Panel:
         x, y = where(trivial, 1.0, real - beta), imaginary
         size = x * x + y * y
         factor = [where(trivial, 0.0, x / size), where(trivial, 0.0, -y / size)]
-        self._scale_wide(v, k, factor[: len(alpha)])
-        self.put(v, k, first, [self.narrow(self.number(1.0))])
+        self.scale_row(v, k, [f.value for f in factor[: len(alpha)]])
+        self.put(v, k, first, [self.number(1.0).value])
         return beta, tau[: len(alpha)]
 
     def _squares(self, v: Planes, k: Index) -> Term:
         b = self.b
         sum = self.number(0.0)
         at_once = min(v.stride // self.lanes, MOST_AT_ONCE) * self.lanes
-        start = b.const(0.0, Type("f64", self.lanes))
+        start = b.const(0.0, self.vector)
 
         def some(c: Value, carried: list[Value]) -> list[Value]:
             total = carried[0]
             for n in range(0, at_once, self.lanes):
                 for x in self.row(v, k, b.add(c, whole(n))):
-                    y = b.cast("fpext", x, "f64")
-                    total = b.fma(y, y, total)
+                    total = b.fma(x, x, total)
             return [total]
 
         (total,) = b.loop(0, v.stride, at_once, [start], some)
         return sum + Term(b, b.reduce(b.fadd, total))
 
-    def reflect(
-        self, m: Planes, v: Planes, k: Index, tau: list[Term], first: Index,
-        last: Index | None = None,
-    ) -> None:  # fmt: skip
+    def reflect(self, m: Planes, v: Planes, k: Index, tau: list[Term], first: Index) -> None:
         """Rows of `m` from `first` on become (I - tau v v^H) m, v being row k of `v`."""
-        b, last = self.b, m.rows if last is None else last
-        minus = [self.narrow(-t) for t in tau]
+        b = self.b
+        minus = [(-t).value for t in tau]
 
         def some(columns: list[Index]) -> None:
-            zero = b.const(0.0, self.vector)
-
-            def gather(i: Value, carried: list[Value]) -> list[Value]:
-                x = self.splat(self.conjugated(self.get(v, k, i)))
-                found: list[Value] = []
-                for n, c in enumerate(columns):
-                    held = carried[n * m.parts : (n + 1) * m.parts]
-                    found += self.added(held, x, self.row(m, i, c))
-                return found
-
-            sums = b.loop(first, last, 1, [zero] * (len(columns) * m.parts), gather)
+            sums = self.sums(m, v, k, first, columns)
 
             def spread(i: Value, _: list[Value]) -> None:
                 factor = self.splat(self.scaled(self.get(v, k, i), minus))
-                for n, c in enumerate(columns):
-                    sum = sums[n * m.parts : (n + 1) * m.parts]
+                for c, sum in zip(columns, sums):
                     self.put_row(m, i, c, self.added(self.row(m, i, c), factor, sum))
 
-            b.loop(first, last, 1, [], spread)
+            b.loop(first, m.rows, 1, [], spread)
 
         self.along(m, some)
+
+    def sums(
+        self, m: Planes, v: Planes, k: Index, first: Index, columns: list[Index]
+    ) -> list[Parts]:
+        """v^H m in some columns, v being row k of `v`, of rows from `first` on."""
+        b, parts = self.b, m.parts
+        zero = b.const(0.0, self.vector)
+
+        def add(i: Value, carried: list[Value]) -> list[Value]:
+            x = self.splat(self.conjugated(self.get(v, k, i)))
+            held = _grouped(carried, parts)
+            found = [self.added(h, x, self.row(m, i, c)) for h, c in zip(held, columns)]
+            return [part for sum in found for part in sum]
+
+        flat = b.loop(first, m.rows, 1, [zero] * (len(columns) * parts), add)
+        return _grouped(flat, parts)
 
     def rotate(self, m: Planes, i: Index, k: Index, c: Value, s: Value) -> None:
         """Rows i and k become c i + s k and c k - s i."""
@@ -384,6 +404,10 @@ def padded(columns: int, lanes: int) -> int:
 def each(b: Builder, rows: int, columns: int, body: Callable[[Value, Value], None]) -> None:
     """`body(i, j)` for all elements."""
     b.loop(0, rows, 1, [], lambda i, _: b.loop(0, columns, 1, [], lambda j, _: body(i, j)))  # type: ignore[arg-type, func-returns-value, return-value]
+
+
+def _grouped(values: Sequence[Value], size: int) -> list[Parts]:
+    return [list(values[n : n + size]) for n in range(0, len(values), size)]
 
 
 def _value(i: Index) -> Value:

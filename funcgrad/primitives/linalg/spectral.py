@@ -74,7 +74,7 @@ eigh_p = Primitive(
     abstract=_eigh_abstract,
     value=_eigh_value,
     jvp=_eigh_jvp,
-    loops=lambda x, *, lower: loops.Opaque("LAPACK: heevd"),
+    loops=lambda x, *, lower: loops.Opaque("LAPACK: heevd", "eigh"),
     multiple_results=True,
 )
 eigh_p.batch = leading_batch(eigh_p)
