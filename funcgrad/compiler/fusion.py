@@ -22,7 +22,7 @@ from funcgrad.core.jaxpr import Eqn, Var
 LARGEST = 400  # equations in one kernel, so that compilation stays linear
 DEEPEST = 40  # equations in a row that are computed where they are read
 DEAR = 40  # a value that costs more, and has several readers, is computed once
-REPEATED = 7  # and so is one that costs more and is read anew for each of many rows
+REPEATED = 2  # and so is one that costs more and is read anew for each of many rows
 ROW = 1 << 18  # bytes that one row may touch, so that its stages find it in cache
 SMALL = 1 << 16  # bytes; kernels that touch no more are merged whatever their rows
 SHORTEST = 64  # elements of a row whose sum is worth adding to a total at once
