@@ -43,8 +43,8 @@ SMALL_PRODUCT = 1 << 10  # multiplications; larger products are made in tiles
 COSTS = {
     "div": 3, "rem": 10, "sqrt": 4, "rsqrt": 6, "exp": 8, "exp2": 8, "expm1": 10, "log": 12,
     "log1p": 14, "tanh": 10, "logistic": 10, "sin": 12, "cos": 12, "tan": 16, "pow": 20, "erf": 10,
-    "atan2": 20, "erf_inv": 16, "lgamma": 40, "digamma": 40, "cbrt": 12, "sinh": 12, "cosh": 12, "asin": 12,
-    "acos": 12, "atan": 12, "asinh": 16, "acosh": 16, "atanh": 16, "erfc": 16,
+    "atan2": 20, "erf_inv": 16, "lgamma": 40, "digamma": 40, "cbrt": 12, "sinh": 12, "cosh": 12,
+    "asin": 12, "acos": 12, "atan": 12, "asinh": 16, "acosh": 16, "atanh": 16, "erfc": 16,
 }  # fmt: skip
 
 
