@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import funcgrad.numpy as jnp
-from funcgrad_nn.layers.checks import on_batch
+from funcgrad_nn.layers.checks import is_integer, on_batch
 from funcgrad_nn.module import Module
 
 OpenSizes = int | Sequence[int | None]
@@ -23,8 +23,10 @@ class AdaptivePool(Module):
     rank = 0
 
     def __init__(self, output_size: OpenSizes, *, channels_last: bool = False):
-        sizes = (output_size,) * self.rank if isinstance(output_size, int) else tuple(output_size)
-        if not self.rank or len(sizes) != self.rank or any(s is not None and s < 1 for s in sizes):
+        several = output_size if isinstance(output_size, Sequence) else (output_size,) * self.rank
+        sizes = tuple(several)
+        sound = all(size is None or (is_integer(size) and size >= 1) for size in sizes)
+        if not self.rank or len(sizes) != self.rank or not sound:
             raise ValueError(
                 f"{type(self).__name__}: output_size must be one positive number or {self.rank} of "
                 f"them, but got {output_size!r}."

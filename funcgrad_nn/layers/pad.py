@@ -6,8 +6,10 @@ comes first, as in PyTorch. Negative numbers cut off. The leading axes stay as t
 
 from __future__ import annotations
 
+import sys
+
 import funcgrad.numpy as jnp
-from funcgrad_nn.layers.checks import Sizes
+from funcgrad_nn.layers.checks import Sizes, per_axis
 from funcgrad_nn.module import Module
 
 
@@ -225,11 +227,7 @@ class CircularPad3d(CircularPadding):
 
 def _sides(owner: str, padding: Sizes, rank: int) -> tuple[tuple[int, int], ...]:
     """(before, after) for each of the last `rank` axes, in their order."""
-    flat = (padding,) * (2 * rank) if isinstance(padding, int) else tuple(padding)
-    if not rank or len(flat) != 2 * rank:
-        raise ValueError(
-            f"{owner}: padding must be one number or {2 * rank} of them, but got {padding!r}."
-        )
+    flat = per_axis(owner, "padding", padding, 2 * rank, least=-sys.maxsize)
     return tuple(zip(flat[::2], flat[1::2], strict=True))[::-1]
 
 

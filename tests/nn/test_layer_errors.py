@@ -56,7 +56,7 @@ def image(*shape):
         (lambda: nn.layers.conv.Convolution(1, 2, 3), "is abstract"),
         (lambda: nn.layers.pool.MaxPool(2), "is abstract"),
         (lambda: nn.layers.adaptive_pool.AdaptivePool(2), "one positive number"),
-        (lambda: nn.layers.pad.ZeroPadding(2), "padding must be"),
+        (lambda: nn.layers.pad.ZeroPadding(2), "ZeroPadding is abstract: use one with"),
         (lambda: nn.layers.batch_norm.InstanceNorm(2), "use InstanceNorm1d, 2d or 3d"),
         (lambda: nn.GaussianNoise(-1.0), "must not be negative"),
     ],
@@ -124,6 +124,8 @@ def test_sizes_may_be_numbers_of_numpy():
     classes = np.array([0, 2, 1]).max() + 1
     assert nn.Linear(np.int64(4), classes) == nn.Linear(4, 3)
     assert nn.Conv2d(1, np.int32(2), np.int8(3), (np.int64(1), 2)) == nn.Conv2d(1, 2, 3, (1, 2))
+    assert nn.ZeroPad2d(np.int64(1)) == nn.ZeroPad2d(1)
+    assert nn.AdaptiveAvgPool2d(np.int64(2)) == nn.AdaptiveAvgPool2d(2)
     assert nn.Dropout(np.float64(0.5)) == nn.Dropout(0.5)
     assert nn.from_json(nn.Linear(np.int64(4), classes).to_json()) == nn.Linear(4, 3)
 
