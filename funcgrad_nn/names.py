@@ -20,6 +20,8 @@ NAMESPACES = {
     "funcgrad.numpy": fg.numpy,
     "funcgrad.lax": fg.lax,
 }
+# Public there, but not functions of arrays: no description from a file should lead to these.
+NO_MATHEMATICS = {"load", "save", "savez", "set_printoptions", "printoptions"}
 _classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 _functions: dict[str, Any] = {}
 
@@ -73,7 +75,7 @@ def function_of_name(name: str):
     if name in _functions:
         return _functions[name]
     place, _, last = name.rpartition(".")
-    if place not in NAMESPACES or last.startswith("_"):
+    if place not in NAMESPACES or last.startswith("_") or last in NO_MATHEMATICS:
         return None
     found = getattr(NAMESPACES[place], last, None)
     return found if callable(found) and not isinstance(found, types.ModuleType) else None

@@ -162,6 +162,8 @@ HOSTILE = {
     '{"function": "os.system"}}}',
     "private function": '{"module": "funcgrad_nn.Lambda", "arguments": {"function": '
     '{"function": "funcgrad.numpy.__import__"}}}',
+    "a function that writes files": '{"module": "funcgrad_nn.Lambda", "arguments": {"function": '
+    '{"function": "funcgrad.numpy.save"}}}',
     "a module as function": '{"module": "funcgrad_nn.Lambda", "arguments": {"function": '
     '{"function": "funcgrad.numpy.linalg"}}}',
     "bad dtype": '{"module": "funcgrad_nn.Lambda", "arguments": {"function": {"dtype": "O"}}}',
