@@ -61,10 +61,11 @@ class Card:
         if found.dtype.kind not in "fc":
             np.testing.assert_array_equal(found, expected)
             return
-        unit = UNITS[self.kind] * slack * float(np.finfo(found.dtype).eps)
+        info = np.finfo(found.dtype)
+        unit, denormal = UNITS[self.kind] * slack * float(info.eps), float(info.tiny)
         finite = np.abs(expected[np.isfinite(expected)])
         largest = float(finite.max(initial=0.0))
-        np.testing.assert_allclose(found, expected, rtol=unit, atol=unit * largest)
+        np.testing.assert_allclose(found, expected, rtol=unit, atol=unit * largest + denormal)
 
 
 def _host(x: Any) -> np.ndarray:

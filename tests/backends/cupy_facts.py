@@ -112,6 +112,9 @@ UFUNCS = set(
 )
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}
 
+# Integers go through float64 in these, and lose what is beyond 2**53.
+THROUGH_FLOAT64 = {"fmod"}
+
 # Which of them reduce and accumulate, and the dtypes (as characters) that `at` takes.
 REDUCING = {"add", "multiply"}
 AT = {

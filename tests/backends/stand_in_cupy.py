@@ -166,7 +166,11 @@ class _Ufunc:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if unknown := set(kwargs) - facts.UFUNC_KEYWORDS:
             raise TypeError(f"Wrong arguments {unknown}")
-        result = self._ufunc(*_operands(args), **open_all(kwargs))
+        operands = _operands(args)
+        if self.__name__ in facts.THROUGH_FLOAT64 and operands[0].dtype.kind in "iu":
+            wide = self._ufunc(*(x.astype(np.float64) for x in operands))
+            return box(np.where(operands[1] == 0, 0, wide).astype(operands[0].dtype))
+        result = self._ufunc(*operands, **open_all(kwargs))
         out = kwargs.get("out")
         return out if out is not None else box(result)
 

@@ -192,6 +192,18 @@ def test_updates_of_one_place_are_combined(method: str, dtype: str, width: int, 
     card.agree(update(card.put(x), card.put(places), card.put(updates)), expected)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int32", "int8"])
+def test_integer_division_is_exact(dtype: str, card: Card) -> None:
+    top = np.iinfo(dtype).max
+    x = np.array([top, top - 1, 7, 0, 9, top], dtype)
+    y = np.array([3, 7, top, 5, 0, top - 2], dtype)
+    if dtype[0] == "i":
+        x, y = np.concatenate([x, -x, x, -x]), np.concatenate([y, y, -y, -y])
+    x, y = jnp.array(x, dtype), jnp.array(y, dtype)
+    for f in (lax.rem, lax.div, jnp.fmod, jnp.mod, jnp.floor_divide):
+        card.agree(f(card.put(x), card.put(y)), f(x, y))
+
+
 def test_matrices_without_a_factor_give_nan_on_the_card_too(card: Card) -> None:
     singular = np.array([[[1, 2], [2, 4]], [[2, 0], [0, 1]]], np.float32)
     b = np.ones((2, 2, 1), np.float32)

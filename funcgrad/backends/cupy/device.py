@@ -19,9 +19,19 @@ from funcgrad.util import optional
 
 
 class CupyNamespace(Namespace):
-    """CuPy's functions, as `value` rules use them."""
+    """CuPy's functions, as `value` rules use them. Its kernels flush denormal float32 to zero."""
 
     writes_in_order = False
+
+    def fmod(self, x: Any, y: Any) -> Any:
+        """The remainder with the sign of x; of integers exactly, where CuPy's own goes through
+        float64.
+        """
+        if x.dtype.kind not in "iu":
+            return self.module.fmod(x, y)
+        remainder = self.module.remainder(x, y)  # with the sign of y
+        other_sign = (remainder != 0) & ((x < 0) != (y < 0))
+        return self.module.where(other_sign, remainder - y, remainder)
 
     def owns(self, buffer: Any) -> bool:
         """Is it an array on a device?"""
