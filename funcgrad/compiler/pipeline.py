@@ -15,6 +15,7 @@ from funcgrad.compiler.passes.empty import settle_empty
 from funcgrad.compiler.passes.fold import fold_constants
 from funcgrad.compiler.passes.inline import inline_calls, recomputing
 from funcgrad.compiler.passes.keys import physical_keys
+from funcgrad.compiler.passes.layouts import channels_last
 from funcgrad.compiler.passes.outer import multiply_outer
 from funcgrad.compiler.passes.residuals import choose_residuals
 from funcgrad.compiler.passes.scans import split_scans
@@ -73,7 +74,13 @@ def optimise(jaxpr: Jaxpr) -> Jaxpr:
 
 
 # What compilers add that share nothing afterwards.
-PREPARATION: tuple[Pass, ...] = (recomputing, multiply_outer, widen_products, choose_residuals)
+PREPARATION: tuple[Pass, ...] = (
+    recomputing,
+    channels_last,
+    multiply_outer,
+    widen_products,
+    choose_residuals,
+)
 
 
 def prepared(jaxpr: Jaxpr) -> Jaxpr:
