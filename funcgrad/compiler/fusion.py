@@ -23,6 +23,7 @@ LARGEST = 400  # equations in one kernel, so that compilation stays linear
 DEEPEST = 40  # equations in a row that are computed where they are read
 DEAR = 40  # a value that costs more, and has several readers, is computed once
 REPEATED = 2  # and so is one that costs more and is read anew for each of many rows
+ACROSS = 3  # what reading a vector costs whose elements do not lie one after the other
 ROW = 1 << 18  # bytes that one row may touch, so that its stages find it in cache
 SMALL = 1 << 16  # bytes; kernels that touch no more are merged whatever their rows
 SHORTEST = 64  # elements of a row whose sum is worth adding to a total at once
@@ -119,6 +120,7 @@ class Fusion:
                 far = 1 + max((depth[a] for a in args), default=0)
                 # What has far fewer elements is computed far less often.
                 dear = self.graph.cost(e) + sum(cost[a] for a in args if 8 * size_of(a) > size)
+                dear += ACROSS if _varies_last(self.graph.forms[e], out, slice(-1)) else 0
                 shared = len(self.graph.readers.get(out, ())) > 1
                 if far >= DEEPEST or (shared and dear >= DEAR):
                     stored.add(out)
@@ -128,9 +130,7 @@ class Fusion:
     def _repeats(self, e: Eqn, a: Var) -> bool:
         """Does a view hold many copies of an operand, and vectors along it?"""
         form, out = self.graph.forms[e], e.outs[0]
-        if not isinstance(form, loops.View) or 8 * size_of(a) > size_of(out):
-            return False
-        return any(d == out.aval.ndim - 1 for dim in form.dims for d, _ in dim.terms)
+        return 8 * size_of(a) <= size_of(out) and _varies_last(form, out, slice(None))
 
     def _keep_misaligned(self) -> bool:
         """Values that some kernel could read only from memory are kept; were there any?"""
@@ -383,6 +383,13 @@ class Fusion:
             if unit.eqn is not None:
                 kept.update(unit.eqn.outs)
         self.stored = kept
+
+
+def _varies_last(form: Any, out: Var, which: slice) -> bool:
+    """Do these of the operand's dimensions vary along the last one of a view?"""
+    if not isinstance(form, loops.View):
+        return False
+    return any(d == out.aval.ndim - 1 for dim in form.dims[which] for d, _ in dim.terms)
 
 
 def _pays(a: Unit, b: Unit, moved: int, rows: int) -> bool:

@@ -125,6 +125,8 @@ STORED = {
     "a dear column": (lambda x, y: x[None, :] * jnp.exp(y)[:, None], 1),
     "an outer product": (lambda x, y: jnp.outer(jnp.tanh(x), jnp.exp(y)), 2),
     "few rows": (lambda x, y: jnp.exp(x)[None, :] * y[:4, None], 1),
+    "a matrix": (lambda x, y: x.reshape(8, 8)[None] * y[:, None, None], 1),
+    "a matrix turned": (lambda x, y: x.reshape(8, 8).T[None] * y[:, None, None], 2),
 }
 
 
