@@ -56,11 +56,19 @@ PROGRAMS = {
     "conditions": (with_conditions, lambda *shape: (random(*shape), random(*shape))),
     "gates": (gates, lambda *shape: tuple(random(*shape) for _ in range(5))),
     "rows": (of_rows, lambda *shape: (random(*shape), random(shape[-1]))),
+    "sums": (
+        lambda x, w: (chain(x).sum(), (jnp.sin(chain(x)) * w).max(-1), x.sum()),
+        lambda *shape: (random(*shape), random(shape[-1])),
+    ),
+    "best places": (
+        lambda x: (chain(jnp.sin(x)).argmax(-1), chain(x)), lambda *shape: (random(*shape),),
+    ),
     "slopes": (
         lambda x: fg.grad(lambda x: nn.gelu(jnp.sin(x)).sum())(x), lambda *shape: (random(*shape),),
     ),
 }  # fmt: skip
-SHAPES = ((1,), (16,), (64,), (255,), (256,), (257,), (5003,), (3, 130), (7, 640), (0,))
+ELEMENTWISE = [n for n in PROGRAMS if n not in ("rows", "sums", "best places")]
+SHAPES = ((1,), (16,), (64,), (255,), (256,), (257,), (5003,), (3, 130), (7, 640))
 
 
 def compiled_anew(name):
@@ -83,14 +91,17 @@ def test_pieces_give_the_bits_of_the_whole(name, shape, monkeypatch):
     asked = []
     with compiled_anew(name):
         got = leaves(fg.jit(lambda *a: program(*a))(*args))
-        monkeypatch.setattr(strips, "pieces", lambda body: asked.append(body) or [])
+        monkeypatch.setattr(strips, "pieces", lambda body, *_: asked.append(body) or [])
         expected = leaves(fg.jit(lambda *a: program(*a))(*args))
     assert asked or args[0].size < 200
     for g, e in zip(got, expected, strict=True):
-        np.testing.assert_array_equal(g, e)
+        if name == "sums":  # in another order: terms up to 2, of which 5000 are added by blocks
+            np.testing.assert_allclose(g, e, rtol=1e-6, atol=1e-3)
+        else:
+            np.testing.assert_array_equal(g, e)
 
 
-@pytest.mark.parametrize("name", [n for n in PROGRAMS if n != "rows"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_the_place_of_an_element_does_not_matter(name):
     program, operands = PROGRAMS[name]
     args = [np.tile(x, 781) for x in operands(1)]
@@ -99,7 +110,7 @@ def test_the_place_of_an_element_does_not_matter(name):
             np.testing.assert_array_equal(x, x[0])
 
 
-@pytest.mark.parametrize("name", [n for n in PROGRAMS if n != "rows"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_donated_operands_are_overwritten_in_strips(name):
     program, operands = PROGRAMS[name]
     args = operands(4099)
@@ -130,9 +141,9 @@ def bodies(function, *args):
     found = []
     original = strips.pieces
 
-    def seen(statements):
-        found.append(list(statements))
-        return original(statements)
+    def seen(statements, results=()):
+        found.append((list(statements), results))
+        return original(statements, results)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emit.strips, "pieces", seen)
@@ -143,8 +154,9 @@ def bodies(function, *args):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_pieces_are_the_body_in_order(name):
     program, operands = PROGRAMS[name]
-    for body in bodies(program, *operands(4096)):
-        parts = strips.pieces(body)
+    for body, results in bodies(program, *operands(4096)):
+        if not (parts := strips.pieces(body, results)):
+            continue
         assert [id(s) for part in parts for s in part.statements] == [id(s) for s in body]
         known = set()
         for part in parts:
@@ -154,19 +166,20 @@ def test_pieces_are_the_body_in_order(name):
             used = {v for s in part.statements for v in strips.uses(s)} & inside
             assert used <= made | set(part.needed)
             known |= set(part.kept)
+        assert set(results) & inside <= made | set(parts[-1].needed)
 
 
 def test_long_chains_are_cut_and_short_ones_are_not():
     x = random(4096)
-    (body,) = bodies(chain, x)
+    ((body, _),) = bodies(chain, x)
     assert len(strips.pieces(body)) == 2
     for short in (jnp.exp, jnp.tanh, lambda x: x * 2 + 1, nn.relu):
-        assert not any(strips.pieces(b) for b in bodies(short, x))
+        assert not any(strips.pieces(b) for b, _ in bodies(short, x))
 
 
 def test_all_of_the_gates_are_cut_apart():
     args = [random(4096) for _ in range(5)]
-    (body,) = bodies(gates, *args)
+    ((body, _),) = bodies(gates, *args)
     parts = strips.pieces(body)
     assert 3 <= len(parts) <= 6
     assert max(strips.weight(part.statements) for part in parts) < strips.weight(body) / 2

@@ -32,6 +32,7 @@ from funcgrad.compiler.kernel import (
     Operand,
     Position,
     Reduction,
+    Ref,
     Stage,
     Statement,
     Store,
@@ -199,15 +200,20 @@ class Emitter(StatementEmitter):
         if depth == len(stage.loops):
             return self._combined(stage, scope, carried)
         statements = sum(map(len, levels[depth + 1 :]))
-
-        def body(inner: Scope, held: list[Value]) -> list[Value]:
-            self.emit(levels[depth + 1], inner)
-            return self._reduced(stage, depth + 1, levels, inner, held)
-
+        loop, end = stage.loops[depth], functools.partial(self._reduced, stage, depth + 1, levels)
+        body: Any = functools.partial(self._reduced_turn, levels[depth + 1], end)
+        if depth + 1 == len(stage.loops):
+            body = Straight(self, levels[depth + 1], loop, end, _results(stage))
         starts = [v for r in stage.reductions for v in self._start(r)]
         join = (self._joiner(stage), starts)
         in_parts = loses_digits(stage.reductions)
-        return self._loop(stage.loops[depth], scope, carried, body, statements, join, in_parts)
+        return self._loop(loop, scope, carried, body, statements, join, in_parts)
+
+    def _reduced_turn(
+        self, statements: list[Statement], end: Any, scope: Scope, carried: list[Value]
+    ) -> list[Value]:
+        self.emit(statements, scope)
+        return end(scope, carried)
 
     # ---- reductions
 
@@ -313,7 +319,8 @@ class Emitter(StatementEmitter):
         if whole < extent and statements > ONE_BODY:
             masked = functools.partial(self._masked, loop, scope, body, extent)
             return in_blocks(self.b, extent, lanes, carried, masked, blocks)
-        unrolled = 4 if carried and statements <= UNROLLED and extent >= 8 * lanes else 1
+        in_turn = statements > UNROLLED or (isinstance(body, Straight) and body.pieces)
+        unrolled = 4 if carried and not in_turn and extent >= 8 * lanes else 1
         wide = whole // (lanes * unrolled) * lanes * unrolled
         if wide and unrolled > 1:
             some = functools.partial(self._unrolled, loop, scope, body, unrolled, join)
@@ -400,8 +407,10 @@ class Emitter(StatementEmitter):
     ) -> list[Value]:  # fmt: skip
         """The turns of a loop, in strips if its body is long."""
         if isinstance(body, Straight) and body.pieces:
-            strips.run(self.b, body.pieces, step, start, stop, scope_at, self.emit)
-            return []
+            span = (start, stop)
+            return strips.run(
+                self.b, body.pieces, step, span, scope_at, self.emit, carried, body.end
+            )
         turn = lambda i, held: body(scope_at(i), held)
         return self.b.loop(start, stop, step, carried, turn)
 
@@ -430,17 +439,29 @@ class Emitter(StatementEmitter):
 
 
 class Straight:
-    """The body of an innermost loop: statements and nothing else, in pieces if they are many."""
+    """The body of an innermost loop: statements and nothing else, in pieces if they are many; `end`
+    takes the results of a turn in.
+    """
 
-    def __init__(self, emitter: Emitter, statements: Sequence[Statement], loop: Loop) -> None:
-        self.emitter, self.statements = emitter, statements
+    def __init__(
+        self, emitter: Emitter, statements: Sequence[Statement], loop: Loop,
+        end: Callable[[Scope, list[Value]], list[Value]] = lambda scope, carried: [],
+        results: Sequence[Ref] = (),
+    ) -> None:  # fmt: skip
+        self.emitter, self.statements, self.end = emitter, statements, end
         lanes = emitter.lanes if loop is emitter.vector else 1
         many = lanes > 1 and loop.extent >= strips.FEWEST * lanes
-        self.pieces = strips.pieces(statements) if many else []
+        self.pieces = strips.pieces(statements, results) if many else []
 
     def __call__(self, scope: Scope, carried: list[Value]) -> list[Value]:
         self.emitter.emit(self.statements, scope)
-        return []
+        return self.end(scope, carried)
+
+
+def _results(stage: Stage) -> list[Ref]:
+    """The values that its reductions combine."""
+    found = [x for r in stage.reductions for x in (r.value, r.position)]
+    return [x for x in found if isinstance(x, Ref)]
 
 
 def _is_dear(s: Statement) -> bool:

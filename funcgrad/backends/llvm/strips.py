@@ -37,13 +37,15 @@ class Piece(NamedTuple):
     kept: list[Ref]
 
 
-def pieces(statements: Sequence[Statement]) -> list[Piece]:
-    """The body of a loop in pieces, in order; none if there is nothing to gain."""
+def pieces(statements: Sequence[Statement], results: Sequence[Ref] = ()) -> list[Piece]:
+    """The body of a loop in pieces, in order; none if there is nothing to gain. `results` are
+    needed at its end.
+    """
     if len(statements) > LONGEST or weight(statements) <= AHEAD or _has_scatter(statements):
         return []
-    cuts = _best_cuts([_weight(s) for s in statements], _crossings(statements))
+    cuts = _best_cuts([_weight(s) for s in statements], _crossings(statements, results))
     parts = [statements[i:j] for i, j in itertools.pairwise([0, *cuts, len(statements)])]
-    return [_piece(parts, number) for number in range(len(parts))] if cuts else []
+    return [_piece(parts, number, results) for number in range(len(parts))] if cuts else []
 
 
 def weight(statements: Sequence[Statement]) -> int:
@@ -92,11 +94,12 @@ def _best_cuts(weights: list[int], crossings: list[int]) -> list[int]:
     return cuts[::-1]
 
 
-def _crossings(statements: Sequence[Statement]) -> list[int]:
+def _crossings(statements: Sequence[Statement], results: Sequence[Ref]) -> list[int]:
     """For each place between statements, how many values are made before and used after it."""
     last_use: dict[Ref, int] = {}
     for place, s in enumerate(statements):
         last_use.update(dict.fromkeys(uses(s), place))
+    last_use.update(dict.fromkeys(results, len(statements)))
     change = [0] * (len(statements) + 2)
     for place, s in enumerate(statements):
         made = made_by(s)
@@ -106,11 +109,13 @@ def _crossings(statements: Sequence[Statement]) -> list[int]:
     return list(itertools.accumulate(change))
 
 
-def _piece(parts: list[Sequence[Statement]], number: int) -> Piece:
+def _piece(parts: list[Sequence[Statement]], number: int, results: Sequence[Ref]) -> Piece:
     own = {made_by(s) for s in parts[number]}
     before = {made_by(s) for part in parts[:number] for s in part}
-    used = dict.fromkeys(v for s in parts[number] for v in uses(s))
-    later = dict.fromkeys(v for part in parts[number + 1 :] for s in part for v in uses(s))
+    reads = [[v for s in part for v in uses(s)] for part in parts]
+    reads[-1] += results
+    used = dict.fromkeys(reads[number])
+    later = dict.fromkeys(v for part in reads[number + 1 :] for v in part)
     return Piece(parts[number], [v for v in used if v in before], [v for v in later if v in own])
 
 
@@ -163,23 +168,31 @@ class Kept:
 
 
 def run(
-    b: Builder, parts: list[Piece], lanes: int, start: int | Value, stop: int | Value,
+    b: Builder, parts: list[Piece], lanes: int, span: tuple[int | Value, int | Value],
     scope_at: Callable[[Value], Any], emit: Callable[[Sequence[Statement], Any], None],
-) -> None:  # fmt: skip
-    """Each piece for all vectors of a strip, strip by strip."""
+    carried: list[Value], end: Callable[[Any, list[Value]], list[Value]],
+) -> list[Value]:  # fmt: skip
+    """Each piece for all vectors of a strip, strip by strip; `end` carries results on."""
     kept = Kept(b, lanes)
+    start, stop = span
 
-    def strip(first: Value, _: list[Value]) -> None:
-        end = end_of(b, first, STRIP * lanes, stop)
-        for part in parts:
-            b.loop(first, end, lanes, [], functools.partial(vector, part, first))
+    def strip(first: Value, held: list[Value]) -> list[Value]:
+        after = end_of(b, first, STRIP * lanes, stop)
 
-    def vector(part: Piece, first: Value, i: Value, _: list[Value]) -> None:
+        def turns(part: Piece, held: list[Value]) -> list[Value]:
+            return b.loop(first, after, lanes, held, functools.partial(vector, part, first))
+
+        for part in parts[:-1]:
+            turns(part, [])
+        return turns(parts[-1], held)
+
+    def vector(part: Piece, first: Value, i: Value, held: list[Value]) -> list[Value]:
         scope, at = scope_at(i), b.sub(i, first)
         for ref in part.needed:
             scope.values[ref] = kept.get(ref, at)
         emit(part.statements, scope)
         for ref in part.kept:
             kept.put(ref, scope.values[ref], at)
+        return end(scope, held) if part is parts[-1] else []
 
-    b.loop(start, stop, STRIP * lanes, [], strip)
+    return b.loop(start, stop, STRIP * lanes, carried, strip)
