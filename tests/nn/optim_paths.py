@@ -49,6 +49,26 @@ def run_ours(optimizer, jit=True, grads=GRADS, value=None):
     return seen
 
 
+def run_counted(optimizer, dtype, steps):
+    """The parameters in `dtype` after some jitted steps, and how often the step was traced."""
+    traces = []
+
+    @fg.jit
+    def step(params, state, grads):
+        traces.append(None)
+        updates, state = optimizer.update(grads, state, params)
+        return optim.apply_updates(params, updates), state
+
+    def cast(tree):
+        return fg.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype), tree)
+
+    params = cast(PARAMS)
+    state = optimizer.init(params)
+    for grads in GRADS[:steps]:
+        params, state = step(params, state, cast(grads))
+    return params, len(traces)
+
+
 def run_optax(optimizer, grads=GRADS, value=None):
     optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
     optimizer = optax.with_extra_args_support(optimizer)

@@ -27,15 +27,13 @@ POOLS = [
 ]
 
 
-@pytest.mark.oracle
-@pytest.mark.parametrize("call, shape", POOLS, ids=[call for call, _ in POOLS])
-def test_places_of_the_largest_values(call, shape):
+def assert_pools_like_torch(call, x):
+    """Values, places and gradients; returns the layer with the first two."""
     torch = pytest.importorskip("torch")
-    x = image(*shape)
-    layer = eval(f"nn.MaxPool{call[:-1]}, return_indices=True)")
+    layer = eval(f"nn.{call}")
     values, places = layer.apply({}, {}, x)[0]
     given = torch.tensor(x, requires_grad=True)
-    theirs, their_places = eval(f"torch.nn.MaxPool{call[:-1]}, return_indices=True)")(given)
+    theirs, their_places = eval(f"torch.nn.{call}")(given)
     np.testing.assert_array_equal(np.asarray(values), theirs.detach().numpy())
     np.testing.assert_array_equal(np.asarray(places), their_places.numpy())
     assert places.dtype == np.int32
@@ -43,6 +41,13 @@ def test_places_of_the_largest_values(call, shape):
     theirs.backward(torch.tensor(cotangent))
     slope = fg.grad(lambda x: (layer.apply({}, {}, x)[0][0] * cotangent).sum())(jnp.asarray(x))
     np.testing.assert_allclose(slope, given.grad, rtol=1e-6, atol=1e-6)
+    return layer, values, places
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("call, shape", POOLS, ids=[call for call, _ in POOLS])
+def test_places_of_the_largest_values(call, shape):
+    assert_pools_like_torch(f"MaxPool{call[:-1]}, return_indices=True)", image(*shape))
 
 
 ADAPTIVE = [
@@ -57,19 +62,8 @@ ADAPTIVE = [
 @pytest.mark.oracle
 @pytest.mark.parametrize("call, shape", ADAPTIVE, ids=[call for call, _ in ADAPTIVE])
 def test_places_of_the_largest_values_in_windows_of_any_size(call, shape):
-    torch = pytest.importorskip("torch")
     x = RNG.integers(0, 4, shape).astype(np.float32)  # many of them are equal: the first counts
-    layer = eval(f"nn.AdaptiveMaxPool{call[:-1]}, True)")
-    values, places = layer.apply({}, {}, x)[0]
-    given = torch.tensor(x, requires_grad=True)
-    theirs, their_places = eval(f"torch.nn.AdaptiveMaxPool{call[:-1]}, True)")(given)
-    np.testing.assert_array_equal(np.asarray(values), theirs.detach().numpy())
-    np.testing.assert_array_equal(np.asarray(places), their_places.numpy())
-    assert places.dtype == np.int32
-    cotangent = image(*values.shape)
-    theirs.backward(torch.tensor(cotangent))
-    slope = fg.grad(lambda x: (layer.apply({}, {}, x)[0][0] * cotangent).sum())(jnp.asarray(x))
-    np.testing.assert_allclose(slope, given.grad, rtol=1e-6, atol=1e-6)
+    layer, values, places = assert_pools_like_torch(f"AdaptiveMaxPool{call[:-1]}, True)", x)
     last = eval(f"nn.AdaptiveMaxPool{call[:-1]}, True, channels_last=True)")
     channel = -1 - layer.rank
     found = last.apply({}, {}, np.moveaxis(x, channel, -1))[0]

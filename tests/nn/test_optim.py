@@ -14,6 +14,7 @@ from tests.nn.optim_paths import (
     PARAMS,
     Optax,
     assert_same_paths,
+    run_counted,
     run_optax,
     run_ours,
     run_torch,
@@ -238,21 +239,10 @@ def test_updates_never_change_the_shape_of_a_parameter():
 
 @pytest.mark.parametrize("name", OPTAX)
 def test_jit_changes_nothing_and_compiles_once(name):
-    optimizer, traces = OPTAX[name](optim), []
-
-    @fg.jit
-    def step(params, state, grads):
-        traces.append(None)
-        updates, state = optimizer.update(grads, state, params)
-        return optim.apply_updates(params, updates), state
-
-    params = fg.tree.map(jnp.asarray, PARAMS)
-    state = optimizer.init(params)
-    eager = run_ours(optimizer, jit=False)
-    for grads in GRADS[:5]:
-        params, state = step(params, state, fg.tree.map(jnp.asarray, grads))
-    assert len(traces) == 1
-    for x, y in zip(fg.tree.leaves(params), eager[4], strict=True):
+    optimizer = OPTAX[name](optim)
+    params, traces = run_counted(optimizer, jnp.float32, 5)
+    assert traces == 1
+    for x, y in zip(fg.tree.leaves(params), run_ours(optimizer, jit=False)[4], strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 

@@ -12,6 +12,7 @@ from tests.nn.optim_paths import (
     STEPS,
     Optax,
     assert_same_paths,
+    run_counted,
     run_optax,
     run_ours,
 )
@@ -64,19 +65,8 @@ def test_eager_is_jitted(name):
 
 @pytest.mark.parametrize("name", OPTAX)
 def test_states_keep_structure_and_dtypes_so_that_one_compilation_serves(name):
-    optimizer, traces = OPTAX[name](optim), []
-
-    @fg.jit
-    def step(params, state, grads):
-        traces.append(None)
-        updates, state = optimizer.update(grads, state, params)
-        return optim.apply_updates(params, updates), state
-
-    params = fg.tree.map(lambda p: jnp.asarray(p).astype(jnp.bfloat16), PARAMS)
-    state = optimizer.init(params)
-    for grads in GRADS[:4]:
-        params, state = step(params, state, fg.tree.map(lambda g: jnp.bfloat16(g), grads))
-    assert len(traces) == 1
+    params, traces = run_counted(OPTAX[name](optim), jnp.bfloat16, 4)
+    assert traces == 1
     assert {str(p.dtype) for p in fg.tree.leaves(params)} == {"bfloat16"}
 
 

@@ -1,11 +1,9 @@
 """Saving: leaves come back bit for bit, mismatches are named, bad files are errors."""
 
 import collections
-import dataclasses
 import os
 import subprocess
 import sys
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,20 +19,9 @@ from funcgrad_nn.saving import (
     read_safetensors,
     write_safetensors,
 )
+from tests.nn.saved_nodes import Line, Pair
 
 KEY = fg.random.key(7)
-
-
-class Pair(NamedTuple):
-    left: Any
-    right: Any
-
-
-@tree_util.register_dataclass
-@dataclasses.dataclass
-class Line:
-    slope: Any
-    name: str = dataclasses.field(default="", metadata={"static": True})
 
 
 class Opaque:

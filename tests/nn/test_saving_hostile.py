@@ -2,10 +2,8 @@
 
 import collections
 import contextlib
-import dataclasses
 import json
 import tracemalloc
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,27 +11,15 @@ from hypothesis import given, settings, strategies as st
 
 import funcgrad as fg
 import funcgrad_nn as nn
-from funcgrad import tree_util
 from funcgrad_nn.saving import (
     DamagedFileError,
     read_metadata,
     read_safetensors,
     write_safetensors,
 )
+from tests.nn.saved_nodes import Line, Pair
 
 KEY = fg.random.key(7)
-
-
-class Pair(NamedTuple):
-    left: Any
-    right: Any
-
-
-@tree_util.register_dataclass
-@dataclasses.dataclass
-class Line:
-    slope: Any
-    name: str = dataclasses.field(default="", metadata={"static": True})
 
 
 # -- hostile files ---------------------------------------------------------------------------------
@@ -135,8 +121,8 @@ STRUCTURES = {
     "class of the system": {"class": "os:system", "fields": {"command": "true"}},
     "class that is no node": {"class": "subprocess:Popen", "fields": {"args": "true"}},
     "module not imported": {"class": "antigravity:x", "fields": {}},
-    "other fields": {"class": f"{__name__}:Pair", "fields": {"right": 1, "left": 2}},
-    "fields of a dataclass": {"class": f"{__name__}:Line", "fields": {"a": 1}, "static": {}},
+    "other fields": {"class": f"{Pair.__module__}:Pair", "fields": {"right": 1, "left": 2}},
+    "fields of a dataclass": {"class": f"{Pair.__module__}:Line", "fields": {"a": 1}, "static": {}},
     "class no text": {"class": ["x"], "fields": {}},
     "evil module": {"module": '{"format": "funcgrad_nn.Module", "version": 1, "model": {"module":'
                               ' "os.system", "arguments": {}}}'},
