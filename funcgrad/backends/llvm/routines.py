@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.backends.llvm import memory, sorting, windows
+from funcgrad.backends.llvm import memory, selection, sorting, windows
 from funcgrad.backends.llvm.block import Frame, Workshop, copy
 from funcgrad.backends.llvm.builder import PTR, Builder, Value
 from funcgrad.backends.llvm.cumulate import cumulate
@@ -203,6 +203,9 @@ def _largest(e: Eqn) -> Routine:
             b.when(b.icmp("slt", place, whole(k)), lambda: deliver(row, place, position))
 
         keys = sorting.keys_of(b, source, x.aval.dtype)
+        if selection.pays(rows, k):
+            selection.select_rows(b, rows, keys[0], k, scratch, deliver)
+            return
         sorting.sort_rows(b, rows, keys, True, scratch, deliver if k == rows.size else some)
 
     return Routine(e, write, sorting.scratch_bytes(rows, [x.aval.dtype]))

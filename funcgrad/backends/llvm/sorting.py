@@ -75,7 +75,7 @@ def keys_of(b: Builder, pointer: Value, dtype: np.dtype) -> list[Key]:
 def scratch_bytes(rows: Rows, types: Sequence[np.dtype]) -> int:
     """Memory for counters and words: of one row, twice, or of as many rows as there are lanes."""
     return (
-        max(2 * rows.size * _word(types).bits // 8, LANES * 8 * min(rows.size, NARROW_ROW))
+        max(2 * rows.size * word_type(types).bits // 8, LANES * 8 * min(rows.size, NARROW_ROW))
         + COUNTERS
     )
 
@@ -87,11 +87,11 @@ def sort_rows(
     """Emits loops that call `deliver(row, place, position)`: at this place of the sorted row stands
     what was at that position. NaN is the largest number; -0.0 equals 0.0 where not `descending`.
     """
-    word = _word([key.dtype for key in keys])
+    word = word_type([key.dtype for key in keys])
     if word == I64 and len(keys) == 1 and 1 < rows.size <= NARROW_ROW and rows.number > 1:
         _SideBySide(b, rows, word, descending, scratch).run(keys[0], deliver)
         return
-    sorter = _Sorter(b, rows, word, descending, scratch)
+    sorter = Sorter(b, rows, word, descending, scratch)
 
     def row(n: Value, _: list[Value]) -> None:
         words = sorter.numbered()
@@ -102,7 +102,8 @@ def sort_rows(
     b.loop(0, rows.number, 1, [], row)
 
 
-def _word(types: Sequence[np.dtype]) -> Type:
+def word_type(types: Sequence[np.dtype]) -> Type:
+    """An integer with room for a number of each of these types and for a position."""
     return Type("i128") if any(_part(t).itemsize > 4 for t in types) else I64
 
 
@@ -110,7 +111,7 @@ def _part(dtype: np.dtype) -> np.dtype:
     return dtypes.real_part(dtype) if dtypes.is_complex(dtype) else dtype
 
 
-class _Sorter:
+class Sorter:
     """One row after the other."""
 
     def __init__(
@@ -159,8 +160,13 @@ class _Sorter:
         kind, _ = memory.element(key.dtype)
         at = b.element(key.pointer, b.mul(element, b.like(key.step, element)), kind)
         x = memory.load(b, at, key.dtype, lanes, 1 if lanes == 1 else None, None)
-        bits = b.cast("zext", self.ordered(x, key.dtype), self.word.kind)
-        low = b.splat(b.cast("zext", place, self.word.kind), lanes)
+        return self.joined(x, key.dtype, place)
+
+    def joined(self, x: Value, dtype: np.dtype, place: Value) -> Value:
+        """The words of numbers and their places."""
+        b = self.b
+        bits = b.cast("zext", self.ordered(x, dtype), self.word.kind)
+        low = b.splat(b.cast("zext", place, self.word.kind), x.type.lanes)
         return b.or_(b.shl(bits, self.half), low)
 
     def ordered(self, x: Value, dtype: np.dtype) -> Value:
@@ -307,7 +313,7 @@ class _Sorter:
         b.loop(0, self.rows.size, 1, [], one)
 
 
-class _SideBySide(_Sorter):
+class _SideBySide(Sorter):
     """As many rows at once as a register has lanes."""
 
     def run(self, key: Key, deliver: Callable[[Value, Value, Value], None]) -> None:
