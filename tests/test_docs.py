@@ -4,7 +4,6 @@ import contextlib
 import doctest
 import importlib
 import io
-import json
 import pkgutil
 import re
 from pathlib import Path
@@ -19,7 +18,6 @@ from funcgrad import lax, random
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 RUN = ("errors", "from_jax", "tour", "training", "adding_a_primitive")
 DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in RUN)]
@@ -100,25 +98,3 @@ def test_examples_are_short_and_explained(path):
     text = path.read_text(encoding="utf-8")
     assert text.startswith('"""'), "an example begins by saying what it shows"
     assert len(text.splitlines()) <= 120
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_run(path, tmp_path, monkeypatch):
-    """Their cells hold assertions of their own."""
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    monkeypatch.chdir(tmp_path)
-    pyplot.switch_backend("Agg")
-    scope: dict = {"__name__": "__main__"}
-    with funcgrad.config.override(check_jaxprs=False), contextlib.redirect_stdout(io.StringIO()):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code":
-                exec(compile("".join(cell["source"]), path.name, "exec"), scope)
-    pyplot.close("all")
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_are_kept_without_outputs(path):
-    """Whoever opens one runs it; a change of one then shows what was written, not what it drew."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert not [c for c in cells if c["cell_type"] == "code" and c["outputs"]]
