@@ -36,6 +36,7 @@ RECENT = 4  # entries that are tried before the arguments are flattened
 
 # Programs belong to the user's function, so that `jit(f)` written twice compiles once.
 _caches: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+_functions: weakref.WeakSet[JitFunction] = weakref.WeakSet()
 
 
 def _cache_of(fun: Callable[..., Any], options: Any) -> dict[Any, Any]:
@@ -70,6 +71,7 @@ class JitFunction:
         self._last = NOTHING
         self._recent: list[Entry] = []  # entries that have been the last one, the latest first
         self._lock = threading.RLock()
+        _functions.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -92,7 +94,9 @@ class JitFunction:
             return self._fun(*args, **kwargs)
         if current_trace() is EVAL:
             for recent in self._recent:
-                if recent.state is state and (found := recent.fast(args, kwargs)) is not MISS:
+                if recent is self._last or recent.state is not state:
+                    continue
+                if (found := recent.fast(args, kwargs)) is not MISS:
                     self._last = recent
                     return found
         fixed, dynamic, named = (
@@ -339,6 +343,8 @@ def clear_caches() -> None:
     for options in list(_caches.values()):
         for cache in options.values():
             cache.clear()
+    for function in list(_functions):
+        function.clear_cache()
 
 
 def clear_cache() -> None:

@@ -151,6 +151,17 @@ def test_jit_twice_of_one_function_compiles_once() -> None:
     assert counted.count == 2
 
 
+@pytest.mark.parametrize("calls", [1, 2, 4])
+def test_cleared_caches_are_empty_for_functions_in_use_too(calls: int) -> None:
+    counted = Counted(lambda x: x + 1)
+    function, other = fg.jit(counted), fg.jit(Counted(lambda x: x * 2))
+    for _ in range(calls):
+        function(X), other(X)
+    fg.clear_caches()
+    function(X), other(X)
+    assert counted.count == 2 and other._cache_size() == 1
+
+
 def test_programs_die_with_their_function() -> None:
     def make() -> Any:
         big = jnp.ones(1000)
