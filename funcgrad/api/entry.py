@@ -188,9 +188,8 @@ class _Matcher:
         self.entry, self.direct = entry, direct
         self.lines: list[str] = []
         self.names: dict[str, Any] = {}
-        self.buffers: dict[
-            int, str
-        ] = {}  # by position among the leaves, which dicts may be visited out of
+        # By position among the leaves: dicts may be visited in another order.
+        self.buffers: dict[int, str] = {}
         self.count = 0
 
     def build(self) -> Callable[..., Any] | None:
@@ -301,8 +300,8 @@ class _Matcher:
         self.buffers[index] = buffer
         self._unless(f"type({name}) is not Array")
         self.lines.append(f"{buffer} = {name}._buffer")
-        dtype, weak = self._constant(aval.dtype), "" if aval.weak_type else "not "
-        wrong_weak = f"{name}._weak" if weak else f"not {name}._weak"
+        dtype = self._constant(aval.dtype)
+        wrong_weak = f"not {name}._weak" if aval.weak_type else f"{name}._weak"
         self._unless(
             f"{buffer}.dtype is not {dtype} or {buffer}.shape != {aval.shape!r} or {wrong_weak}"
         )
@@ -324,9 +323,8 @@ def _references(x: ConcreteArray) -> int:
     return sys.getrefcount(buffer)
 
 
-_SOLE = _references(
-    ConcreteArray(np.zeros(1))
-)  # what an array that nobody else can see counts here
+# What a buffer that nobody else can see counts here.
+_SOLE = _references(ConcreteArray(np.zeros(1)))
 
 
 def _owned(x: ConcreteArray) -> Any:

@@ -15,6 +15,8 @@ from funcgrad.core.stage import stage
 from funcgrad.errors import user_facing
 from funcgrad.transforms.autodiff import linearize_jaxpr
 
+CALLS = ("jit", "checkpoint")  # whose results are told by what makes them inside
+
 
 @user_facing
 def saved_residuals(
@@ -61,9 +63,6 @@ def _made_by(v: Var, producers: dict[Var, Eqn]) -> str:
     if e.primitive is name_p:
         return f"named {e.params['name']!r}{at}"
     return f"output of {e.primitive.name}{at}"
-
-
-CALLS = ("jit", "checkpoint")
 
 
 def _leaf_names(f: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:

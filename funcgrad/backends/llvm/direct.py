@@ -275,15 +275,17 @@ def _program(
     first = native.layout.entries
     held = dict(enumerate(native.constants, first))
     held |= {slots[v].entry: c for v, c in zip(jaxpr.constvars, native.held)}
+    taken, places = set(native.shared.values()), {v: n for n, v in enumerate(jaxpr.args)}
     arguments = [
-        Argument(a, slots[v].entry, given, v in native.shared.values())
+        Argument(a, slots[v].entry, given, v in taken)
         for v, a, given in zip(jaxpr.args, in_avals, native.donated)
     ]
+    allocated = set(native.allocated)
     entries, seen, results = first + len(native.constants), set[Any](), []
     for o, aval in zip(jaxpr.outputs, out_avals):
         if o in native.shared and o not in seen:
-            results.append(Result(aval, slots[o].entry, takes=jaxpr.args.index(native.shared[o])))
-        elif type(o) is Var and o in native.allocated and o not in seen:
+            results.append(Result(aval, slots[o].entry, takes=places[native.shared[o]]))
+        elif type(o) is Var and o in allocated and o not in seen:
             results.append(Result(aval, slots[o].entry))
         else:
             source = slots[o].entry if type(o) is Var else entries + 1

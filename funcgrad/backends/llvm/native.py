@@ -108,7 +108,7 @@ class NativeProgram:
     """
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[bool]) -> None:
-        self.jaxpr, self.donated = jaxpr, donated
+        self.jaxpr, self.donated, self.given = jaxpr, donated, set(jaxpr.inputs)
         start = time.perf_counter()
         self.recipe, self.code = known(jaxpr, donated, host())
         self.seconds = time.perf_counter() - start
@@ -186,12 +186,14 @@ class NativeProgram:
         return np.ndarray(shape, dtype, arrays[0].data, offset)
 
     def _results(self, arrays: Sequence[Any]) -> list[Any]:
+        """The results, each in memory of its own."""
         found: list[Any] = []
+        seen: set[int] = set()
         for o in self.jaxpr.outputs:
             x = self.array(o, arrays)
-            given = type(o) is not Var or o in self.jaxpr.inputs
-            if given or any(x is y for y in found):
+            if type(o) is Literal or o in self.given or id(x) in seen:
                 x = x.copy()
+            seen.add(id(x))
             found.append(x)
         return found
 
