@@ -1,5 +1,6 @@
 """Calls of native programs: odd arguments, donation, who owns memory, and what is given back."""
 
+import ctypes
 import gc
 import sys
 import threading
@@ -13,6 +14,7 @@ import funcgrad.numpy as jnp
 from funcgrad import random
 from funcgrad.backends.llvm import objects
 from funcgrad.backends.llvm.direct import dispatcher
+from funcgrad.backends.llvm.pool import MALLOC
 from funcgrad.config import config
 
 pytest.importorskip("llvmlite")
@@ -490,6 +492,32 @@ def test_programs_with_steps_outside_use_the_pool_too():
     np.testing.assert_array_equal(out, np.full(4, 3.0))
     del out
     assert pool.lent == before
+
+
+@needs_dispatcher
+def test_a_call_without_memory_changes_nothing():
+    pool = dispatcher().pool
+    f = fg.jit(lambda x: (jnp.outer(x, x), x.sum() + jnp.arange(301)), donate_argnums=0)
+    for _ in range(4):
+        large = f(jnp.ones(97))[1]  # and the first result's block waits to be used again
+    x, before = jnp.ones(97), pool.lent
+    malloc = pool.words[MALLOC]
+    nothing = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(lambda size: None)
+    pool.words[MALLOC] = ctypes.cast(nothing, ctypes.c_void_p).value
+    try:
+        kept = []
+        with pytest.raises(MemoryError):
+            for _ in range(8):
+                kept.append(f(jnp.ones(97))[1])
+        lent = pool.lent
+        with pytest.raises(MemoryError):
+            f(x)
+    finally:
+        pool.words[MALLOC] = malloc
+    assert pool.lent == lent == before + len(kept)
+    assert not x.is_deleted()
+    np.testing.assert_array_equal(f(x)[1], large)
+    assert x.is_deleted()
 
 
 @needs_dispatcher

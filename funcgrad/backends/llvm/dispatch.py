@@ -81,6 +81,7 @@ def emit_dispatcher(module: Module, at: Offsets) -> tuple[str, ...]:
     emit_matching(module, at)
     module.function("pin", [PTR, PTR, PTR], None, lambda b, *a: _pin(b, at, *a))
     module.function("provide", [PTR, PTR], I64, _provide)
+    module.function("withdraw", [PTR, PTR], None, _withdraw)
     module.function("execute", [PTR, PTR, PTR], None, _execute)
     module.function("wrap", [PTR, PTR, PTR, PTR], PTR, lambda b, *a: _wrap(b, at, *a))
     module.function("results", [PTR, PTR], PTR, _results)
@@ -115,6 +116,19 @@ def _provide(b: Builder, record: Value, table: Value) -> Value:
         return b.branch(b.icmp("slt", word(b, spec, TAKES), zero), fresh, taken)
 
     return b.loop(0, count, 1, [one], turn)[0]
+
+
+def _withdraw(b: Builder, record: Value, table: Value) -> None:
+    """Gives back what there was for results, as there was not enough for all."""
+    pool = pointer(b, record, POOL)
+
+    def each(i: Value, spec: Value) -> None:
+        block = b.load(entry(b, table, word(b, spec, ENTRY)), PTR)
+        own = b.icmp("slt", word(b, spec, TAKES), b.const(0, I64))
+        there = b.and_(own, b.icmp("ne", block, NULL))
+        b.when(there, lambda: b.call("pool_give", None, [pool, block]))
+
+    each_spec(b, pointer(b, record, OUTPUT_SPECS), word(b, record, OUTPUTS), each)
 
 
 def _pin(b: Builder, at: Offsets, record: Value, table: Value, change: Value) -> None:
@@ -322,7 +336,7 @@ def _with_table(
     fitted = b.call("fits", I64, [record, args, table])
 
     def run() -> list[Value]:
-        return [_run(b, record, table)]
+        return [_run(b, record, args, table)]
 
     def undo() -> list[Value]:
         b.call("undo", None, [record, args, table, fitted])
@@ -333,7 +347,7 @@ def _with_table(
     return found
 
 
-def _run(b: Builder, record: Value, table: Value) -> Value:
+def _run(b: Builder, record: Value, args: Value, table: Value) -> Value:
     python = pointer(b, record, PYTHON)
     enough = b.call("provide", I64, [record, table])
 
@@ -344,6 +358,8 @@ def _run(b: Builder, record: Value, table: Value) -> Value:
         return [found]
 
     def no_memory() -> list[Value]:
+        b.call("withdraw", None, [record, table])
+        b.call("undo", None, [record, args, table, word(b, record, INPUTS)])
         return [call(b, pointer(b, python, NO_MEMORY), PTR, [])]
 
     (found,) = b.branch(b.icmp("eq", enough, b.const(1, I64)), go, no_memory)

@@ -54,7 +54,6 @@ def _take(b: Builder, pool: Value, size: Value) -> Value:
     which, room = _size_class(b, size)
     head = b.element(pool, b.add(which, b.const(LISTS, I64)), "i64")
     first = b.load(head, PTR)
-    put(b, b.add(word(b, pool, LENT), b.const(1, I64)), pool, LENT)
 
     def kept() -> list[Value]:
         header = address(b, first, -HEADER)
@@ -66,6 +65,8 @@ def _take(b: Builder, pool: Value, size: Value) -> Value:
         return [b.call("pool_fresh", PTR, [pool, which, room])]
 
     (found,) = b.branch(is_null(b, first), fresh, kept)
+    one = b.cast("zext", b.icmp("ne", found, NULL), "i64")
+    put(b, b.add(word(b, pool, LENT), one), pool, LENT)
     return found
 
 
