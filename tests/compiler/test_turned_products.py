@@ -15,6 +15,7 @@ from funcgrad import lax
 from funcgrad.compiler.passes.outer import multiply_outer
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.config import config
+from funcgrad.primitives.bits import threefry2x32_p
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -62,6 +63,13 @@ def test_transposes_sink(name: str) -> None:
     found = equations(optimise(fg.jit(function).trace(A, B, C).jaxpr))
     assert found.count("transpose") == left, found
     agree(function, A, B, C)
+
+
+def test_maps_with_two_results_stay() -> None:
+    def function(a: Any) -> Any:
+        return threefry2x32_p.bind(a[0, 0], a[0, 1], a.T, a.T + 1)
+
+    agree(function, np.arange(6, dtype=np.uint32).reshape(2, 3))
 
 
 def test_gradients_per_example_keep_their_order() -> None:

@@ -30,7 +30,7 @@ def sink_transposes(jaxpr: Jaxpr) -> Jaxpr:
 
 def _visit(program: Rewriter, e: Eqn, reads: Counter[Atom]) -> Sequence[Atom] | None:
     turned = [t for a in e.args if (t := program.definition(a, transpose_p)) is not None]
-    if not turned or e.primitive is transpose_p or not isinstance(form_of(e), Map):
+    if not turned or e.primitive.multiple_results or not isinstance(form_of(e), Map):
         return None
     permutation = turned[0].params["permutation"]
     if not all(_turns(program, a, permutation, reads) for a in e.args):
