@@ -150,8 +150,8 @@ def is_native(e: Eqn, form: Any) -> bool:
     if isinstance(form, Convolution):
         return convolution_plan.plan(dict(form.parameters), *form.shapes[:2]) is not None
     if isinstance(form, loops.Contract):
-        tiled = is_plain(e) and size_of(e.outs[0]) > 1
-        return 0 not in e.args[0].aval.shape and (tiled or _is_small(e, form))
+        summed = size_of(e.outs[0]) == 1 or _is_small(e, form)
+        return 0 not in e.args[0].aval.shape and (summed or is_plain(e))
     if isinstance(form, loops.Window):
         return form.op in REDUCTIONS and 0 not in e.args[0].aval.shape and 0 not in form.dimensions
     return True

@@ -23,6 +23,7 @@ from funcgrad.compiler.kernel import Accumulate, Compute, Load, Ref, Statement, 
 STRIP = 16  # vectors: enough to overlap, few enough for the first cache
 FEWEST = 4  # vectors that are worth it
 AHEAD = 30  # instructions that overlap well with those of other vectors
+MOST = 4 * AHEAD  # instructions of a piece
 CROSSING = 4  # instructions for each value that is kept for a later piece
 LONGEST = 400  # statements; where to cut longer bodies would take too long to find
 
@@ -72,22 +73,23 @@ def _best_cuts(weights: list[int], crossings: list[int]) -> list[int]:
     """Where to cut so that the time is least: that of a piece grows with the square of its length,
     since so much less of it overlaps.
     """
-    count = len(weights)
     total = [0, *itertools.accumulate(weights)]
     best: list[tuple[float, int]] = [(0.0, 0)]  # up to each statement: the time, the cut before
-    for end in range(1, count + 1):
-        best.append(
-            min(
-                (
-                    best[start][0]
-                    + (total[end] - total[start]) ** 2 / AHEAD
-                    + (CROSSING * crossings[start] if start else 0),
-                    start,
-                )
-                for start in range(end)
+    first = 0
+    for end in range(1, len(total)):
+        while first < end - 1 and total[end] - total[first] > MOST:
+            first += 1
+        options = (
+            (
+                best[start][0]
+                + (total[end] - total[start]) ** 2 / AHEAD
+                + (CROSSING * crossings[start] if start else 0),
+                start,
             )
+            for start in range(first, end)
         )
-    cuts, at = [], best[count][1]
+        best.append(min(options))
+    cuts, at = [], best[-1][1]
     while at:
         cuts.append(at)
         at = best[at][1]
