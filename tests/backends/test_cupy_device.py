@@ -192,6 +192,12 @@ def test_updates_of_one_place_are_combined(method: str, dtype: str, width: int, 
     card.agree(update(card.put(x), card.put(places), card.put(updates)), expected)
 
 
+def test_narrow_sums_are_rounded_once(card: Card) -> None:
+    updates = np.array([2048, 1, 1, 1, 1, 1, 1, 1], np.float16)  # 2048 + 1 is 2048 in float16
+    add = lambda updates: jnp.zeros(2, jnp.float16).at[np.zeros(8, int)].add(updates)
+    assert float(add(updates)[0]) == float(add(card.put(updates))[0]) == 2056
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "int32", "int8"])
 def test_integer_division_is_exact(dtype: str, card: Card) -> None:
     top = np.iinfo(dtype).max
