@@ -63,6 +63,8 @@ class Value(NamedTuple):
         return f"{self.type.text} {self.text}"
 
 
+ADDRESSED = ("0", "1", "2", "4", "8")  # multiples that addresses have anyway
+
 I64 = Type("i64")
 I1 = Type("i1")
 PTR = Type("ptr")
@@ -181,6 +183,7 @@ class Builder:
 
     def __init__(self, module: Module) -> None:
         self.module = module
+        self.multiples: dict[str, dict[int, Value]] = {}  # that open loops carry, by counter
         self.entry: list[str] = []  # allocations, which belong into the first block
         self.lines: list[str] = []
         self.block = "%entry"
@@ -333,7 +336,13 @@ class Builder:
         return self.binary("sub", x, y)
 
     def mul(self, x: Value, y: Value) -> Value:
-        return self.binary("mul", x, y)
+        """x * y. A loop from a fixed start carries multiples of its counter along: they cost an
+        addition a turn.
+        """
+        carried = self.multiples.get(x.text)
+        if carried is None or not y.text.isdigit() or y.text in ADDRESSED:
+            return self.binary("mul", x, y)
+        return carried.setdefault(int(y.text), Value(f"{x.text}x{y.text}", x.type))
 
     def and_(self, x: Value, y: Value) -> Value:
         return self.binary("and", x, y)
@@ -486,13 +495,9 @@ class Builder:
     # ---- control flow
 
     def loop(
-        self,
-        start: int | Value,
-        stop: int | Value,
-        step: int,
-        carries: Sequence[Value],
+        self, start: int | Value, stop: int | Value, step: int, carries: Sequence[Value],
         body: Callable[[Value, list[Value]], Sequence[Value] | None],
-    ) -> list[Value]:
+    ) -> list[Value]:  # fmt: skip
         """`for i in range(start, stop, step)` with carried values: `body(i, carried)` returns the
         next ones. Returns the last ones, which are the first ones if nothing was run.
         """
@@ -503,14 +508,21 @@ class Builder:
         self.start(head)
         at = len(self.lines)
         i = Value(f"%i_{head}", I64)
+        multiples: dict[int, Value] = {}
+        if not first.text.startswith("%"):
+            self.multiples[i.text] = multiples
         held = [Value(f"%c{n}_{head}", c.type) for n, c in enumerate(carries)]
         going = self.icmp("slt", i, last)
         self.do(f"br {going}, label %{inside}, label %{done}")
         self.start(inside)
         next_values = list(body(i, held) or [])
         following = self.emit(f"add nsw i64 {i.text}, {step}", I64)
-        self.do(f"br label %{head}")
         phis = [(i, first, following), *zip(held, carries, next_values)]
+        for factor, v in multiples.items():
+            begin = constant(int(first.text) * factor, I64)
+            phis.append((v, begin, self.binary("add", v, constant(step * factor, I64))))
+        self.multiples.pop(i.text, None)
+        self.do(f"br label %{head}")
         self.lines[at:at] = [
             f"  {v.text} = phi {v.type.text} [ {a.text}, {before} ], [ {n.text}, {self.block} ]"
             for v, a, n in phis

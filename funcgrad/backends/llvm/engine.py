@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from funcgrad.backends.llvm import cache, elf
 from funcgrad.backends.llvm.target import Target, llvm
 
 FORMAT = 1  # of how functions are called and what they expect; a part of every key
+
+# Passes of LLVM that take a third of its time and gain nothing here. Loops are written with the
+# multiples that they need (`Builder.loop`), so their strength is not reduced again; processors
+# reorder instructions themselves.
+IDLE_PASSES = ("disable-lsr", "disable-post-ra")
+KNOWN_LLVM = range(20, 23)  # an option that LLVM does not know ends the process
 
 _names = itertools.count()
 _lock = threading.Lock()
@@ -29,13 +37,18 @@ class Compiled:
 
 
 def machine(target: Target) -> Any:
-    """LLVM's description of the target."""
+    """LLVM's description of the target.
+
+    Code and tables may come to lie gigabytes apart. On ARM with ELF only code for known addresses
+    can bridge that: code for any place reaches 4 GB, and the linker would not complain.
+    """
+    apart = target.is_arm and "linux" in target.triple
     return (
         llvm()
         .Target.from_triple(target.triple)
         .create_target_machine(
             cpu=target.cpu, features=target.features, opt=2, jit=True, codemodel="jitdefault",
-            reloc="pic",
+            reloc="static" if apart else "pic",
         )
     )  # fmt: skip
 
@@ -48,14 +61,35 @@ def object_code(text: str, target: Target) -> bytes:
     at = machine(target)
     module.data_layout = str(at.target_data)
     module.verify()
-    return at.emit_object(module)
+    with _few_passes(target):
+        return at.emit_object(module)
 
 
 def assembly(text: str, target: Target) -> str:
     """The module in the language of the machine."""
     module = llvm().parse_assembly(text)
     module.triple = target.triple
-    return machine(target).emit_assembly(module)
+    with _few_passes(target):
+        return machine(target).emit_assembly(module)
+
+
+@contextlib.contextmanager
+def _few_passes(target: Target) -> Iterator[None]:
+    """Without the passes that pay for nothing, as measured on x86. Options are LLVM's own and hold
+    for all of the process, so they are set back at once.
+    """
+    binding = llvm()
+    if not target.is_x86 or binding.llvm_version_info[0] not in KNOWN_LLVM:
+        yield
+        return
+    with _lock:
+        try:
+            for name in IDLE_PASSES:
+                binding.set_option("funcgrad", f"-{name}=true")
+            yield
+        finally:
+            for name in IDLE_PASSES:
+                binding.set_option("funcgrad", f"-{name}=false")
 
 
 def link(code: bytes, names: tuple[str, ...], target: Target) -> Compiled:
