@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.backends.llvm import outside
 from funcgrad.config import config
 from funcgrad.primitives import linalg
 
 pytest.importorskip("llvmlite")
+
+from funcgrad.backends.llvm import outside
+from funcgrad.backends.llvm.target import host
+from tests.backends.native import levels
+
+pytestmark = pytest.mark.filterwarnings("error")  # what cannot be compiled says so by a warning
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
 SQUARES = ((1, 1), (2, 2), (3, 3), (7, 7), (16, 16), (25, 25), (2, 3, 5, 5))
@@ -190,3 +195,99 @@ def test_small_eigenvalues_of_graded_matrices() -> None:
     w = native(linalg.eigh, x)[1]
     with_care = np.sort(np.linalg.svd(np.linalg.cholesky(x), compute_uv=False) ** 2)
     np.testing.assert_allclose(w, with_care, rtol=1e-6)
+
+
+def check_svd(x: np.ndarray, u: np.ndarray, s: np.ndarray, vh: np.ndarray) -> None:
+    k = s.shape[-1]
+    size = s.max() or 1.0
+    assert difference((u[..., :k] * s[..., None, :]) @ vh[..., :k, :], x, size) < BOUND
+    assert error_of_columns(u) < BOUND and error_of_columns(adjoint(vh)) < BOUND
+    assert np.all(s >= 0) and np.all(np.diff(s, axis=-1) <= 0)
+    assert difference(s, np.linalg.svd(x, compute_uv=False), size) < BOUND
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("shape", [*SQUARES, *RECTANGLES, (4, 32, 32), (3, 32, 28)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_svd(dtype: str, shape: Any, full: bool) -> None:
+    x = normal(shape, dtype)
+    function = lambda x: linalg.svd(x, full_matrices=full)
+    (u, s, vh), (u_expected, _, vh_expected) = native(function, x), eager(function, x)
+    check_svd(x, u, s, vh)
+    k = s.shape[-1]
+    # Vectors of values that are close to each other are as sensitive as these are close.
+    np.testing.assert_allclose(u[..., :k], u_expected[..., :k], atol=2e-3)
+    np.testing.assert_allclose(vh[..., :k, :], vh_expected[..., :k, :], atol=2e-3)
+    (values,) = native(lambda x: linalg.svd(x, compute_uv=False), x)
+    assert difference(values, s) < BOUND
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.parametrize("shape", [(12, 12), (12, 7), (5, 12)], ids=str)
+def test_svd_of_unusual_matrices(shape: Any, dtype: str) -> None:
+    """Repeated values, zeros, rank one, bidiagonal, graded, tiny and huge."""
+    x, tiny = normal(shape, dtype), np.finfo(dtype).tiny
+    m, n = shape
+    rows, columns = (np.logspace(0, -10, k).astype(x.real.dtype) for k in shape)
+    q = np.linalg.qr(normal((m, m), dtype))[0]
+    zero_rows = np.where(np.arange(m)[:, None] % 3 == 0, 0, x)
+    cases = [
+        q[:, :n], np.zeros(shape), np.eye(m, n), -np.ones(shape), np.outer(x[:, 0], x[0]),
+        np.eye(m, n) + np.eye(m, n, k=1), np.eye(m, n) + np.eye(m, n, k=-1), zero_rows,
+        rows[:, None] * x, x * columns, x * columns[::-1], rows[::-1, None] * x * columns[::-1],
+        x * (tiny * 1e8), x / (tiny * 1e8), np.diag(np.arange(m) % 3)[:, :n],
+    ]  # fmt: skip
+    for case in (np.asarray(c, dtype) for c in cases):
+        check_svd(case, *native(lambda x: linalg.svd(x, full_matrices=True), case))
+        check_svd(case, *native(lambda x: linalg.svd(x, full_matrices=False), case))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_svd_of_what_is_not_finite(bad: float) -> None:
+    x = normal((3, 5, 4), "float32")
+    expected = native(linalg.svd, x)
+    x[1, 3, 2] = bad
+    for found, e in zip(native(linalg.svd, x), expected):
+        assert np.isnan(found[1]).all()
+        np.testing.assert_array_equal(found[::2], e[::2])
+
+
+def test_small_singular_values_of_bidiagonal_matrices() -> None:
+    """To their last digits, whatever the largest ones are (Demmel and Kahan 1990, theorem 2)."""
+    n = 10
+    d, e = 10.0 ** -(1.5 * np.arange(n)), 10.0 ** -(1.5 * np.arange(n - 1) + 0.3)
+    x = np.diag(d) + np.diag(e, 1)
+    (s,) = native(lambda x: linalg.svd(x, compute_uv=False), x)
+    np.testing.assert_allclose(np.prod(s[-3:]) * np.prod(s[:-3]), np.prod(d), rtol=1e-12)
+    # The inverse has the reciprocal values, of which the largest are the accurate ones.
+    exact = 1 / np.linalg.svd(np.linalg.inv(x), compute_uv=False)[:3]
+    np.testing.assert_allclose(s[:-4:-1], exact, rtol=1e-12)
+
+
+def test_factors_of_larger_matrices_are_lapacks() -> None:
+    """They run outside."""
+    x = normal((40, 33), "float32")
+    with pytest.warns(RuntimeWarning, match="svd runs outside"):
+        native(linalg.svd, x)
+
+
+@pytest.fixture
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A machine with narrower registers."""
+    if request.param is not None:
+        monkeypatch.setenv("FUNCGRAD_TARGET", request.param)
+        host.cache_clear()
+    yield request.param
+    host.cache_clear()
+
+
+@pytest.mark.parametrize("level", levels(), indirect=True)
+def test_narrower_registers(level: str | None) -> None:
+    """Rows of several vectors each."""
+    for dtype in ("float64", "complex64"):
+        x = normal((2, 21, 13), dtype)
+        q, r = native(lambda x: linalg.qr(x, full_matrices=False), x)
+        assert error_of_product(x, q @ r) < BOUND and error_of_columns(q) < BOUND
+        check_svd(x, *native(linalg.svd, x))
+        h = hermitian(x @ adjoint(x))
+        check_eigh(h, *native(lambda x: linalg.eigh(x, symmetrize_input=False), h))

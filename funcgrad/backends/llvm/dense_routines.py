@@ -11,6 +11,7 @@ from funcgrad.backends.llvm.arena import ALIGNMENT
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
 from funcgrad.backends.llvm.planes import Panel, room
+from funcgrad.backends.llvm.singular import Decomposition
 from funcgrad.backends.llvm.tiles import whole
 from funcgrad.core.jaxpr import Eqn
 
@@ -175,6 +176,24 @@ def _eigh(e: Eqn) -> Code | None:
     return write, room(x.dtype, [(n, n)] * 2 + [(n, n + 2), (1, n)], 4 * n)
 
 
+def _svd(e: Eqn) -> Code | None:
+    x = e.args[0].aval
+    if not is_small(x):
+        return None
+    rows, columns = x.shape[-2:]
+    full, vectors = e.params["full_matrices"], e.params["compute_uv"]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(given: Value, values: Value, *rest: Value) -> None:
+            found = Decomposition(Panel(b, x.dtype, rest[-1]), rows, columns, full, vectors)
+            found.run(given, values, *(rest[:2] if vectors else (None, None)))
+
+        _each(e, b, pointers, (2, 1, 2, 2)[: 4 if vectors else 2], body)
+
+    long = max(rows, columns)
+    return write, room(x.dtype, [(long, long + 1)] * 8, 8 * long)
+
+
 # By the names that forms give them.
 DENSE: dict[str, Callable[[Eqn], Code | None]] = {
     "cholesky": _cholesky,
@@ -184,4 +203,5 @@ DENSE: dict[str, Callable[[Eqn], Code | None]] = {
     "qr": _qr,
     "solve": _solve,
     "solve triangle": _solve_triangle,
+    "svd": _svd,
 }

@@ -2,9 +2,9 @@
 of complex numbers in planes of their own, zeros behind the columns.
 
 Everything is computed in float64, as NumPy does: of float32 matrices all results are rounded once,
-and no sum of their squares overflows or underflows. Reflections follow Golub and Van Loan 2013, "Matrix computations",
-section 5.1, with the signs of LAPACK: H = I - tau v v^H, v's leading element one, H^H x = beta e1
-with a real beta whose sign is opposite to that of x's leading element.
+and no sum of their squares overflows or underflows. Reflections follow Golub and Van Loan 2013,
+"Matrix computations", section 5.1, with the signs of LAPACK: H = I - tau v v^H, the leading element
+of v is one, H^H x = beta e1 with a real beta whose sign is opposite to that of x's leading element.
 """
 
 from __future__ import annotations
@@ -133,6 +133,20 @@ class Panel:
             body([b.add(c, whole(n * self.lanes)) for n in range(at_once)])
 
         b.loop(0, m.stride, step, [], some)
+
+    def along_with(
+        self, m: Planes, start: Parts, body: Callable[[list[Index], Parts], Parts]
+    ) -> Parts:
+        """As `along`, with vectors that are carried."""
+        b, at_once = self.b, min(m.stride // self.lanes, MOST_AT_ONCE)
+        step = at_once * self.lanes
+        if step == m.stride:
+            return body([n * self.lanes for n in range(at_once)], start)
+
+        def some(c: Value, carried: list[Value]) -> Parts:
+            return body([b.add(c, whole(n * self.lanes)) for n in range(at_once)], carried)
+
+        return b.loop(0, m.stride, step, start, some)
 
     def each_row(self, m: Planes, body: Callable[[Value, Index], None]) -> None:
         """`body(row, column)` for all vectors."""
@@ -292,6 +306,12 @@ class Panel:
         wide = self.splat([factor])
         self.each_row(m, lambda i, c: self.put_row(m, i, c, self.scaled(self.row(m, i, c), wide)))
 
+    def conjugate(self, m: Planes) -> None:
+        """All elements become their conjugates."""
+        if m.parts == 2:
+            turned = lambda i, c: self.conjugated(self.row(m, i, c))
+            self.each_row(m, lambda i, c: self.put_row(m, i, c, turned(i, c)))
+
     def scale_row(self, m: Planes, i: Index, factor: Parts) -> None:
         """A row times a number."""
         wide = self.splat(factor)
@@ -332,19 +352,16 @@ class Panel:
 
     def _squares(self, v: Planes, k: Index) -> Term:
         b = self.b
-        sum = self.number(0.0)
-        at_once = min(v.stride // self.lanes, MOST_AT_ONCE) * self.lanes
-        start = b.const(0.0, self.vector)
 
-        def some(c: Value, carried: list[Value]) -> list[Value]:
-            total = carried[0]
-            for n in range(0, at_once, self.lanes):
-                for x in self.row(v, k, b.add(c, whole(n))):
-                    total = b.fma(x, x, total)
-            return [total]
+        def add(columns: list[Index], total: Parts) -> Parts:
+            (sum,) = total
+            for c in columns:
+                for x in self.row(v, k, c):
+                    sum = b.fma(x, x, sum)
+            return [sum]
 
-        (total,) = b.loop(0, v.stride, at_once, [start], some)
-        return sum + Term(b, b.reduce(b.fadd, total))
+        (total,) = self.along_with(v, [b.const(0.0, self.vector)], add)
+        return Term(b, b.reduce(b.fadd, total))
 
     def reflect(self, m: Planes, v: Planes, k: Index, tau: list[Term], first: Index) -> None:
         """Rows of `m` from `first` on become (I - tau v v^H) m, v being row k of `v`."""
@@ -378,6 +395,31 @@ class Panel:
 
         flat = b.loop(first, m.rows, 1, [zero] * (len(columns) * parts), add)
         return _grouped(flat, parts)
+
+    def reflect_right(self, m: Planes, v: Planes, k: Index, tau: list[Term], first: Index) -> None:
+        """Rows of `m` from `first` on become m (I - tau v v^H), v being row k of `v`."""
+        b, parts = self.b, m.parts
+        minus = [(-t).value for t in tau]
+
+        def row(i: Value, _: list[Value]) -> None:
+            start = [b.const(0.0, self.vector)] * parts
+
+            def add(columns: list[Index], start: Parts) -> Parts:
+                for c in columns:
+                    start = self.added(start, self.row(m, i, c), self.row(v, k, c))
+                return start
+
+            total = [b.reduce(b.fadd, x) for x in self.along_with(m, start, add)]
+            factor = self.splat(self.scaled(total, minus))
+
+            def spread(columns: list[Index]) -> None:
+                for c in columns:
+                    conjugate = self.conjugated(self.row(v, k, c))
+                    self.put_row(m, i, c, self.added(self.row(m, i, c), factor, conjugate))
+
+            self.along(m, spread)
+
+        b.loop(first, m.rows, 1, [], row)
 
     def rotate(self, m: Planes, i: Index, k: Index, c: Value, s: Value) -> None:
         """Rows i and k become c i + s k and c k - s i."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from funcgrad.backends.llvm.builder import Builder, Value
 
+SMALL, LARGE = 1e-140, 2.0**600  # what has a square that is rounded, and what it is scaled by
+
 
 class Term:
     """A value in a formula: numbers, or the truth of a comparison."""
@@ -113,8 +115,15 @@ def larger(x: Term, y: Any) -> Term:
 
 
 def hypotenuse(x: Term, y: Term) -> Term:
-    """The length of (x, y); both, scaled, are far from overflow and underflow."""
+    """The length of (x, y), of which one is near one or the other."""
     return (x * x + y * y).sqrt()
+
+
+def length(x: Term, y: Term) -> Term:
+    """The length of (x, y), of which neither is huge, however small they are."""
+    small = (abs(x) < SMALL) & (abs(y) < SMALL)
+    factor = where(small, LARGE, x * 0.0 + 1.0)
+    return hypotenuse(x * factor, y * factor) * where(small, 1 / LARGE, x * 0.0 + 1.0)
 
 
 def is_finite(x: Term) -> Term:

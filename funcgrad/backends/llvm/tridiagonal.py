@@ -14,7 +14,7 @@ from typing import NamedTuple
 from funcgrad.backends.llvm.builder import I1, Builder, Type, Value
 from funcgrad.backends.llvm.orthogonal import Reflections
 from funcgrad.backends.llvm.planes import KIND, Index, Panel, Planes, each
-from funcgrad.backends.llvm.terms import Term, hypotenuse, where
+from funcgrad.backends.llvm.terms import LARGE, SMALL, Term, hypotenuse, length, where
 from funcgrad.backends.llvm.tiles import whole
 
 MOST_AT_A_TIME = 25  # rows that LAPACK does not divide
@@ -26,14 +26,25 @@ Rotation = tuple[Term, Term]
 
 def givens(f: Term, g: Term) -> tuple[Term, Term, Term]:
     """(c, s, r) with c f + s g = r, -s f + c g = 0 and c >= 0; r has the sign of f."""
-    length = hypotenuse(f, g)
+    b = f.b
+    small = (abs(f) < SMALL) & (abs(g) < SMALL)
+
+    def scaled() -> list[Value]:
+        c, s, r = _rotation(f * LARGE, g * LARGE)
+        return [c.value, s.value, (r * (1 / LARGE)).value]
+
+    found = b.branch(small.value, scaled, lambda: [x.value for x in _rotation(f, g)])
+    c, s, r = (Term(b, x) for x in found)
+    return c, s, r
+
+
+def _rotation(f: Term, g: Term) -> tuple[Term, Term, Term]:
+    one = f * 0.0 + 1.0
     flat, upright = g == 0.0, f == 0.0
-    divisor = where(flat, 1.0, length)
-    r = length.signed(f)
-    cosine, sine = abs(f) / divisor, g / where(flat, 1.0, r)
-    cosine = where(flat, 1.0, where(upright, 0.0, cosine))
-    sine = where(upright, where(flat, 0.0, (f * 0.0 + 1.0).signed(g)), where(flat, 0.0, sine))
-    return cosine, sine, where(flat, f, where(upright, abs(g), r))
+    r = where(flat, 1.0, hypotenuse(f, g)).signed(f)
+    cosine = where(flat, 1.0, where(upright, 0.0, abs(f / r)))
+    sine = where(upright, where(flat, 0.0, one.signed(g)), g / r)
+    return cosine, where(flat, 0.0, sine), where(flat, f, where(upright, abs(g), r))
 
 
 def eigen_of_two(a: Term, b: Term, c: Term) -> tuple[Term, Term, Term, Term]:
@@ -43,7 +54,7 @@ def eigen_of_two(a: Term, b: Term, c: Term) -> tuple[Term, Term, Term, Term]:
     sum, gap, twice = a + c, a - c, b + b
     swapped = abs(a) > abs(c)
     most, least = where(swapped, a, c), where(swapped, c, a)
-    root = hypotenuse(gap, twice)
+    root = length(gap, twice)
     downward = sum < 0.0
     first = 0.5 * where(downward, sum - root, sum + root)
     second = (most / first) * least - (b / first) * b
@@ -393,7 +404,7 @@ def _prepare(p: Panel, m: Planes, t: Tridiagonal, turned: Planes, lower: bool) -
     if not lower:
         _reverse(p, m)
     tridiagonalize(p, m, t, found)
-    _conjugate(p, found.vectors)
+    p.conjugate(found.vectors)
     apply = lambda k, _: p.reflect(turned, found.vectors, k, found.factor(k), b_next(b, k))
     b.loop(0, size - 1, 1, [], apply)  # type: ignore[arg-type]
     if not lower:
@@ -460,8 +471,3 @@ def _read_triangle(p: Panel, given: Value, m: Planes, lower: bool) -> None:
         b.loop(start, stop, 1, [], lambda j, _: element(i, j))  # type: ignore[func-returns-value, arg-type]
 
     b.loop(0, m.rows, 1, [], row)
-
-
-def _conjugate(p: Panel, m: Planes) -> None:
-    if m.parts == 2:
-        p.each_row(m, lambda i, c: p.put_row(m, i, c, p.conjugated(p.row(m, i, c))))

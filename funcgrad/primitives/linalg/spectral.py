@@ -183,7 +183,7 @@ svd_p = Primitive(
     abstract=_svd_abstract,
     value=_svd_value,
     jvp=_svd_jvp,
-    loops=lambda x, **params: loops.Opaque("LAPACK: gesdd"),
+    loops=lambda x, **params: loops.Opaque("LAPACK: gesdd", "svd"),
     multiple_results=True,
 )
 svd_p.batch = leading_batch(svd_p)
