@@ -24,7 +24,8 @@ KINDS = ("scan", "while", "cond")
 
 class LoopWriter:
     """The source of one loop or branch. `build` makes programs of jaxprs, `calls` runs their steps
-    that are not NumPy, `compiled` makes functions of inner programs that cannot be written out.
+    that are not NumPy, `compiled` makes functions of inner programs that cannot be written out, or
+    of all, if none is to be `written`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class LoopWriter:
         build: Callable[[Jaxpr], Program],
         calls: Callable[[Step], Any],
         compiled: Callable[[Jaxpr], Any],
+        written: bool = True,
     ) -> None:
         self.eqn, self.compiled = e, compiled
         self.lines = ["def program(buffers):"]
@@ -42,15 +44,14 @@ class LoopWriter:
         self.held: list[str] = []  # names of buffers that are not the loop's to give away
         self.plans: dict[Jaxpr, Plan] = {}
         self.inner: dict[int, Any] = {}
-        for body in _bodies(e):
-            if body in self.plans:
-                continue
+        for body in dict.fromkeys(_bodies(e) if written else ()):
             program = build(body)
             self.plans[body] = plan_buffers(program)
             called = [s for s in program.steps if s.kind in ("call", "host")]
             self.inner.update((id(s), calls(s)) for s in called)
         # One statement that must run where NumPy's warnings are on takes all out of the quiet state
-        self.hosted = not all(executable.leaf for executable in self.inner.values())
+        leaves = (executable.leaf for executable in self.inner.values())
+        self.hosted = not written or not all(leaves)
 
     def line(self, text: str) -> None:
         """Adds a statement."""

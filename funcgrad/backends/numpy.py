@@ -165,6 +165,15 @@ def _loop(e: Eqn, kind: str) -> Executable:
     return Executable(_executed(source, writer.globals), not writer.hosted, source, parts)
 
 
+def loop_of_calls(e: Eqn, kind: str, compiled: Callable[[Jaxpr], Run]) -> Run:
+    """A loop or a branch whose inner programs are the functions that `compiled` makes of them."""
+    together = at_once(e.params)
+    if together is not None:
+        return compiled(together)
+    writer = loop_source.LoopWriter(e, program_of, inner_call, compiled, written=False)
+    return _executed(writer.write(kind), writer.globals)
+
+
 def _executed(source: str, names: dict[str, Any]) -> Run:
     """The generated function."""
     scope = {**names, "xp": backend.NUMPY, "own": own}

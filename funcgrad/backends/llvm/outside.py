@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ from funcgrad.backends.llvm.native import plain
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
 from funcgrad.core import backend, dtypes, loops
-from funcgrad.core.jaxpr import Eqn
+from funcgrad.core.jaxpr import Eqn, subjaxprs
 from funcgrad.core.primitive import Primitive
+
+LOOPS = ("scan", "while", "cond")
+LARGE = 1 << 11  # elements; for less, NumPy is as fast as a call of native code
 
 
 class Outside:
@@ -40,6 +44,9 @@ def outside(e: Eqn) -> Outside:
             return Outside(e, backend.load("llvm").compile(e.params[form.jaxprs[0]]))  # type: ignore[union-attr]
         if is_counted(e):
             return Outside(e, counted_scan(e, backend.load("llvm").compile(e.params["jaxpr"])))
+        if isinstance(form, loops.Call) and form.kind in LOOPS and _is_large(e.params):
+            compiled = backend.load("llvm").compile
+            return Outside(e, numpy_engine.loop_of_calls(e, form.kind, compiled))
         return Outside(e, numpy_engine.inner_call(Step("host", [e], [form])).function)
     if e.effects or (not e.primitive.keys and any(dtypes.is_key(a.aval.dtype) for a in e.args)):
         return Outside(e, lambda buffers: numpy_engine.evaluate(e, buffers))
@@ -51,3 +58,17 @@ def outside(e: Eqn) -> Outside:
         return out if e.primitive.multiple_results else [out]
 
     return Outside(e, run)
+
+
+def _is_large(params: dict[str, Any]) -> bool:
+    """Do inner programs make arrays for which native code pays?"""
+    return any(
+        any(math.prod(known(v.aval.shape)) >= LARGE for v in e.outs) or _is_large(e.params)
+        for inner in subjaxprs(params)
+        for e in inner.eqns
+    )
+
+
+def known(shape: Sequence[Any]) -> list[int]:
+    """The sizes that are numbers."""
+    return [n for n in shape if isinstance(n, int)]
