@@ -86,7 +86,8 @@ class EmbeddingBag(Embedding):
     """The mean, sum or maximum (`mode`) of the rows of a table for each bag of indices.
 
     Indices (bags, size) -> (bags, embedding_dim); or all bags after each other, (count,), with
-    `offsets`, where each begins (with `include_last_offset` also where the last one ends).
+    `offsets`, where each begins (with `include_last_offset` also where the last one ends); indices
+    before the first and behind the last are in no bag.
     `per_sample_weights`, of the indices' shape, multiply the rows of a sum. Entries that are
     `padding_idx` do not count; an empty bag gives zeros. Other options as in `Embedding`.
 
@@ -127,11 +128,11 @@ class EmbeddingBag(Embedding):
         return self._reduced(rows, counts, bags, jnp.zeros((count, rows.shape[1]), rows.dtype))
 
     def _reduced(self, rows, counts, bags, zeros):
-        filled = zeros[:, 0].at[bags].add(counts)[:, None]
+        filled = zeros[:, 0].at[bags].add(counts, mode="drop")[:, None]
         if self.mode == "max":
             rows = jnp.where(counts[:, None] > 0, rows, -jnp.inf)
-            return jnp.where(filled > 0, (zeros - jnp.inf).at[bags].max(rows), 0)
-        sums = zeros.at[bags].add(jnp.where(counts[:, None] > 0, rows, 0))
+            return jnp.where(filled > 0, (zeros - jnp.inf).at[bags].max(rows, mode="drop"), 0)
+        sums = zeros.at[bags].add(jnp.where(counts[:, None] > 0, rows, 0), mode="drop")
         return sums if self.mode == "sum" else sums / jnp.maximum(filled, 1)
 
     def _bags(self, indices, offsets):
@@ -144,9 +145,10 @@ class EmbeddingBag(Embedding):
                 "EmbeddingBag: needs indices (bags, size), or indices (count,) with offsets "
                 f"(bags,), but the indices' shape is {tuple(indices.shape)}."
             )
-        starts = jnp.asarray(offsets)
-        starts = starts[:-1] if self.include_last_offset else starts
-        return jnp.searchsorted(starts, jnp.arange(indices.size), side="right") - 1, starts.size
+        offsets = jnp.asarray(offsets)
+        bags = jnp.searchsorted(offsets, jnp.arange(indices.size), side="right") - 1
+        count = offsets.size - self.include_last_offset
+        return jnp.where(bags < 0, count, bags), count
 
     def _checked_weights(self, weights, indices):
         if self.mode != "sum" or jnp.shape(weights) != indices.shape:

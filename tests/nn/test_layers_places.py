@@ -146,6 +146,8 @@ FLAT = [
     ({"mode": "mean"}, (ROW, np.array([0, 2, 2, 5]))),
     ({"mode": "max"}, (ROW, np.array([0, 2, 2, 5]))),
     ({"mode": "sum", "include_last_offset": True}, (ROW, np.array([0, 3, 6]), image(6))),
+    ({"mode": "sum", "include_last_offset": True}, (ROW, np.array([0, 3, 4]))),
+    ({"mode": "max", "include_last_offset": True}, (ROW, np.array([0, 3, 4]))),
     ({"mode": "sum", "max_norm": 0.5}, (BAGS,)),
 ]
 
@@ -168,6 +170,15 @@ def test_bags_of_embeddings(options, inputs):
     np.testing.assert_allclose(slopes, theirs.weight.grad, rtol=1e-5, atol=1e-6)
     compiled = fg.jit(lambda p: layer.apply(p, state, *inputs)[0])(params)
     np.testing.assert_allclose(compiled, output, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_indices_before_the_first_bag_are_in_none(mode):
+    """PyTorch refuses such offsets; here they may be traced, and counting from the end is wrong."""
+    layer = nn.EmbeddingBag(5, 2, mode=mode)
+    params, state = layer.init(KEY)
+    found = layer.apply(params, state, ROW, np.array([2, 4]))[0]
+    np.testing.assert_array_equal(found, layer.apply(params, state, ROW[2:], np.array([0, 2]))[0])
 
 
 @pytest.mark.parametrize(
