@@ -11,10 +11,11 @@ from typing import Any
 
 from funcgrad.backends.llvm import memory, selection, sorting, windows
 from funcgrad.backends.llvm.block import Frame, Workshop, copy
-from funcgrad.backends.llvm.builder import PTR, Builder, Value
+from funcgrad.backends.llvm.builder import PTR, Builder, Module, Value
 from funcgrad.backends.llvm.cumulate import cumulate
 from funcgrad.backends.llvm.dense_routines import DENSE
 from funcgrad.backends.llvm.loops import native_loop
+from funcgrad.backends.llvm.rows import in_rows
 from funcgrad.backends.llvm.tiles import address, whole
 from funcgrad.compiler.affine import strides_of
 from funcgrad.compiler.graph import bytes_of, size_of
@@ -37,19 +38,25 @@ class Routine:
     def emit(
         self, frame: Frame, operands: Sequence[Value], results: Sequence[Value], scratch: Value
     ) -> None:
-        """A call of the function, which equal equations share."""
+        """A call of the function."""
+        name = self.function(frame.b.module)
+        frame.b.call(name, None, [*operands, *results, *([scratch] if self.scratch else [])])
+
+    def function(self, module: Module) -> str:
+        """Adds the function, which equal equations share."""
         e = self.e
         avals = [str(v.aval) for v in (*e.args, *e.outs)]
         text = f"{e.primitive.name}{sorted(e.params.items(), key=str)}{avals}"
         name = f"routine_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
-        pointers = [*operands, *results, *([scratch] if self.scratch else [])]
-        frame.b.module.function(name, [PTR] * len(pointers), None, self.write)
-        frame.b.call(name, None, pointers)
+        count = len(avals) + (self.scratch > 0)
+        return module.function(name, [PTR] * count, None, self.write)
 
 
 def native_unit(e: Eqn, shop: Workshop) -> Any:
     """The native form of an equation that is no part of a kernel; None if it has none."""
-    return _routine(e) if type(e.primitive).evaluate is Primitive.evaluate else native_loop(e, shop)
+    if type(e.primitive).evaluate is Primitive.evaluate:
+        return in_rows(e, _routine)
+    return native_loop(e, shop)
 
 
 def _routine(e: Eqn) -> Routine | None:

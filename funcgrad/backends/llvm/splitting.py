@@ -75,6 +75,11 @@ class Split(NamedTuple):
         return self.parts * self.stride
 
 
+def parts_worth(work: float) -> int:
+    """In how many parts so many seconds of work may run."""
+    return max(int(work / PART), 1)
+
+
 def split_of(kernel: Kernel, tiled: Cut | None) -> Split | None:
     """How a kernel is cut, if it is; `tiled` says how a product or convolution can be."""
     work, sums, whole = duration(kernel), _sums(kernel), reduced_loop(kernel)
@@ -87,7 +92,7 @@ def split_of(kernel: Kernel, tiled: Cut | None) -> Split | None:
     if tiled is None:
         return None
     extent, unit, waiting = tiled
-    parts = min(int(work / PART), PARTS)
+    parts = min(parts_worth(work), PARTS)
     numbers = sum(buffer.size for buffer, _ in sums) + waiting // 4
     if numbers:
         parts = min(parts, PARTIAL_SUMS, int(SHARE * work / (ADDING * numbers)))
