@@ -147,7 +147,7 @@ FLAT = [
     ({"mode": "max"}, (ROW, np.array([0, 2, 2, 5]))),
     ({"mode": "sum", "include_last_offset": True}, (ROW, np.array([0, 3, 6]), image(6))),
     ({"mode": "sum", "include_last_offset": True}, (ROW, np.array([0, 3, 4]))),
-    ({"mode": "max", "include_last_offset": True}, (ROW, np.array([0, 3, 4]))),
+    ({"mode": "mean", "include_last_offset": True}, (ROW, np.array([0, 3, 4]))),
     ({"mode": "sum", "max_norm": 0.5}, (BAGS,)),
 ]
 
