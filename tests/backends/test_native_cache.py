@@ -552,16 +552,21 @@ def test_files_that_change_after_loading_are_noticed(monkeypatch, loaded_now):
 
 def test_where_folders_have_no_modes(folder, tmp_path, monkeypatch):
     """As on Windows: only folders of the user's profile are used, and no links."""
+
+    def live_in(home):
+        for name in ("HOME", "USERPROFILE"):
+            monkeypatch.setenv(name, str(home))
+
     monkeypatch.setattr(cache, "BY_DESCRIPTOR", False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    live_in(tmp_path)
     cache.put(KEY, b"code")
     assert cache.get(KEY) == b"code"
     linked = tmp_path / "linked"
     linked.symlink_to(folder, target_is_directory=True)
     with config.override(cache_dir=str(linked)):
         assert cache.get(KEY) is None
-    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
+    live_in(tmp_path / "elsewhere")
     assert cache.get(KEY) is None
-    monkeypatch.setenv("HOME", str(tmp_path))
+    live_in(tmp_path)
     fg.clear_cache()
     assert files(folder) == []
