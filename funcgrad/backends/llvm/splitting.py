@@ -26,8 +26,9 @@ WORTH = 4e-5  # seconds of work below which one thread is enough
 PART = 1.5e-5  # seconds of work in a part
 PARTS = 64  # at most
 PARTIAL_SUMS = 16  # parts of kernels whose rows add to the same elements, at most
-ADDING = 1.5e-10  # seconds to clear a number and to add it to another
+ADDING = 4e-11  # seconds to clear a byte of sums and to add it to others
 SHARE = 0.03  # of the work that adding up may cost
+LARGEST = 1 << 25  # bytes of memory for the sums of all parts
 ROWS_OF_VECTORS = 64  # a cut falls between vectors, of any width
 
 
@@ -93,9 +94,9 @@ def split_of(kernel: Kernel, tiled: Cut | None) -> Split | None:
         return None
     extent, unit, waiting = tiled
     parts = min(parts_worth(work), PARTS)
-    numbers = sum(buffer.size for buffer, _ in sums) + waiting // 4
-    if numbers:
-        parts = min(parts, PARTIAL_SUMS, int(SHARE * work / (ADDING * numbers)))
+    size = sum(buffer.size * buffer.dtype.itemsize for buffer, _ in sums) + waiting
+    if size:
+        parts = min(parts, PARTIAL_SUMS, int(SHARE * work / (ADDING * size)), LARGEST // size)
     grain = -(-extent // (max(parts, 1) * unit)) * unit
     return Split(extent, grain, sums, waiting) if grain < extent else None
 
