@@ -9,6 +9,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
+from tests.transforms.comparison import same
 
 jax = pytest.importorskip("jax")
 pytestmark = pytest.mark.oracle
@@ -16,23 +17,6 @@ pytestmark = pytest.mark.oracle
 X = np.asarray([0.3, -0.7, 1.1], np.float32)
 Y = np.asarray([1.3, 0.2, -0.4], np.float32)
 Z = np.asarray(0.6 - 0.8j, np.complex64)
-
-
-def same(ours: Any, theirs: Any, tolerance: float = 2e-6) -> None:
-    """Equal structure, shapes, dtypes, weak types and values."""
-    a, b = fg.tree.leaves(ours), jax.tree.leaves(theirs)
-    assert len(a) == len(b)
-    shape = jax.tree.structure(jax.tree.map(lambda _: 0, theirs))
-    assert str(shape) == str(jax.tree.structure(fg.tree.map(lambda _: 0, ours)))
-    for x, y in zip(a, b):
-        assert np.shape(x) == np.shape(y)
-        if y.dtype == jax.dtypes.float0:
-            assert x.dtype == fg.float0
-            continue
-        assert x.dtype == y.dtype
-        if hasattr(y, "weak_type") and y.dtype != bool:
-            assert x.weak_type == y.weak_type
-        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance)
 
 
 def both(build: Any) -> None:

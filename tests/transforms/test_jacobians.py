@@ -9,7 +9,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from tests.transforms.test_grad import same
+from tests.transforms.comparison import same
 
 jax = pytest.importorskip("jax")
 pytestmark = pytest.mark.oracle
