@@ -138,6 +138,26 @@ def test_every_shape_and_layout(level, kind):
             check(level, kind, *shape, *layout)
 
 
+FEW_COLUMNS = [
+    (64, 10, 128), (37, 3, 70), (17, 5, 33), (40, 12, 131), (200, 2, 96), (50, 9, 130), (33, 7, 85),
+    (20, 6, 512),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("level", levels())
+def test_few_columns(level, kind):
+    for shape in FEW_COLUMNS:
+        check(level, kind, *shape, "rows", "rows")
+
+
+@pytest.mark.skipif(host().lanes(4) < 16, reason="fewer lanes are full sooner")
+def test_few_columns_are_taken_by_fours():
+    for m, n, k in FEW_COLUMNS:
+        assert plan_of("f32", m, n, k, (k, 1), (n, 1), host()).form == "quads"
+        assert plan_of("f32", m, n, k, (1, m), (n, 1), host()).form != "quads"
+
+
 @pytest.mark.parametrize("level", levels())
 @pytest.mark.parametrize(
     "shape", [(70, 70, 1100), (3000, 40, 1030), (1, 200, 700), (1, 701, 403), (9, 20, 513)], ids=str

@@ -3,7 +3,7 @@
 The result is cut into panels of columns, panels into tiles of rows; a panel of the right operand is
 packed if its rows are not contiguous or are read from far away again and again. Sums are taken in
 the order of the contracted dimension, whatever the tile; only the dot products of few rows with
-contiguous columns go by lanes.
+contiguous columns go by lanes, and those of few columns by fours.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from funcgrad.backends.llvm.gemm_plan import (
 )
 from funcgrad.backends.llvm.long_sums import BLOCK, end_of, in_blocks
 from funcgrad.backends.llvm.packing import fill, pack_function
+from funcgrad.backends.llvm.quads import pack_quads, quads_function
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import (
     Tile,
@@ -287,31 +288,39 @@ def _block(job: _Job, panel: _Panel, p: Value | int, depth: int, finish: bool) -
         out = panel.sums
         if job.blocked:
             out = address(b, out, kind, (i, panel.vectors * lanes))
-        height = _tile(job, tile, i, [left, source, whole(depth), out])
+        function = lambda height: tile_function(b, tile._replace(rows=height))
+        height = _tile(job, function, i, [left, source, whole(depth), out])
         if finish:
             _finish(job, panel, i, height, out)
 
+    _tiles(job, rows)
+
+
+def _tiles(job: _Job, body: Callable[[Value | int], None]) -> None:
+    """`body` for the first row of each tile; only those of this part of the job."""
     if job.bounds is not None and job.cut is not None and job.cut.along == "rows":
-        b.loop(*job.bounds, job.plan.rows, [], lambda i, _: rows(i))
+        job.b.loop(*job.bounds, job.plan.rows, [], lambda i, _: body(i))
     else:
-        each(b, 0, job.m, job.plan.rows, rows)
+        each(job.b, 0, job.m, job.plan.rows, body)
 
 
-def _tile(job: _Job, tile: Tile, i: Value | int, arguments: list[Value]) -> Value:
+def _tile(
+    job: _Job, function: Callable[[int], str], i: Value | int, arguments: list[Value]
+) -> Value:
     """A call of a tile's function, or of that for what is left at the bottom; its rows."""
-    b = job.b
+    b, rows = job.b, job.plan.rows
 
     def run(height: int) -> list[Value]:
-        b.call(tile_function(b, tile._replace(rows=height)), None, arguments)
+        b.call(function(height), None, arguments)
         return [whole(height)]
 
-    rest = job.m % tile.rows
+    rest = job.m % rows
     if isinstance(i, int):
-        return run(min(tile.rows, job.m - i))[0]
+        return run(min(rows, job.m - i))[0]
     if rest == 0:
-        return run(tile.rows)[0]
-    inside = b.icmp("sle", i, whole(job.m - tile.rows))
-    return b.branch(inside, lambda: run(tile.rows), lambda: run(rest))[0]
+        return run(rows)[0]
+    inside = b.icmp("sle", i, whole(job.m - rows))
+    return b.branch(inside, lambda: run(rows), lambda: run(rest))[0]
 
 
 def _finish(job: _Job, panel: _Panel, i: Value | int, height: Value, out: Value) -> None:
@@ -336,6 +345,24 @@ def _piece(job: _Job, panel: _Panel, i: Value, v: int, sums: Value) -> None:
 
 def _value(i: Value | int) -> Value:
     return whole(i) if isinstance(i, int) else i
+
+
+# ---------------------------------------------------------------- few columns
+
+
+def _quads(job: _Job) -> None:
+    """One panel, in which each vector has four terms of several columns."""
+    b, kind, n, k = job.b, job.kind, job.n, job.k
+    b.call(pack_quads(b, kind, job.rhs.row, n, k), None, [job.rhs.pointer, job.panel])
+    panel = _Panel(0, 1, n, job.sums)
+
+    def rows(i: Value | int) -> None:
+        left = address(b, job.lhs.pointer, kind, (i, job.lhs.row))
+        function = lambda height: quads_function(b, kind, height, n, k, job.lhs.row)
+        height = _tile(job, function, i, [left, job.panel, job.sums])
+        _finish(job, panel, i, height, job.sums)
+
+    _tiles(job, rows)
 
 
 # ---------------------------------------------------------------- short contracted dimension
@@ -510,4 +537,6 @@ def _sums_of_lanes(b: Builder, rows: list[Value], type: Type) -> Value:
     return columns[0]
 
 
-FORMS = {"streamed": _streamed, "tiles": _tiled, "shallow": _shallow, "dots": _dots}
+FORMS = {
+    "streamed": _streamed, "tiles": _tiled, "shallow": _shallow, "dots": _dots, "quads": _quads,
+}  # fmt: skip

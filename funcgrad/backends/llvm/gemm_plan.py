@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+from funcgrad.backends.llvm import quads
 from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.tiles import itemsize, lanes_of
 
@@ -24,7 +25,9 @@ class Plan(NamedTuple):
     vectors: int
     block: int
     packed: bool
-    form: str = "tiles"  # or "shallow": sums go straight to the epilogue; "dots"; "streamed"
+    form: str = (
+        "tiles"  # or "quads", "dots", "streamed"; "shallow": sums go straight to the epilogue
+    )
     deep: bool = False  # blocks of the contracted dimension outside panels
 
 
@@ -42,22 +45,40 @@ def plan_of(
     blocks = -(-k // LARGEST_BLOCK) or 1
     lanes = lanes_of(kind, target)
     block = k if blocks == 1 else -(-k // (blocks * lanes)) * lanes
-    _, rows, vectors = best_tile(kind, m, n, k, block, lhs[0], target)
+    cost, rows, vectors = best_tile(kind, m, n, k, block, lhs[0], target)
+    if lhs[1] == rhs[1] == 1 and (few := few_columns(kind, m, n, k, lhs[0], target, cost)):
+        return few
     reread = m > 4 * rows and block * n * itemsize(kind) > SECOND_CACHE
     packed = rhs[1] != 1 or reread
     deep = blocks > 1 and m * (n + vectors * lanes) * itemsize(kind) <= DEEPEST_SUMS
     return Plan(rows, vectors, block, packed, deep=deep)
 
 
+def few_columns(
+    kind: str, m: int, n: int, k: int, lhs_row: int, target: Target, cost: float
+) -> Plan | None:
+    """A plan for columns that fill few lanes, if it costs less."""
+    lanes = lanes_of(kind, target)
+    vectors = quads.vectors_of(n, lanes)
+    panel = -(-k // quads.QUAD) * vectors * target.vector_bytes
+    if lanes < quads.QUAD or not 1 < n <= lanes * 3 // 4 or panel > FIRST_CACHE:
+        return None
+    most = min(m, most_rows(vectors, target), 8 if _is_aliased(kind, lhs_row) else 16)
+    rows = -(-m // -(-m // most))
+    cheaper = quads.cycles(rows, m, n, k, lanes) < cost
+    return Plan(rows, vectors, k, True, "quads") if cheaper else None
+
+
+def _is_aliased(kind: str, lhs_row: int) -> bool:
+    """Do rows that lie multiples of a page apart share one set of the first cache?"""
+    return lhs_row * itemsize(kind) % 4096 == 0 and lhs_row != 0
+
+
 def best_tile(
     kind: str, m: int, n: int, k: int, block: int, lhs_row: int, target: Target
 ) -> tuple[float, int, int]:
-    """Cycles, rows and vectors of the cheapest tile.
-
-    Rows that lie multiples of a page apart share one set of the first cache: few at once then.
-    """
-    lanes = lanes_of(kind, target)
-    aliased = lhs_row * itemsize(kind) % 4096 == 0 and lhs_row != 0
+    """Cycles, rows and vectors of the cheapest tile."""
+    lanes, aliased = lanes_of(kind, target), _is_aliased(kind, lhs_row)
     return min(
         (_cost(rows, vectors, m, n, k, block * itemsize(kind), lanes), rows, vectors)
         for vectors in (1, 2, 3, 4, 8, 16)
@@ -95,6 +116,9 @@ def buffers(plan: Plan, kind: str, m: int, n: int, k: int, target: Target) -> tu
     """Bytes of a packed panel, and of sums: of one tile, or of rows that wait for their end."""
     if plan.form == "streamed":
         return 0, 2 * ((n + target.lanes(itemsize(kind))) * itemsize(kind) // 64 * 64 + 64)
+    if plan.form == "quads":
+        panel = -(-k // quads.QUAD) * plan.vectors * target.vector_bytes
+        return panel, plan.rows * target.vector_bytes
     if plan.form != "tiles":
         return 0, 0
     width = plan.vectors * target.vector_bytes
