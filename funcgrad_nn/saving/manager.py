@@ -61,9 +61,8 @@ class CheckpointManager:
         self.directory = Path(directory)
         self.keep, self.best, self.mode = keep, best, mode
         self.directory.mkdir(parents=True, exist_ok=True)
-        for path in filter(is_leftover, self.directory.iterdir()):
-            path.unlink(missing_ok=True)
         self._metrics: dict[int, dict[str, float]] = {}
+        self._swept = False
 
     def path(self, step: int) -> Path:
         """The file of a step, whether or not it is there."""
@@ -76,6 +75,7 @@ class CheckpointManager:
 
     def save(self, step: int, tree: Any, metrics: Mapping[str, float] | None = None) -> Path:
         """Write the checkpoint of a step, then remove those that are kept no longer."""
+        self._sweep()
         values = {name: float(value) for name, value in (metrics or {}).items()}
         written = {n: v if math.isfinite(v) else None for n, v in values.items()}
         save(self.path(step), tree, metadata={METRICS: json.dumps(written)})
@@ -117,6 +117,16 @@ class CheckpointManager:
             if not math.isnan(value := self.metrics(step).get(self.best, math.nan))
         ]
         return min(found)[1] if found else None
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left, once, and only where this manager writes.
+
+        One that only reads must not take away the file that a training is writing elsewhere.
+        """
+        leftovers = [] if self._swept else filter(is_leftover, self.directory.iterdir())
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        self._swept = True
 
     def _rotate(self, saved: int) -> None:
         if self.keep is None:

@@ -348,15 +348,19 @@ def test_the_manager_does_not_skip_what_does_not_fit(tmp_path):
         manager.restore({"b": np.ones(2)})
 
 
-def test_the_manager_starts_empty_and_sweeps_leftovers(tmp_path):
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / ".step-00000003.safetensors.0a1b2c3d.partial").write_bytes(b"x")
+def test_the_manager_starts_empty_and_sweeps_leftovers_when_it_writes(tmp_path):
+    """Until then they may be those of a training that is writing just now."""
+    leftover = tmp_path / "c" / ".step-00000003.safetensors.0a1b2c3d.partial"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"x")
     (tmp_path / "c" / "notes.txt").write_text("mine")
     manager = nn.CheckpointManager(tmp_path / "c")
-    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["notes.txt"]
     assert manager.steps() == [] and manager.best_step() is None
     with pytest.raises(FileNotFoundError, match="no usable checkpoint"):
         manager.restore()
+    assert leftover.exists()
+    path = manager.save(1, {})
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["notes.txt", path.name]
 
 
 @pytest.mark.parametrize("options", [{"keep": 0}, {"keep": True}, {"keep": 1.5}, {"mode": "low"}])
