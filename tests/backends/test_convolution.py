@@ -10,10 +10,11 @@ pytest.importorskip("llvmlite.binding")
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
-from funcgrad.backends.llvm.builder import I64, Module, Type, constant
+from funcgrad.backends.llvm.builder import I64, Module, Type
 from funcgrad.backends.llvm.convolution import Array, convolution, scratch_bytes
 from funcgrad.backends.llvm.convolution_plan import plan
 from funcgrad.backends.llvm.target import host
+from funcgrad.backends.llvm.values import constant
 from funcgrad.core.avals import ShapedArray
 from funcgrad.primitives.convolution import conv_dimension_numbers, conv_general_dilated_p
 from tests.backends.native import DTYPES, MARGIN, entry_point, levels

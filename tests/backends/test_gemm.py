@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip("llvmlite.binding")
 
-from funcgrad.backends.llvm.builder import I64, Module, constant
+from funcgrad.backends.llvm.builder import I64, Module
 from funcgrad.backends.llvm.gemm import Matrix, product, scratch_bytes
 from funcgrad.backends.llvm.gemm_any import any_scratch_bytes, product_any
 from funcgrad.backends.llvm.gemm_plan import plan_of
 from funcgrad.backends.llvm.target import host
+from funcgrad.backends.llvm.values import constant
 from tests.backends.native import DTYPES, MARGIN, entry_point, levels
 
 

@@ -56,7 +56,7 @@ def test_padding_between(dtype):
         check(lambda x: lax.rev(x + x, (0,)), array(size, dtype))
 
 
-def test_what_a_pad_reads_beyond_its_operand_stays_in_one_kernel():
+def test_slices_that_pads_read_beyond_are_not_copied():
     """The second derivative of a chain of neighbours: slices, pads and a transpose."""
 
     def rosenbrock(x):
@@ -65,4 +65,4 @@ def test_what_a_pad_reads_beyond_its_operand_stays_in_one_kernel():
     x = jnp.linspace(0.0, 1.0, 37)
     second = fg.jit(fg.hessian(rosenbrock))
     np.testing.assert_allclose(second(x), fg.hessian(rosenbrock)(x), rtol=1e-5, atol=1e-4)
-    assert second.lower(x).as_text("kernels").count("kernel(") == 1
+    assert f"[{37 * 36}]" not in second.lower(x).as_text("kernels")

@@ -8,9 +8,10 @@ import pytest
 
 pytest.importorskip("llvmlite.binding")
 
-from funcgrad.backends.llvm.builder import Module, Type, constant
+from funcgrad.backends.llvm.builder import Module, Type
 from funcgrad.backends.llvm.target import host
 from funcgrad.backends.llvm.tiles import address
+from funcgrad.backends.llvm.values import constant
 from funcgrad.backends.llvm.windows import (
     Array,
     adding,

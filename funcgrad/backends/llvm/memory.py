@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from funcgrad.backends.llvm.builder import I64, Builder, Type, Value, chosen_lanes
+from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.scalar import (
     NARROW,
     Number,
@@ -21,6 +21,7 @@ from funcgrad.backends.llvm.scalar import (
     register_kind,
     to_memory,
 )
+from funcgrad.backends.llvm.values import chosen_lanes
 from funcgrad.core import dtypes
 
 constant = constant_of

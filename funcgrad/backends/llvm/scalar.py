@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcgrad.backends.llvm.builder import Builder, Type, Value, constant
+from funcgrad.backends.llvm.builder import Builder, Type, Value
 from funcgrad.backends.llvm.complex_functions import Complex, absolute
 from funcgrad.backends.llvm.complexes import COMPARE, COMPLEX
 from funcgrad.backends.llvm.conversions import (
@@ -26,6 +26,7 @@ from funcgrad.backends.llvm.conversions import (
 from funcgrad.backends.llvm.floats import FLOAT, is_finite, nextafter
 from funcgrad.backends.llvm.integers import BOOL, INTEGER
 from funcgrad.backends.llvm.narrow import NARROW, read_narrow, round_narrow, write_narrow
+from funcgrad.backends.llvm.values import constant
 from funcgrad.compiler.scalar import COMPARISONS
 from funcgrad.core import dtypes
 

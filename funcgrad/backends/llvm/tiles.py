@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from funcgrad.backends.llvm.builder import I64, PTR, WIDTH, Builder, Type, Value, constant
+from funcgrad.backends.llvm.builder import I64, PTR, Builder, Type, Value
 from funcgrad.backends.llvm.target import Target
+from funcgrad.backends.llvm.values import WIDTH, constant
 
 
 class Tile(NamedTuple):

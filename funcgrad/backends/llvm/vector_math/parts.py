@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from funcgrad.backends.llvm.builder import Builder, Type, Value, literal
+from funcgrad.backends.llvm.builder import Builder, Type, Value
+from funcgrad.backends.llvm.values import literal
 
 Function = Callable[..., Value]
 
