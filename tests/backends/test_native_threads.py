@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import funcgrad as fg
 import funcgrad.numpy as jnp
@@ -155,18 +156,56 @@ def several():
 @pytest.mark.parametrize("name", CASES)
 def test_the_number_of_threads_changes_no_bit(name):
     f, *args = CASES[name]
-    args = [jnp.asarray(a) for a in args]
+    equal_for_all_numbers(f, [jnp.asarray(a) for a in args])
+
+
+def equal_for_all_numbers(f, args, times=6):
+    """Returns the result, which is the same for all numbers of threads."""
     with config.override(engine="llvm"):
         jitted = fg.jit(f)
         with config.override(num_threads=1):
             want = np.asarray(jitted(*args))
             assert threads.in_use() == 1
-        for count in (2, 3, 5):
+        for count in (2, 3, 7):
             with config.override(num_threads=count):
                 threads.ready()
                 assert threads.in_use() == count
-                for _ in range(6):
+                for _ in range(times):
                     np.testing.assert_array_equal(jitted(*args), want)
+    return want
+
+
+KINDS = {  # programs by sizes (m, n, k): k is summed over
+    "gradient of a layer": lambda m, n, k: (
+        lambda x, t: fg.grad(lambda w: (jnp.tanh(x @ w) * t).sum())(jnp.ones((m, n)) / k),
+        (k, m), (k, n),
+    ),
+    "columns": lambda m, n, k: (lambda x: jnp.sin(x).sum(0) + x.max(0), (k, m * n)),
+    "all": lambda m, n, k: (lambda x: (x - x.mean()).var() + x.min(), (k, m, n)),
+    "rows": lambda m, n, k: (lambda x: nn.softmax(x, 1).sum(0), (m * n, k)),
+    "gradient of a convolution": lambda m, n, k: (
+        lambda x, w: fg.grad(lambda x, w: jnp.sin(convolve(x, w)).mean(), (0, 1))(x, w)[1],
+        (-(-k // 400), 20, 20, m), (3, 3, m, n),
+    ),
+    "statistics of images": lambda m, n, k: (
+        lambda x: fg.grad(lambda x: jnp.cos((x - x.mean((0, 2, 3), keepdims=True)) ** 2).sum())(x),
+        (-(-k // 400), m, 20, n),
+    ),
+}  # fmt: skip
+
+
+@given(
+    st.sampled_from(sorted(KINDS)), st.integers(1, 24), st.integers(1, 40), st.integers(1500, 9000)
+)
+@settings(max_examples=30, deadline=None)
+def test_any_sizes_give_equal_bits(kind, m, n, k):
+    f, *shapes = KINDS[kind](m, n, k)
+    args = [jnp.asarray(random(*shape)) for shape in shapes]
+    found = equal_for_all_numbers(f, args, times=2)
+    with config.override(engine="numpy"):
+        want = np.asarray(fg.jit(f)(*args))
+    scale = np.abs(want).max() + 1e-3  # sums of up to 1e7 terms of order 1, some of which cancel
+    np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-3 * scale)
 
 
 ALONE = {"all narrow numbers", "scattered", "counted", "the last one wins",
