@@ -185,8 +185,11 @@ class Call(Form):
 class Opaque(Form):
     """Computed by the primitive's `value` as one library call; `why` says which.
 
-    `routine` names what is computed for backends that have code of their own for it.
+    `routine` names what is computed for backends that have code of their own for it. If it says
+    "function of float64", `of_vectors(xp, *xs)` is that function, which backends can run through
+    with an `xp` of their own (see `primitives.special.numerics`).
     """
 
     why: str
     routine: str = ""
+    of_vectors: Callable[..., Any] | None = None

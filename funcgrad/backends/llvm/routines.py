@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.backends.llvm import memory, selection, sorting, windows
+from funcgrad.backends.llvm import memory, selection, sorting, vector_functions, windows
 from funcgrad.backends.llvm.block import Frame, Workshop, copy
 from funcgrad.backends.llvm.builder import PTR, Builder, Module, Value
 from funcgrad.backends.llvm.cumulate import cumulate
@@ -223,10 +223,18 @@ def _reread(e: Eqn) -> Routine:
     return Routine(e, lambda b, x, out: copy(b, out, x, bytes_of(e.outs[0])))
 
 
+def _of_float64(e: Eqn) -> Routine | None:
+    """A function of numbers that are computed in float64."""
+    form: Any = form_of(e)
+    write = vector_functions.of_vectors(e, form)
+    return None if write is None else Routine(e, write)
+
+
 # By the names that forms give them.
 ROUTINES: dict[str, Callable[[Eqn], Routine | None]] = {
     "gather by windows": _chosen,
     "scatter by windows": _scattered,
+    "function of float64": _of_float64,
     "same bytes": _reread,
     "sort": _sorted,
     "top_k": _largest,

@@ -22,10 +22,11 @@ from funcgrad.primitives.special import (
 
 
 def _library(name: str, value: Any, partials: Any) -> Primitive:
-    """A function without a scalar form: kernels call its `value`."""
+    """A function that is computed in float64, by steps that go on until all have converged."""
     none: Any = None
     primitive = elementwise(name, accepts=FLOATS, value=value, partials=partials, scalar=none)
-    primitive.loops = lambda *avals: loops.Opaque("special function")
+    form = loops.Opaque("special function", "function of float64", value.of_vectors)
+    primitive.loops = lambda *avals: form
     return primitive
 
 

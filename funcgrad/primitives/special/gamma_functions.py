@@ -11,7 +11,14 @@ from __future__ import annotations
 import math
 
 from funcgrad.primitives.special import tables
-from funcgrad.primitives.special.numerics import FLOAT64, fill, in_blocks, poles, polynomial
+from funcgrad.primitives.special.numerics import (
+    FLOAT64,
+    fill,
+    in_blocks,
+    poles,
+    polynomial,
+    until_converged,
+)
 
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -99,26 +106,29 @@ BERNOULLI = (
     -236364091 / 2730,
     8553103 / 6,
 )
+_LOWEST = 10000  # as many terms of negative q are summed
 _TERMS = 10  # summed as they are; at q + 10 the rest converges fast for every s
+
+
+def _term_below(xp, n, total, q, s):
+    """Negative q: as many terms as lead to q >= 0."""
+    below = q < 0
+    total = total + xp.where(below, q**-s, 0.0)
+    q = xp.where(below, q + 1, q)
+    return [total, q, s], q < 0
 
 
 def _zeta_regular(xp, s, q):
     """For s > 1 and q > 0, or q negative and not an integer while s is one."""
-    total = xp.zeros_like(q)
-    while True:  # negative q: as many terms as lead to q > 0
-        below = q < 0
-        if not below.any():
-            break
-        total += xp.where(below, q**-s, 0)
-        q = q + below
+    total, q, s = until_converged(xp, [xp.zeros_like(q), q, s], _term_below, _LOWEST + 1)
     for _ in range(_TERMS):
-        total += q**-s
+        total = total + q**-s
         q = q + 1
     power = q**-s
     total += power * q / (s - 1) + 0.5 * power
     factor, power = s, power / q
     for k, b in enumerate(BERNOULLI, 1):
-        total += b / math.factorial(2 * k) * factor * power
+        total = total + b / math.factorial(2 * k) * factor * power
         factor, power = factor * (s + (2 * k - 1)) * (s + 2 * k), power / (q * q)
     return total
 
@@ -128,7 +138,7 @@ def _zeta_block(xp, s, q):
     good = (
         (s > 1) & xp.isfinite(s) & xp.isfinite(q) & ~poles(xp, q) & ((q > 0) | (s == xp.floor(s)))
     )
-    fill(xp, out, good & (q > -10000), _zeta_regular, s, q)
+    fill(xp, out, good & (q > -_LOWEST), _zeta_regular, s, q)
     out[(s >= 1) & xp.isfinite(s) & poles(xp, q)] = xp.inf
     out[(s == 1) & ~xp.isnan(q)] = xp.inf
     return out
@@ -144,7 +154,7 @@ def _polygamma_block(xp, m, x):
 
 
 def _polygamma_regular(xp, m, x):
-    sign = xp.where(m % 2 == 0, -1.0, 1.0)
+    sign = xp.where(m == 2 * xp.floor(m / 2), -1.0, 1.0)
     return sign * gamma_positive(xp, m + 1) * _zeta_block(xp, m + 1, x)
 
 

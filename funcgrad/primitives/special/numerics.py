@@ -16,8 +16,28 @@ BLOCK = (
 )  # elements at a time: the handful of intermediates stay in a core's second-level cache
 
 
+class Lanes:
+    """What stands in for NumPy where a formula is turned into code, for the lanes of a register:
+    then the functions below, which look at values, are methods of it.
+    """
+
+    def polynomial(self, coefficients: Sequence[float], x: Any) -> Any:
+        """As the function."""
+        raise TypeError("Lanes: needs a subclass that writes code.")
+
+    def fill(self, out: Any, where: Any, function: Callable[..., Any], *xs: Any) -> None:
+        """As the function."""
+        raise TypeError("Lanes: needs a subclass that writes code.")
+
+    def until_converged(self, state: Sequence[Any], step: Callable[..., Any], limit: int) -> Any:
+        """As the function."""
+        raise TypeError("Lanes: needs a subclass that writes code.")
+
+
 def polynomial(xp: Any, coefficients: Sequence[float], x: Any) -> Any:
     """The polynomial with the lowest power first, by Horner's rule, in x's dtype and one buffer."""
+    if isinstance(xp, Lanes):
+        return xp.polynomial(coefficients, x)
     constants = [x.dtype.type(c) for c in coefficients]
     result = x * constants[-1]
     for c in constants[-2:0:-1]:
@@ -31,7 +51,8 @@ def in_blocks(function: Callable[..., Any], dtype: Any = None) -> Callable[..., 
     at a time.
 
     The function is given arrays of rank 1 in `dtype` (default: their own, bfloat16 and float16 as
-    float32), and its result is rounded to the operands' dtype.
+    float32), and its result is rounded to the operands' dtype. The rule's `of_vectors` is the
+    function, for those who turn it into code.
     """
 
     def value(xp, *xs, **params):
@@ -48,6 +69,7 @@ def in_blocks(function: Callable[..., Any], dtype: Any = None) -> Callable[..., 
             out[here] = function(xp, *block, **params)
         return out.reshape(shape)
 
+    value.of_vectors = function  # type: ignore[attr-defined]
     return value
 
 
@@ -55,6 +77,8 @@ def fill(xp: Any, out: Any, where: Any, function: Callable[..., Any], *xs: Any) 
     """out[where] = function(xp, *xs[where]): a formula is evaluated where it is needed, and
     nowhere else.
     """
+    if isinstance(xp, Lanes):
+        return xp.fill(out, where, function, *xs)
     positions = xp.flatnonzero(where)
     if positions.size == out.size:
         out[...] = function(xp, *xs)
@@ -67,29 +91,34 @@ def until_converged(
 ) -> Sequence[Any]:
     """Repeats `step(xp, count, *state) -> (state, unfinished)` until all have been finished once.
 
-    A state is a list of vectors. Finished elements are taken out when they are a quarter of all;
-    more steps do them no harm. At most `limit` steps are made; what has not converged then stays.
+    A state is a list of vectors. What an element has when it is finished is its result; it is
+    taken out when a quarter of all are finished, and what further steps make of it does not count.
+    At most `limit` steps are made; what has not converged then stays.
     """
+    if isinstance(xp, Lanes):
+        return xp.until_converged(state, step, limit)
     result, positions = [xp.empty_like(part) for part in state], xp.arange(state[0].size)
     unfinished = xp.ones(positions.shape, bool)
     for count in range(1, limit + 1):
         state, change = step(xp, count, *state)
+        _put(xp, result, positions, state, unfinished & ~change)
         unfinished = unfinished & change
         left = int(xp.count_nonzero(unfinished))
         if left == 0:
             break
         if 4 * left < 3 * positions.size:
-            _put(result, positions, state)
             kept = xp.flatnonzero(unfinished)
             positions, unfinished = positions[kept], unfinished[kept]
             state = [part[kept] for part in state]
-    _put(result, positions, state)
+    _put(xp, result, positions, state, unfinished)
     return result
 
 
-def _put(result: Sequence[Any], positions: Any, state: Sequence[Any]) -> None:
-    for whole, part in zip(result, state, strict=True):
-        whole[positions] = part
+def _put(xp: Any, result: Sequence[Any], positions: Any, state: Sequence[Any], where: Any) -> None:
+    chosen = xp.flatnonzero(where)
+    if chosen.size:
+        for whole, part in zip(result, state, strict=True):
+            whole[positions[chosen]] = part[chosen]
 
 
 def poles(xp: Any, x: Any) -> Any:
