@@ -128,9 +128,11 @@ def carried(x: Any) -> Any:
     return lax.map(lambda v: v * 2.0, jnp.stack([x, x]))
 
 
+@pytest.mark.parametrize("engine", ["numpy", "reference"])
 @pytest.mark.parametrize("function", [endless, called, large], ids=lambda f: f.__name__)
-def test_some_go_one_by_one(function: Any, converted: Any) -> None:
-    found = fg.jit(fg.vmap(function))(X)
+def test_some_go_one_by_one(function: Any, engine: str, converted: Any) -> None:
+    with fg.config.override(engine=engine):
+        found = fg.jit(fg.vmap(function))(X)
     np.testing.assert_allclose(found, [function(x) for x in X], rtol=1e-5)
     assert converted and not any(converted)
 

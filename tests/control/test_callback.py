@@ -411,6 +411,21 @@ def test_results_of_io_callback_in_a_loop_are_kept_for_its_derivative():
         np.testing.assert_allclose(pull(1.0)[0], expected, rtol=1e-5)
 
 
+def test_io_callback_in_a_loop_beside_constants_of_its_body():
+    def f(w, x):
+        def body(c):
+            n, v = c
+            shape = fg.ShapeDtypeStruct((), np.float32)
+            own = io_callback(lambda i: np.float32(i + 2), shape, n, ordered=True)
+            return n + 1, w * v * own
+
+        return fg.lax.while_loop(lambda c: c[0] < 3, body, (0, x))[1]  # w**3 * x * 2 * 3 * 4
+
+    np.testing.assert_allclose(fg.grad(f, 1)(0.5, 0.3), 24 * 0.5**3, rtol=1e-6)
+    found = fg.grad(f, (0, 1))(0.5, 0.3)
+    np.testing.assert_allclose(found, (3 * 24 * 0.5**2 * 0.3, 24 * 0.5**3), rtol=1e-6)
+
+
 def test_lanes_of_io_callback_in_a_loop():
     def f(x, trips):
         def body(c):
