@@ -26,7 +26,7 @@ import funcgrad as fg
 from funcgrad.core.primitive import registry
 from funcgrad.transforms import autodiff
 from tests.mutation.children import child, in_parallel, unpickled
-from tests.mutation.mutants import Mutant
+from tests.mutation.mutants import Mutant, Place, first_line, parsed, place_of
 
 try:
     import resource
@@ -38,8 +38,6 @@ HOMES = tuple(str(ROOT / "funcgrad" / room) for room in ("primitives", "control"
 PATIENCE = 10  # times as long as usual, and some seconds: a loop that does not end
 PIECE = 400  # tests of a file that are measured in one go
 MEMORY = 8 << 30  # bytes of address space beyond what the process has
-
-Line = tuple[str, int]  # a file within the package, and a number
 
 
 @dataclass
@@ -62,9 +60,9 @@ class Court:
 
     budget: float  # seconds of tests for one mutant; those that take longest are left out
     judges: list[Judge] = field(default_factory=list)
-    by_line: dict[Line, list[Judge]] = field(default_factory=lambda: collections.defaultdict(list))
+    by_line: dict[Place, list[Judge]] = field(default_factory=lambda: collections.defaultdict(list))
 
-    def add(self, item: pytest.Item, seconds: float, lines: Iterable[Line]) -> None:
+    def add(self, item: pytest.Item, seconds: float, lines: Iterable[Place]) -> None:
         judge = Judge(item, seconds)
         self.judges.append(judge)
         for line in lines:
@@ -74,8 +72,9 @@ class Court:
         """Those who run what is broken, rows of these primitives first (for half of the budget),
         then the cheapest, as many as the budget pays for.
         """
-        first = mutant.functions[0].__code__.co_firstlineno
-        found = self._on(mutant.file, mutant.lines) or self._on(mutant.file, [first])
+        code = mutant.functions[0].__code__
+        first = place_of(code.co_filename, code.co_firstlineno)
+        found = self._on(mutant.places) or self._on([first])
         own, budget = tuple(f"[{name}-" for name in primitives), self.budget
         found.sort(key=lambda judge: judge.price)
         rows = affordable((j for j in found if any(o in j.item.nodeid for o in own)), budget / 2)
@@ -83,8 +82,8 @@ class Court:
         others = (j for j in found if id(j) not in own_rows)
         return rows + affordable(others, budget - sum(j.seconds for j in rows))
 
-    def _on(self, file: str, lines: Iterable[int]) -> list[Judge]:
-        found = {id(j): j for line in lines for j in self.by_line.get((file, line), ())}
+    def _on(self, lines: Iterable[Place]) -> list[Judge]:
+        found = {id(j): j for line in lines for j in self.by_line.get(line, ())}
         return list(found.values())
 
     def verdict(self, mutant: Mutant, primitives: list[str]) -> str:
@@ -174,28 +173,30 @@ class Watch:
     """Notes the lines of rules that are run."""
 
     def __init__(self) -> None:
-        self.lines: set[Line] = set()
-        self.names: dict[str, str] = {}
+        self.seen: set[tuple[str, int]] = set()
 
-    def __enter__(self) -> set[Line]:
+    def __enter__(self) -> Watch:
         sys.settrace(self._call)
-        return self.lines
+        return self
 
     def __exit__(self, *exc: object) -> None:
         sys.settrace(None)
+
+    @property
+    def lines(self) -> set[Place]:
+        return {place_of(*line) for line in self.seen}
 
     def _call(self, frame: Any, event: str, argument: Any) -> Any:
         code = frame.f_code
         if not code.co_filename.startswith(HOMES):
             return None
-        name = file_of(code.co_filename)
-        add = self.lines.add
+        add = self.seen.add
 
         def line(frame: Any, event: str, argument: Any) -> Any:
-            add((name, frame.f_lineno))
+            add((code.co_filename, frame.f_lineno))
             return line
 
-        add((name, code.co_firstlineno))
+        add((code.co_filename, code.co_firstlineno))
         return line
 
 
@@ -206,15 +207,13 @@ class Measure(NamedTuple):
 
     name: str
     text: str  # a digest of the test's file and its tables
-    rules: dict[str, str]  # digests of the files whose rules it runs
     seconds: float
-    lines: set[Line]  # none if it failed
+    good: bool
+    lines: set[Place]
 
     def holds(self, texts: Mapping[str, str]) -> bool:
         """Is everything that it hangs on as it was?"""
-        return texts.get(self.name) == self.text and all(
-            RULES.get(file) == text for file, text in self.rules.items()
-        )
+        return texts.get(self.name) == self.text and {line[:2] for line in self.lines} <= RULES
 
 
 def measured(tests: list[tuple[pytest.Item, str]]) -> list[Measure]:
@@ -224,11 +223,10 @@ def measured(tests: list[tuple[pytest.Item, str]]) -> list[Measure]:
             for item, text in tests:
                 forget()
                 start = time.perf_counter()
-                with Watch() as lines:
+                with Watch() as watch:
                     good = passes(item, 300)
                 seconds = time.perf_counter() - start
-                rules = {file: RULES[file] for file, _ in lines}
-                answer.give(Measure(item.nodeid, text, rules, seconds, lines if good else set()))
+                answer.give(Measure(item.nodeid, text, seconds, good, watch.lines))
     return answer.got
 
 
@@ -240,14 +238,14 @@ def court(
     known = remembered(memory, texts)
     pieces = pieces_of([(i, texts[i.nodeid]) for i in items if i.nodeid not in known])
     for number, measures in in_parallel(measured, pieces, processes):
-        good = sum(bool(measure.lines) for measure in measures)
-        say(f"{pieces[number][0][0].path.name}: {good} of {len(pieces[number])} tests are judges")
+        good = sum(measure.good for measure in measures)
+        say(f"{pieces[number][0][0].path.name}: {good} of {len(pieces[number])} tests pass")
         known.update({measure.name: measure for measure in measures})
         with memory.open("ab") as file:
             pickle.dump(measures, file)
     found = Court(budget)
     for item in items:
-        if (measure := known.get(item.nodeid)) and measure.lines:
+        if (measure := known.get(item.nodeid)) and measure.good and measure.lines:
             found.add(item, measure.seconds, measure.lines)
     return found
 
@@ -288,12 +286,10 @@ def digest(*paths: pathlib.Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
 
 
-def file_of(filename: str) -> str:
-    """A file within the package, the same on every machine."""
-    return filename.rpartition("/funcgrad/")[2]
-
-
-# Of each file of rules a digest of its text, as it is imported; it may be edited later.
+# The statements that rules stand in, as they are imported; files may be edited later.
 RULES = {
-    file_of(str(path)): digest(path) for home in HOMES for path in pathlib.Path(home).rglob("*.py")
+    place_of(str(path), first_line(statement))[:2]
+    for home in HOMES
+    for path in pathlib.Path(home).rglob("*.py")
+    for statement in parsed(str(path)).body
 }

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
@@ -38,6 +40,7 @@ FIRST_OF_TWO = {"add", "sub", "mul", "div"}  # a term or a factor can be dropped
 COMMUTATIVE = ast.Add | ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor
 DROPPED = {"neg", "conj", "rev", "instantiate", "broadcast_in_dim", "reduce_sum", "transpose"}
 
+Place = tuple[str, str, int]  # a file within the package, a digest of a statement, a line of it
 Change = tuple[str, Callable[[ast.AST], ast.AST]]
 
 
@@ -75,6 +78,12 @@ class Mutant:
         return tuple(" ".join(ast.unparse(node).split()) for node in (inner, outer))
 
     @property
+    def places(self) -> list[Place]:
+        """The lines that are changed."""
+        filename = self.functions[0].__code__.co_filename
+        return [place_of(filename, line) for line in self.lines]
+
+    @property
     def function(self) -> str:
         """The name of the function that is wrong."""
         return short_name(self.functions[0])
@@ -93,6 +102,21 @@ class Mutant:
     def _put(self, code: CodeType) -> None:
         for function in self.functions:
             function.__code__ = code
+
+
+@functools.cache
+def place_of(filename: str, line: int) -> Place:
+    """What is known of a line holds as long as the statement of its module is the same."""
+    statement = excerpt(filename, line).body[-1]
+    start, end = first_line(statement), statement.end_lineno
+    text = "\n".join(source(filename).splitlines()[start - 1 : end])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sys.intern(file_of(filename)), sys.intern(digest), line - start
+
+
+def file_of(filename: str) -> str:
+    """A file within the package, the same on every machine."""
+    return filename.rpartition("/funcgrad/")[2]
 
 
 def short_name(function: FunctionType) -> str:
@@ -181,9 +205,14 @@ def rebuilt(node: Any, **fields: Any) -> Any:
 
 
 @functools.cache
-def parsed(filename: str) -> ast.Module:
+def source(filename: str) -> str:
     with open(filename, encoding="utf-8") as file:
-        return ast.parse(file.read())
+        return file.read()
+
+
+@functools.cache
+def parsed(filename: str) -> ast.Module:
+    return ast.parse(source(filename))
 
 
 @functools.cache
@@ -321,9 +350,10 @@ def mutants(functions: list[FunctionType]) -> Iterator[Mutant]:
             if code.co_freevars == function.__code__.co_freevars and code.co_code + repr_of(
                 code
             ) != (function.__code__.co_code + repr_of(function.__code__)):
-                file = filename.rpartition("/funcgrad/")[2]
                 lines = range(part.lineno, part.end_lineno + 1)
-                yield Mutant(functions, code, file, lines, part.col_offset, part, around, what)
+                yield Mutant(
+                    functions, code, file_of(filename), lines, part.col_offset, part, around, what
+                )
 
 
 def repr_of(code: CodeType) -> bytes:

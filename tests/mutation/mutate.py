@@ -152,7 +152,7 @@ class Tried(NamedTuple):
 
 
 class Verdicts:
-    """What was found out before, by the text of the file that the mutant is in."""
+    """What was found out before, by the text of the statement that the mutant is in."""
 
     def __init__(self, path: pathlib.Path, fresh: bool, keep_survivors: bool) -> None:
         self.path, self.known = path, {}
@@ -175,8 +175,7 @@ class Verdicts:
             file.write(json.dumps({**entry, "mutant": trial.line}) + "\n")
 
     def _key(self, mutant: Mutant) -> tuple[Any, ...]:
-        text = judges.RULES[mutant.file][:16]
-        return text, mutant.lines[0], mutant.column, mutant.fragment, mutant.what
+        return *mutant.places[0], mutant.column, mutant.fragment, mutant.what
 
 
 def places(names: tuple[str, ...]) -> list[str]:
