@@ -166,7 +166,14 @@ INSIDE = {  # what stands between two convolutions, and what is transposed there
     "picked channels": (lambda x: x[:, jnp.array([2, 0, 1, 1])], 2),
     "flat": (lambda x: (x.reshape(2, 4, -1) * 2).reshape(x.shape), 0),
     "flat with channels": (lambda x: (x.reshape(2, 3, -1) * 2).reshape(x.shape), 2),
-    "products": (lambda x: jnp.einsum("nchw,cd->ndhw", x, jnp.ones((4, 4))), None),
+    "products": (lambda x: jnp.einsum("nchw,cd->ndhw", x, jnp.arange(16.0).reshape(4, 4)), 0),
+    "products of images": (
+        lambda x: x + jnp.einsum("nchw,nchv->nwv", x % 7, x % 7)[:, None, :6], 0,
+    ),
+    "products of rows": (
+        lambda x: jnp.einsum("nchw,mchw,hd->nmdw", x % 7, x % 7, jnp.eye(6))[:, :1] - x, None,
+    ),
+    "parts": (lambda x: jnp.concatenate(jnp.split(x, 2, 1)[::-1], 1), 0),
     "a barrier": (lax.optimization_barrier, None),
     "a branch": (lambda x: lax.cond(x.sum() > 0, lambda x: -x, lambda x: x, x), 2),
     "windows of channels": (

@@ -19,8 +19,9 @@ from funcgrad.core import loops
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Var, is_static, memoised
 from funcgrad.core.primitive import Primitive
 from funcgrad.primitives.basis import broadcast_in_dim_p, reshape_p, transpose_p
+from funcgrad.primitives.contract import dot_general_p
 from funcgrad.primitives.convolution import ConvDimensionNumbers, conv_general_dilated_p
-from funcgrad.primitives.shape import concatenate_p, pad_p, rev_p, slice_p
+from funcgrad.primitives.shape import concatenate_p, pad_p, rev_p, slice_p, split_p
 from funcgrad.primitives.window import (
     reduce_window_max_p,
     reduce_window_min_p,
@@ -91,11 +92,11 @@ class _Layouts:
             self._convolve(e)
             return
         moved = next((a for a in e.args if a in self.moved), None)
-        if moved is not None and not e.effects and len(e.outs) == 1:
-            found = self._moved_equation(e, moved)
-            if found is not None:
-                self._stands(e.outs[0], *found)
-                return
+        found = self._moved_equation(e, moved) if moved is not None and not e.effects else None
+        if found is not None:
+            for out, (x, order) in zip(e.outs, found, strict=True):
+                self._stands(out, x, order)
+            return
         for a in e.args:
             self.plain(a)
         program.keep(program.current(e))
@@ -168,15 +169,34 @@ class _Layouts:
     def _order(self, v: Atom) -> Order:
         return self.moved[v][1] if v in self.moved else _same(v.aval.ndim)
 
-    def _moved_equation(self, e: Eqn, moved: Atom) -> tuple[Atom, Order] | None:
-        """The result of an equation, one of whose operands has been moved, and its order."""
+    def _contract(self, e: Eqn) -> tuple[Atom, Order]:
+        """A product of operands as they lie."""
+        contracted, batch = e.params["dimension_numbers"]
+        orders = [self._order(a) for a in e.args]
+        numbers = tuple(
+            tuple(tuple(map(order.index, dims)) for order, dims in zip(orders, pair))
+            for pair in (contracted, batch)
+        )
+        operands = [self.ordered(a, order) for a, order in zip(e.args, orders)]
+        found = self.program.emit(
+            dot_general_p, *operands, **{**e.params, "dimension_numbers": numbers}
+        )
+        order = list(range(len(batch[0])))
+        for n, held in enumerate(orders):
+            free = [d for d in held if d not in (*contracted[n], *batch[n])]
+            order += [len(order) + sorted(free).index(d) for d in free]
+        return found, tuple(order)
+
+    def _moved_equation(self, e: Eqn, moved: Atom) -> list[tuple[Atom, Order]] | None:
+        """The results of an equation, one of whose operands has been moved, and their orders."""
         x, order = self.moved[moved]
-        rule = CHANGING_ORDER.get(e.primitive)
-        if rule is not None:
-            return rule(self.program, e, x, order)
+        if e.primitive is dot_general_p:
+            return [self._contract(e)]
         form = form_of(e)
-        if isinstance(form, loops.Reduce):
-            return _reduced(self.program, e, x, order)
+        rule = _reduced if isinstance(form, loops.Reduce) else CHANGING_ORDER.get(e.primitive)
+        if rule is not None:
+            found = rule(self.program, e, x, order)
+            return None if found is None else [found]
         change = PARAMETERS.get(e.primitive)
         if change is None and not isinstance(form, loops.Map):
             return None
@@ -184,7 +204,7 @@ class _Layouts:
         if params is None or any(a.aval.ndim not in (0, len(order)) for a in e.args):
             return None
         operands = [self.ordered(a, order) for a in e.args]
-        return self.program.emit(e.primitive, *operands, **params), order
+        return [(out, order) for out in self.program.emit_all(e.primitive, operands, params)]
 
 
 def _inverse(order: Order) -> Order:
@@ -218,6 +238,7 @@ PARAMETERS: dict[Primitive, Callable[[dict[str, Any], Order], dict[str, Any] | N
     slice_p: _permuting("start_indices", "limit_indices", "strides"),
     rev_p: lambda params, order: {"dimensions": tuple(map(order.index, params["dimensions"]))},
     concatenate_p: lambda params, order: {"dimension": order.index(params["dimension"])},
+    split_p: lambda params, order: {**params, "axis": order.index(params["axis"])},
     reduce_window_sum_p: _windows,
     reduce_window_max_p: _windows,
     reduce_window_min_p: _windows,
