@@ -28,6 +28,8 @@ from funcgrad.core import loops
 from funcgrad.core.jaxpr import Eqn, Jaxpr
 
 LONG_CALL = 1e-5  # seconds
+FEW = 4  # kernels, whose calls are worth registers
+AS_IT_STANDS = "optnone noinline "  # quickly translated: for long code that runs once a call
 SMALL_PRODUCT = 1 << 14  # multiplications; larger products are not made by plain loops
 REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
 
@@ -121,7 +123,9 @@ class Assembly:
                 own = b.element(bases[0], Value(str(layout.scratch[unit]), I64), "i8")
                 self.block.emit_unit(frame, unit, addresses, own, self.shared)
 
-        return self.shop.module.function(name, [PTR], None, write)
+        runs_once = all(unit.eqn is None for unit in units)
+        attributes = AS_IT_STANDS if runs_once and len(units) > FEW else ""
+        return self.shop.module.function(name, [PTR], None, write, attributes)
 
     def _used(self, units: Sequence[Unit]) -> list[Any]:
         """Variables that these units read or write."""
