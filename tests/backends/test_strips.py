@@ -13,8 +13,11 @@ from funcgrad.config import config
 pytest.importorskip("llvmlite")
 
 from funcgrad.backends.llvm import emit, floats, strips
+from funcgrad.backends.llvm.builder import Module
 from funcgrad.backends.llvm.target import host
-from tests.backends.native import levels
+from funcgrad.compiler.affine import Loop, Sum
+from funcgrad.compiler.kernel import Buffer, Kernel, Load, Reduction, Ref, Stage
+from tests.backends.native import entry_point, levels
 
 pytestmark = pytest.mark.filterwarnings("error:jit. native:RuntimeWarning")
 numbers = np.random.default_rng(11)
@@ -183,3 +186,21 @@ def test_all_of_the_gates_are_cut_apart():
     parts = strips.pieces(body)
     assert 3 <= len(parts) <= 6
     assert max(strips.weight(part.statements) for part in parts) < strips.weight(body) / 2
+
+
+def test_sums_of_single_elements_are_stored():
+    """A stage may reduce over no loop at all, inside loops that are kept."""
+    loop = Loop(40, "k", 0)
+    source, target = Buffer("x", np.dtype("f4"), 40), Buffer("y", np.dtype("f4"), 40)
+    at = Sum(0, ((loop, 1),))
+    x = Ref(0, source.dtype, frozenset([loop]), False)
+    total = Ref(1, source.dtype, frozenset([loop]), False)
+    stage = Stage([loop], 0, [Load(x, source, at)], [Reduction(total, "add", x, target, at)])
+    kernel = Kernel([], [stage], [source, target], [target])
+    run = entry_point(
+        Module(host()), 2,
+        lambda b, *places: emit.Emitter(b, kernel, dict(zip(kernel.buffers, places))).run(),
+    )  # fmt: skip
+    given, found = random(40), np.zeros(40, np.float32)
+    run(given.ctypes.data, found.ctypes.data)
+    np.testing.assert_array_equal(found, given)

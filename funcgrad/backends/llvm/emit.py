@@ -175,7 +175,7 @@ class Emitter(StatementEmitter):
         if depth < kept:
             statements = sum(map(len, levels[depth + 1 :]))
             body: Any = functools.partial(self._inner_nest, stage, depth + 1, levels)
-            if depth + 1 == len(stage.loops):
+            if depth + 1 == len(stage.loops) and not stage.reductions:
                 body = Straight(self, levels[depth + 1], stage.loops[depth])
             self._loop(stage.loops[depth], scope, [], body, statements)
         elif stage.reductions:
