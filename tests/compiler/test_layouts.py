@@ -130,18 +130,72 @@ def test_one_channel_needs_no_transpose():
     assert transposes(after) == [(2, 8, 8, 4)]
 
 
-def test_bodies_of_scans_have_channels_last():
-    def f(x, ws):
-        return lax.scan(lambda x, w: (nn.relu(convolve(convolve(x, w), w)), x.mean((2, 3))), x, ws)
+def bodies(jaxpr):
+    return [j for e in jaxpr.eqns if e.primitive.name == "scan" for j in subjaxprs(e.params)]
 
-    (scan,) = optimise(fg.make_jaxpr(f)(image(2, 4, 6, 6), image(3, 4, 4, 3, 3))).eqns
-    (body,) = subjaxprs(scan.params)
-    after = prepared(body)
-    assert [n.lhs_spec for n in convolutions(after)] == [(0, 3, 1, 2)] * 2
-    assert transposes(after) == [(2, 4, 6, 6), (2, 6, 6, 4)]
+
+def gated(x, w, images):
+    """A recurrent network of images: two carries, and a row of images at each step."""
+
+    def step(carry, image):
+        h, c = carry
+        c = nn.relu(convolve(h, w)) % 3 + c + image
+        return (c % 5, c), h.max((2, 3))
+
+    (h, c), tops = lax.scan(step, (x, x), images)
+    return h - c, tops
+
+
+def walk(f):
+    return lambda x, w: lax.scan(lambda c, _: (f(convolve(c, w)) % 5, c.sum(1)), x, length=3)
 
 
 x, w = image(2, 4, 6, 8), image(4, 4, 3, 3)
+LOOPS = {  # and what is transposed outside of the loop, and inside
+    "one carry": (walk(lambda x: x), (x, w), 2, 0),
+    "gated": (gated, (x, w, image(3, 2, 4, 6, 8)), 2, 1),
+    "gated, of images": (
+        lambda x, w, images: gated(x, w, fg.vmap(lambda i: convolve(i, w))(images)),
+        (x, w, image(3, 2, 4, 6, 8)), 3, 0,
+    ),
+    "gradients": (
+        fg.grad(lambda x, w, images: (gated(x, w, images)[0] ** 2).sum(), (0, 1)),
+        (x, w, image(3, 2, 4, 6, 8)), None, None,
+    ),
+    "a carry that has rows": (walk(lambda x: jnp.cumsum(x, 3)), (x, w), 0, 2),
+    "a carry that turns": (
+        walk(lambda x: x.reshape(2, 2, 2, 6, 8).swapaxes(1, 2).reshape(x.shape)), (x, w), 0, 2,
+    ),
+    "a loop in a loop": (
+        lambda x, w: lax.scan(lambda c, w: (walk(nn.relu)(c, w)[0], None), x, w + w[:2, None])[0],
+        (x, w), 2, 0,
+    ),
+    "a carry that only passes": (
+        lambda x, w: lax.scan(lambda c, _: ((c[0], convolve(c[0], w)), None), (x, x), length=2)[0],
+        (x, w), None, None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops(name):
+    f, args, outside, inside = LOOPS[name]
+    after = check(f, *args)
+    if outside is not None:
+        assert len(transposes(after)) == outside
+        assert [len(transposes(body)) for body in bodies(after)] == [inside]
+
+
+def test_bodies_of_branches_have_channels_last():
+    def f(x, w):
+        return lax.cond(x.sum() > 0, lambda x: convolve(nn.relu(convolve(x, w)), w), lambda x: x, x)
+
+    (branch,) = [e for e in optimise(fg.make_jaxpr(f)(x, w)).eqns if e.primitive.name == "cond"]
+    after = [prepared(body) for body in subjaxprs(branch.params)]
+    assert [len(convolutions(body)) for body in after] == [0, 2]
+    assert [len(transposes(body)) for body in after] == [0, 2]
+
+
 INSIDE = {  # what stands between two convolutions, and what is transposed there
     "nothing": (lambda x: x, 0),
     "maps": (lambda x: jnp.where(x > 0, x, -x).astype(jnp.int32).astype(jnp.float32), 0),

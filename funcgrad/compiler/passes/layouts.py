@@ -30,6 +30,7 @@ from funcgrad.primitives.window import (
     select_and_scatter_add_p,
 )
 
+ATTEMPTS = 3  # to find orders of carries that a body returns as it takes them
 Order = tuple[int, ...]  # dimension k of what is kept is dimension order[k] of what it stands for
 
 
@@ -38,16 +39,13 @@ def channels_last(jaxpr: Jaxpr) -> Jaxpr:
     """conv NCHW; add; max over windows; conv NCHW -> transpose, conv NHWC; ...; transpose"""
     if not any(map(_has_channels_first, jaxpr.eqns)) or not is_static(jaxpr):
         return jaxpr
-    layouts = _Layouts(jaxpr)
-    for e in jaxpr.eqns:
-        layouts.add(e)
-    for o in jaxpr.outputs:
-        layouts.plain(o)
-    layouts.program.changed = True
-    return drop_dead(fold_constants(simplify(layouts.program.close())))
+    layouts = _Layouts(jaxpr, [_same(v.aval.ndim) for v in jaxpr.args])
+    return layouts.closed([layouts.plain(o) for o in jaxpr.outputs])
 
 
 def _has_channels_first(e: Eqn) -> bool:
+    if e.primitive.name == "scan":
+        return any(map(_has_channels_first, e.params["jaxpr"].eqns))
     if e.primitive is not conv_general_dilated_p:
         return False
     numbers = e.params["dimension_numbers"]
@@ -79,10 +77,24 @@ def _ordered(values: Sequence[Any], order: Order) -> tuple[Any, ...]:
 class _Layouts:
     """The program while it is rewritten, and what stands for images in another order."""
 
-    def __init__(self, jaxpr: Jaxpr) -> None:
+    def __init__(self, jaxpr: Jaxpr, orders: Sequence[Order]) -> None:
         self.program = Rewriter(jaxpr)
         self.moved: dict[Atom, tuple[Var, Order]] = {}  # by variables of the old program
         self.copies: dict[tuple[Atom, Order], Atom] = {}
+        self.args = list(jaxpr.args)
+        for n, (v, order) in enumerate(zip(jaxpr.args, orders, strict=True)):
+            if order != _same(len(order)):
+                self.args[n] = Var(v.aval.update(shape=_ordered(v.aval.shape, order)))
+                self.moved[v] = self.args[n], order
+        for e in jaxpr.eqns:
+            self.add(e)
+
+    def closed(self, outputs: Sequence[Atom]) -> Jaxpr:
+        """The new program."""
+        held = self.program.constants
+        inputs = [*held, *self.args]
+        found = Jaxpr(inputs, self.program.eqns, outputs, list(held.values()))
+        return drop_dead(fold_constants(simplify(found)))
 
     def add(self, e: Eqn) -> None:
         """An equation of the old program, on operands in the order they have if it can be."""
@@ -90,6 +102,9 @@ class _Layouts:
         program.source = e.source
         if e.primitive is conv_general_dilated_p:
             self._convolve(e)
+            return
+        if e.primitive.name == "scan" and _has_channels_first(e) and not e.effects:
+            self._scan(e)
             return
         moved = next((a for a in e.args if a in self.moved), None)
         found = self._moved_equation(e, moved) if moved is not None and not e.effects else None
@@ -153,7 +168,7 @@ class _Layouts:
         lhs, rhs = e.args
         numbers = e.params["dimension_numbers"]
         rank = lhs.aval.ndim
-        orders = [_last(numbers.lhs_spec[1], rank), self._order(rhs)]
+        orders = [_last(numbers.lhs_spec[1], rank), self.order(rhs)]
         out = _last(numbers.out_spec[1], rank)
         if _sums_over_images(e):
             orders = [_last(numbers.lhs_spec[0], rank), _last(numbers.rhs_spec[0], rank)]
@@ -166,13 +181,38 @@ class _Layouts:
         )
         self._stands(e.outs[0], found, out)
 
-    def _order(self, v: Atom) -> Order:
+    def _scan(self, e: Eqn) -> None:
+        """A loop whose carries are held as its body wants them; so are its stacks, if their rows
+        come in another order.
+        """
+        p = e.params
+        start, end = p["num_consts"], p["num_consts"] + p["num_carry"]
+        orders = [self.order(a) for a in e.args]
+        orders[end:] = [o if o[0] == 0 else _same(len(o)) for o in orders[end:]]
+        rows = [tuple(d - 1 for d in o[1:]) for o in orders[end:]]
+        for _ in range(ATTEMPTS):
+            body = _Layouts(p["jaxpr"], [*orders[:end], *rows])
+            held = [body.order(o) for o in p["jaxpr"].outputs]
+            if held[: p["num_carry"]] == orders[start:end]:
+                break
+            orders[start:end] = held[: p["num_carry"]]
+        else:
+            body = _Layouts(p["jaxpr"], [*orders[:end], *rows])
+        held = [*orders[start:end], *(body.order(o) for o in p["jaxpr"].outputs[p["num_carry"] :])]
+        inner = body.closed([body.ordered(o, k) for o, k in zip(p["jaxpr"].outputs, held)])
+        operands = [self.ordered(a, order) for a, order in zip(e.args, orders)]
+        found = self.program.emit_all(e.primitive, operands, {**p, "jaxpr": inner})
+        for n, (out, x) in enumerate(zip(e.outs, found)):
+            order = held[n] if n < p["num_carry"] else (0, *(d + 1 for d in held[n]))
+            self._stands(out, x, order)
+
+    def order(self, v: Atom) -> Order:
         return self.moved[v][1] if v in self.moved else _same(v.aval.ndim)
 
     def _contract(self, e: Eqn) -> tuple[Atom, Order]:
         """A product of operands as they lie."""
         contracted, batch = e.params["dimension_numbers"]
-        orders = [self._order(a) for a in e.args]
+        orders = [self.order(a) for a in e.args]
         numbers = tuple(
             tuple(tuple(map(order.index, dims)) for order, dims in zip(orders, pair))
             for pair in (contracted, batch)
