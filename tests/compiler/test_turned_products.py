@@ -12,6 +12,7 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad import lax
+from funcgrad.compiler.passes.dead import drop_dead
 from funcgrad.compiler.passes.outer import multiply_outer
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.config import config
@@ -112,6 +113,16 @@ def test_outer_products_are_multiplications(name: str, dtype: str) -> None:
     found = multiply_outer(fg.jit(function).trace(x, y).jaxpr)
     assert ("dot_general" in equations(found)) == (dtype == "bool")
     agree(lambda x, y: function(x, y).astype("complex64"), x, y, rtol=0)
+
+
+def test_outer_products_turn_nothing_twice() -> None:
+    def function(x: Any, y: Any) -> Any:
+        return lax.dot_general(x.T, y, (((), ()), ((1,), (0,))))
+
+    arguments = numbers(3, 4), numbers(3, 5)
+    found = multiply_outer(optimise(fg.jit(function).trace(*arguments).jaxpr))
+    assert "transpose" not in equations(drop_dead(found))
+    agree(function, *arguments, rtol=0)
 
 
 def test_products_that_convert_are_not() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from funcgrad.compiler.passes.reshape_rules import turned
 from funcgrad.compiler.rewrite import Rewriter, rewrite
 from funcgrad.core import dtypes
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr
-from funcgrad.primitives.basis import broadcast_in_dim_p, mul_p, reshape_p, transpose_p
+from funcgrad.primitives.basis import broadcast_in_dim_p, mul_p, reshape_p
 from funcgrad.primitives.contract import dot_general_p
 
 
@@ -43,10 +44,8 @@ def _arranged(program: Rewriter, x: Atom, ones: Sequence[int], batch: Sequence[i
     contracted.
     """
     rest = [d for d in range(len(x.aval.shape)) if d not in batch and d not in ones]
-    permutation = (*batch, *rest, *ones)
-    if permutation != tuple(range(len(permutation))):
-        x = program.emit(transpose_p, x, permutation=permutation)
-    kept = x.aval.shape[: len(permutation) - len(ones)]
+    x = turned(program, x, (*batch, *rest, *ones))
+    kept = x.aval.shape[: len(batch) + len(rest)]
     return program.emit(reshape_p, x, new_sizes=kept) if ones else x
 
 

@@ -68,13 +68,21 @@ def moves_equal_elements(program: Rewriter, e: Eqn) -> Atom | None:
 @rule(transpose_p)
 def transpose_once(program: Rewriter, e: Eqn) -> Atom | None:
     """transpose(transpose x) -> transpose x, or x"""
-    inner = program.definition(e.args[0], transpose_p)
-    if inner is None:
-        return e.args[0] if _is_identity(e.params["permutation"]) else None
-    first = inner.params["permutation"]
-    permutation = tuple(first[d] for d in e.params["permutation"])
-    x = inner.args[0]
-    return x if _is_identity(permutation) else program.emit(transpose_p, x, permutation=permutation)
+    (x,), permutation = e.args, e.params["permutation"]
+    if program.definition(x, transpose_p) is None and not _is_identity(permutation):
+        return None
+    return turned(program, x, permutation)
+
+
+def turned(program: Rewriter, x: Atom, permutation: Sequence[int]) -> Atom:
+    """The dimensions in another order, by one transpose or none."""
+    inner = program.definition(x, transpose_p)
+    if inner is not None:
+        first = inner.params["permutation"]
+        x, permutation = inner.args[0], [first[d] for d in permutation]
+    if _is_identity(permutation):
+        return x
+    return program.emit(transpose_p, x, permutation=tuple(permutation))
 
 
 def _is_identity(permutation: Sequence[int]) -> bool:
