@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcgrad_nn.data.transforms import Transform, spatial_axes
+from funcgrad_nn.data.transforms import Transform, axes_of, spatial_axes
 
 
 class RandomAffine(Transform):
@@ -40,7 +40,7 @@ class RandomAffine(Transform):
 
     def __call__(self, values, rng):
         values = np.asarray(values)
-        axes = [axis % values.ndim for axis in self.axes]
+        axes = axes_of(values, self.axes)
         images = np.moveaxis(values, axes, (-2, -1))
         matrices, shifts = self._drawn(len(values), images.shape[-2:], rng)
         return np.moveaxis(warped(images, matrices, shifts, self.fill), (-2, -1), axes)

@@ -43,9 +43,8 @@ class Transform:
         if isinstance(batch, dict):
             name = next(iter(batch)) if self.on == 0 else self.on
             return {**batch, name: self(batch[name], rng)}
-        return type(batch)(
-            self(part, rng) if place == self.on else part for place, part in enumerate(batch)
-        )
+        parts = [self(part, rng) if place == self.on else part for place, part in enumerate(batch)]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
 
 
 class Compose(Transform):
@@ -150,15 +149,14 @@ class RandomFlip(Transform):
     random = True
 
     def __init__(self, p: float = 0.5, *, vertical: bool = False, layout: str = "NCHW"):
-        self.p, self.axis = (
-            _probability("RandomFlip", p),
-            spatial_axes(layout)[0 if vertical else 1],
-        )
+        self.p, self.axes = _probability("RandomFlip", p), spatial_axes(layout)
+        self.vertical = vertical
 
     def __call__(self, values, rng):
         flipped = rng.random(len(values)) < self.p
         out = np.array(values)
-        out[flipped] = np.flip(out[flipped], self.axis)
+        down, right = axes_of(out, self.axes)
+        out[flipped] = np.flip(out[flipped], down if self.vertical else right)
         return out
 
 
@@ -179,7 +177,7 @@ class RandomCrop(Transform):
         self.size, self.padding, self.axes = tuple(size), padding, spatial_axes(layout)
 
     def __call__(self, values, rng):
-        values, axes = np.asarray(values), [axis % np.ndim(values) for axis in self.axes]
+        values, axes = np.asarray(values), axes_of(values, self.axes)
         pads = [(self.padding,) * 2 if axis in axes else (0, 0) for axis in range(values.ndim)]
         values = np.pad(values, pads) if self.padding else values
         room = [values.shape[axis] - size for axis, size in zip(axes, self.size, strict=True)]
@@ -211,7 +209,7 @@ class Cutout(Transform):
     def __call__(self, values, rng):
         values = np.asarray(values)
         inside = []
-        for axis in self.axes:
+        for axis in axes_of(values, self.axes):
             length = values.shape[axis]
             begin = rng.integers(0, length, (len(values), 1)) - self.size // 2
             place = np.arange(length)
@@ -261,6 +259,20 @@ def spatial_axes(layout: str) -> tuple[int, int]:
     if layout not in LAYOUTS:
         raise ValueError(f'layout must be "NCHW" or "NHWC", but got {layout!r}.')
     return LAYOUTS[layout]
+
+
+def axes_of(images, axes: tuple[int, int]) -> tuple[int, int]:
+    """The same axes counted from the front. Raises for images that lack one: axis 0 is the batch's.
+
+    With `layout="NHWC"` images have a last axis of channels, also if there is a single one.
+    """
+    down, right = (np.ndim(images) + axis for axis in axes)
+    if down < 1:
+        raise ValueError(
+            f"images of shape {np.shape(images)} have no axes {axes} of height and width behind "
+            'that of the batch. With layout="NHWC" they are (batch, height, width, channels).'
+        )
+    return down, right
 
 
 def _probability(name: str, p: float) -> float:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -421,3 +422,31 @@ def test_characters():
     assert x.shape == (6, 4) and (y == x + 1).all() and x.base is not None
     with pytest.raises(ValueError, match="needs more tokens"):
         data.windows([1, 2], 2)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        data.RandomFlip(1.0, layout="NHWC"),
+        data.RandomFlip(1.0, vertical=True, layout="NHWC"),
+        data.RandomCrop((2, 2), layout="NHWC"),
+        data.Cutout(2, layout="NHWC"),
+        data.RandomAffine(5, layout="NHWC"),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_images_without_channels_have_no_layout_with_channels_last(transform):
+    """Their height would be taken for channels, and the batch for their height."""
+    with pytest.raises(ValueError, match=r"they are \(batch, height, width, channels\)"):
+        transform(np.ones((4, 5, 5)), RNG(0))
+
+
+def test_a_transform_keeps_the_kind_of_a_batch():
+    class Row(NamedTuple):
+        inputs: np.ndarray
+        label: int
+
+    rows = [Row(np.ones(2), 0), Row(np.zeros(2), 1)]
+    (batch,) = DataLoader(rows, 2, transform=data.Normalize(0.0, 2.0))
+    assert isinstance(batch, Row)
+    assert batch.inputs.tolist() == [[0.5, 0.5], [0.0, 0.0]] and batch.label.tolist() == [0, 1]
