@@ -13,7 +13,12 @@ import math
 from collections.abc import Sequence
 
 from funcgrad.backends.llvm.builder import Builder, Value
-from funcgrad.backends.llvm.vector_math.exponential import EXP2_F32, exp, exp_of_sum
+from funcgrad.backends.llvm.vector_math.exponential import (
+    EXP2_F32,
+    exp_of_sum,
+    expm1_reduced,
+    reduced,
+)
 from funcgrad.backends.llvm.vector_math.logarithm import log1p
 from funcgrad.backends.llvm.vector_math.parts import (
     at_least,
@@ -22,12 +27,13 @@ from funcgrad.backends.llvm.vector_math.parts import (
     compared,
     dear,
     has_lookup,
-    in_float64,
     lookup,
     polynomial,
     power_of_two,
+    quick_two_sum,
     rounded,
     rounded_product,
+    scaled,
     two_product,
     where_rare,
 )
@@ -39,6 +45,8 @@ ERF_F32 = (
     -9.184447e-01, -1.627907e+00,
 )  # fmt: skip
 ONE_FROM = 3.93  # from here on erf rounds to 1 in f32
+# erf(x) / x in x**2 for |x| <= 0.51; error 2**-24
+ERF_NEAR_0 = (4.6998672e-03, -2.6749145e-02, 1.1282714e-01, -3.7612605e-01, 1.1283791e00)
 
 
 def series(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
@@ -108,9 +116,7 @@ def _erf_f64(b: Builder, x: Value) -> Value:
 @dear
 def erfc(b: Builder, x: Value) -> Value:
     """1 - erf(x), accurate in the upper tail."""
-    if x.type.kind == "f32":
-        return in_float64(b, _erfc_of_f32, x)
-    return _erfc_f64(b, x)
+    return _erfc_f32(b, x) if x.type.kind == "f32" else _erfc_f64(b, x)
 
 
 def _ratio(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
@@ -138,12 +144,26 @@ def _erfc_f64(b: Builder, x: Value) -> Value:
     )  # fmt: skip
 
 
-def _erfc_of_f32(b: Builder, x: Value) -> Value:
-    """The square of a number that was f32 is exact."""
-    size = at_most(b, b.fabs(x), 30.0)
-    power = exp(b, b.fneg(b.fmul(size, size)))
-    far = b.fmul(_ratio(b, size, tables.ERFCX_SHORT), power)
-    return b.select(compared(b, "olt", x, 0.0), b.fsub(b.like(2.0, x), far), far)
+def _erfc_f32(b: Builder, x: Value) -> Value:
+    """The power of two comes last, so that results below all normal numbers are rounded once."""
+    size = at_most(b, b.fabs(x), 11.0)
+    square = two_product(b, size, size)
+    n, r = reduced(b, b.fneg(square.high))
+    power = quick_two_sum(b, b.like(1.0, x), expm1_reduced(b, b.fsub(r, square.low)))
+    ratio = _ratio_f32(b, size)
+    far = scaled(b, b.fma(ratio, power.high, b.fmul(ratio, power.low)), n)
+    near = b.fma(b.fneg(x), b.polynomial(square.high, ERF_NEAR_0), b.like(1.0, x))
+    below = b.fsub(b.like(2.0, x), far)
+    return choose(
+        b, far, (compared(b, "olt", x, 0.0), below), (compared(b, "olt", size, 0.5), near)
+    )  # fmt: skip
+
+
+def _ratio_f32(b: Builder, x: Value) -> Value:
+    """As `_ratio`, in one chain: what is added last is rounded last."""
+    t = b.fdiv(b.fsub(x, b.like(3.0, x)), b.fadd(x, b.like(3.0, x)))
+    divisor = b.fma(b.like(2.0, x), x, b.like(1.0, x))
+    return b.fdiv(b.polynomial(t, tables.ERFCX_SHORT[::-1]), divisor)
 
 
 # ---- erf_inv -------------------------------------------------------------------------------------
