@@ -108,6 +108,14 @@ CASES = {
         lambda x, w: fg.grad(lambda v: jnp.sin(by_channel(x, v)).sum())(w),
         random(40, 28, 28, 19), random(3, 3, 1, 19),
     ),
+    "one image": (
+        lambda x, w: nn.relu(convolve(x, w)) + 1, random(1, 28, 28, 48), random(3, 3, 48, 90),
+    ),
+    "one image, larger": (
+        lambda x, w: lax.conv_transpose(x, w, (2, 2), "SAME"), random(1, 14, 14, 64),
+        random(3, 3, 64, 200),
+    ),
+    "single pixels": (convolve, random(5, 20, 20, 64), random(1, 1, 64, 130)),
     "groups of channels": (
         lambda x, w: by_channel(x, w, 4), random(8, 28, 28, 16), random(3, 3, 4, 32),
     ),
@@ -226,6 +234,7 @@ IN_PARTS = {
     "all of a transposed matrix": False, "all integers": False, "all complex numbers": False,
     "norms both ways": False, "few results of many terms": True, "many terms in rows": True,
     "gradient of a convolution": True, "gradient of a convolution, updated": True,
+    "one image": False, "one image, larger": False, "single pixels": False,
     "sorted with positions": False, "the largest": False, "running sums": False,
     "gradient of pooling": False, "solved": False, "gradients of channels first": True,
     "gradients of channels by themselves": True,

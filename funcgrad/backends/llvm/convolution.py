@@ -33,6 +33,7 @@ from funcgrad.backends.llvm.tiles import (
     Tile,
     address,
     each,
+    each_within,
     lanes_mask,
     lanes_of,
     load_whole,
@@ -45,24 +46,42 @@ from funcgrad.backends.llvm.tiles import (
 
 Index = Value | int
 Epilogue = Callable[[Value, tuple[Value, ...], Value | None], None]
+FEW_IMAGES = 4
 
 
-def images_of(
+class Cut(NamedTuple):
+    """A convolution can run in parts: over `extent` images or output features, "outputs", between
+    multiples of `unit`. Sums of parts wait in so many bytes each, if images add up.
+    """
+
+    along: str
+    extent: int
+    unit: int = 1
+    waiting: int = 0
+
+
+def cut_of(
     plan: ConvolutionPlan, kind: str, lhs: Sequence[int], rhs: Sequence[int], target: Target
-) -> tuple[int, int]:
-    """How many images a convolution runs over one after the other, and, if they add up, the bytes
-    of their sums. No images if they cannot be told apart.
+) -> Cut | None:
+    """How a convolution can be cut: between images, or, if there are few, between panels of
+    outputs.
     """
     strides = plan.lhs_strides(lhs), plan.rhs_strides(rhs)
     choices = combined(plan.phases)
     schedules = [schedule_of(plan, phases, kind, *strides, target) for phases in choices]
-    deep = schedules[0].deep
+    deep = any(s.deep for s in schedules)
     if plan.groups > 1 and plan.groups_of_features == deep:
-        return 0, 0
-    if deep and len(schedules) == 1:
-        return plan.features, schedules[0].sums_bytes
+        return None
+    if deep:
+        alone = len(schedules) == 1 and plan.features > 1
+        return Cut("images", plan.features, 1, schedules[0].sums_bytes) if alone else None
     apart = all(s.copied or BATCH not in s.row for s in schedules)
-    return (plan.batch if apart and not any(s.deep for s in schedules) else 0), 0
+    widths = {s.vectors * lanes_of(kind, target) for s in schedules}
+    if len(widths) == 1 and plan.groups == 1 and (plan.batch < FEW_IMAGES or not apart):
+        (width,) = widths
+        if plan.outputs > width:
+            return Cut("outputs", plan.outputs, width)
+    return Cut("images", plan.batch) if apart and plan.batch > 1 else None
 
 
 class Array(NamedTuple):
@@ -102,15 +121,17 @@ def convolution(
 
     It is called once for each piece of finished outputs: `place` are the indices (batch, *spatial,
     feature) of the first lane, lanes run over features, `mask` says which exist (None: all).
-    `scratch` points to `scratch_bytes(...)` bytes where that is not 0; `bounds` are the images of a
-    part, if `images_of` says that there are any; `waiting` is where it leaves their sums, if they
-    add up: then nothing is stored before `hand_out`.
+    `scratch` points to `scratch_bytes(...)` bytes where that is not 0; `bounds` are those of a
+    part, as `cut_of` says; `waiting` is where it leaves its sums, if images add up: then nothing is
+    stored before `hand_out`.
     """
     strides = plan.lhs_strides(lhs.strides), plan.rhs_strides(rhs.strides)
     image, packed, sums = _memory(b, _buffers(plan, kind, *strides, b.module.target), scratch)
     memory = image, packed, sums if waiting is None else waiting
+    cut = cut_of(plan, kind, lhs.strides, rhs.strides, b.module.target)
+    within = {} if bounds is None or cut is None else {cut.along: bounds}
     for phases in combined(plan.phases):
-        _Phases(b, kind, plan, phases, lhs, rhs, epilogue, memory, bounds).write()
+        _Phases(b, kind, plan, phases, lhs, rhs, epilogue, memory, within).write()
 
 
 def hand_out(
@@ -120,7 +141,7 @@ def hand_out(
     """Emits the end of a convolution whose images have been added up: `epilogue` for all sums."""
     (phases,) = combined(plan.phases)
     memory = waiting, waiting, waiting
-    all_of_it = _Phases(b, kind, plan, phases, lhs, rhs, epilogue, memory, None)
+    all_of_it = _Phases(b, kind, plan, phases, lhs, rhs, epilogue, memory, {})
     nested(b, [plan.groups], all_of_it.hand_out)
 
 
@@ -145,7 +166,7 @@ class _Phases:
     def __init__(
         self, b: Builder, kind: str, plan: ConvolutionPlan, phases: tuple[Phase, ...], lhs: Array,
         rhs: Array, epilogue: Epilogue, memory: tuple[Value, Value, Value],
-        bounds: tuple[Value, Value] | None,
+        bounds: dict[str, tuple[Value, Value]],
     ) -> None:  # fmt: skip
         self.b, self.kind, self.plan, self.phases = b, kind, plan, phases
         self.lhs, self.own = lhs.pointer, plan.lhs_strides(lhs.strides)
@@ -192,7 +213,7 @@ class _Phases:
             nested(self.b, [t.extent for t in s.outer], block)
 
         self.each_image(plan.features, image)
-        if self.bounds is None:
+        if "images" not in self.bounds:
             nested(self.b, [plan.groups], self.hand_out)
 
     def each_image(self, count: int, body: Callable[[Index, Index], None]) -> None:
@@ -210,8 +231,8 @@ class _Phases:
             self.fetch(0, n, count)
             nested(self.b, [groups], lambda g: body(g, n))
 
-        if self.bounds is not None:
-            self.b.loop(*self.bounds, 1, [], lambda n, _: shared_image(n))
+        if "images" in self.bounds:
+            self.b.loop(*self.bounds["images"], 1, [], lambda n, _: shared_image(n))
         elif not self.s.copied and not self.s.deep and BATCH in self.s.row:
             nested(self.b, [groups], lambda g: body(g, 0))
         elif self.s.deep == self.plan.groups_of_features:
@@ -234,12 +255,13 @@ class _Phases:
 
     def panels(self, body: Callable[[_Panel], None]) -> None:
         """Each panel of a group's output features."""
-        width = self.s.vectors * self.lanes
-        full = self.plan.outputs // width * width
-        each(self.b, 0, full, width, lambda j: body(_Panel(j, self.s.vectors, 0)))
-        rest = self.plan.outputs - full
-        if rest:
-            body(_Panel(full, -(-rest // self.lanes), rest % self.lanes))
+        width, outputs = self.s.vectors * self.lanes, self.plan.outputs
+        full = outputs // width * width
+        rest = _Panel(full, -(-(outputs - full) // self.lanes), (outputs - full) % self.lanes)
+        each_within(
+            self.b, self.bounds.get("outputs"), (full, outputs), width,
+            lambda j: body(_Panel(j, self.s.vectors, 0)), lambda: body(rest),
+        )  # fmt: skip
 
     # ---- weights
 

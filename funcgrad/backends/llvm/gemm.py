@@ -28,6 +28,7 @@ from funcgrad.backends.llvm.tiles import (
     Tile,
     address,
     each,
+    each_within,
     lanes_mask,
     lanes_of,
     load_whole,
@@ -251,17 +252,8 @@ def _within(
     rest: Callable[[], None],
 ) -> None:  # fmt: skip
     """`body` for whole steps and `rest` for what is left; only those of this part of the job."""
-    b, (full, last) = job.b, ends
-    if job.bounds is None or job.cut is None or job.cut.along != along:
-        each(b, 0, full, step, body)
-        if full < last:
-            rest()
-        return
-    begin, end = job.bounds
-    inside = b.icmp("sle", end, whole(full))
-    b.loop(begin, b.select(inside, end, whole(full)), step, [], lambda i, _: body(i))
-    if full < last:
-        b.when(b.icmp("sgt", end, whole(full)), rest)
+    is_cut = job.cut is not None and job.cut.along == along
+    each_within(job.b, job.bounds if is_cut else None, ends, step, body, rest)
 
 
 def _clear(job: _Job, panel: _Panel) -> None:

@@ -11,6 +11,7 @@ from funcgrad.backends.llvm.block import Frame
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.dense_routines import DENSE
 from funcgrad.backends.llvm.splitting import PARTS, WORTH, Split, call_split, parts_worth
+from funcgrad.backends.llvm.tiles import address, each_within
 from funcgrad.compiler.graph import bytes_of, size_of
 from funcgrad.compiler.views import form_of
 from funcgrad.core import loops
@@ -100,19 +101,15 @@ class RowRoutine:
         grain, full = self.split.grain, self.split.extent // self.split.grain * self.split.grain
 
         def write(b: Builder, *arguments: Value) -> None:
-            begin, end = arguments[-2:]
-            last = b.const(full, I64)
-
-            def run(n: int, i: Value) -> None:
-                places = [b.mul(i, b.const(step, I64)) for step in steps]
-                at = [b.element(x, place, "i8") for x, place in zip(arguments, places)]
+            def run(n: int, i: Value | int) -> None:
+                at = [address(b, x, "i8", (i, step)) for x, step in zip(arguments, steps)]
                 scratch = arguments[len(at) : -2] if self.routines[n].scratch else ()
                 b.call(names[n], None, [*at, *scratch])
 
-            bound = b.select(b.icmp("sle", end, last), end, last)
-            b.loop(begin, bound, grain, [], lambda i, _: run(0, i))
-            if full < self.split.extent:
-                b.when(b.icmp("sgt", end, last), lambda: run(-1, last))
+            each_within(
+                b, (arguments[-2], arguments[-1]), (full, self.split.extent), grain,
+                lambda i: run(0, i), lambda: run(-1, full),
+            )  # fmt: skip
 
         count = len(steps) + (self.scratch > 0)
         name = f"{names[0]}_rows{self.split.extent}"

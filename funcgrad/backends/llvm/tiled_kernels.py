@@ -47,10 +47,9 @@ def cut_of(kernel: Kernel, target: Target) -> Cut | None:
     assert kernel.tile is not None
     kind, form = register_kind(kernel.tile.ref.dtype), kernel.tile.form
     if isinstance(form, Convolution):
-        images, waiting = convolution.images_of(
-            plan_of(form), kind, form.lhs.strides, form.rhs.strides, target
-        )
-        return Cut(images, 1, waiting) if images > 1 else None
+        strides = form.lhs.strides, form.rhs.strides
+        along = convolution.cut_of(plan_of(form), kind, *strides, target)
+        return None if along is None else Cut(*along[1:])
     outer = _outer(form)
     if outer:
         extent = form.dimensions[outer[0]].extent

@@ -83,6 +83,26 @@ def each(b: Builder, start: int, stop: int, step: int, body: Callable[[Value | i
     b.loop(start, stop, step, [], lambda i, _: body(i))
 
 
+def each_within(
+    b: Builder, bounds: tuple[Value, Value] | None, ends: tuple[int, int], step: int,
+    body: Callable[[Value | int], Any], rest: Callable[[], Any],
+) -> None:  # fmt: skip
+    """`body` for whole steps up to the first end and `rest` for what is left up to the second; only
+    those within bounds, which fall between steps.
+    """
+    full, last = ends
+    if bounds is None:
+        each(b, 0, full, step, body)
+        if full < last:
+            rest()
+        return
+    (begin, end), bound = bounds, whole(full)
+    stop = b.select(b.icmp("sle", end, bound), end, bound)
+    b.loop(begin, stop, step, [], lambda i, _: body(i))
+    if full < last:
+        b.when(b.icmp("sgt", end, bound), rest)
+
+
 def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """x * y + z for floats and integers."""
     return b.fma(x, y, z) if x.type.is_float else b.add(b.mul(x, y), z)
