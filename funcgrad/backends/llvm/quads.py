@@ -49,8 +49,8 @@ def pack_quads(b: Builder, kind: str, row: int, n: int, k: int) -> str:
             rows = [inner.load(a, type, mask) for a in at]
             rows += [inner.const(0, type)] * (QUAD - present)
             out = address(inner, panel, kind, (q, vectors * type.lanes))
-            for v in range(vectors):
-                store_whole(inner, _woven(inner, rows, v * type.lanes // QUAD), out, v)
+            for v, x in enumerate(_woven(inner, rows, vectors)):
+                store_whole(inner, x, out, v)
 
         each(inner, 0, k // QUAD, 1, lambda q: quad(q, QUAD))
         if k % QUAD:
@@ -59,13 +59,17 @@ def pack_quads(b: Builder, kind: str, row: int, n: int, k: int) -> str:
     return b.module.function(f"pack_quads_{kind}_{row}_{n}_{k}", [PTR, PTR], None, write)
 
 
-def _woven(b: Builder, rows: Sequence[Value], first: int) -> Value:
-    """One vector: from column `first` on, the numbers that four rows have in a column."""
+def _woven(b: Builder, rows: Sequence[Value], vectors: int) -> list[Value]:
+    """Vectors of the numbers that four rows have in a column, column by column."""
     lanes = rows[0].type.lanes
-    columns, half = range(lanes // QUAD), lanes // 2
-    pair = [first + c + i for c in columns for i in (0, lanes)]
-    left, right = b.shuffle(rows[0], rows[1], pair), b.shuffle(rows[2], rows[3], pair)
-    return b.shuffle(left, right, [2 * c + i for c in columns for i in (0, 1, half, half + 1)])
+    half, found = lanes // 2, list[Value]()
+    for first in range(0, vectors * lanes // QUAD, half):
+        pair = [first + c + i for c in range(half) for i in (0, lanes)]
+        upper, lower = b.shuffle(rows[0], rows[1], pair), b.shuffle(rows[2], rows[3], pair)
+        for part in (0, half):
+            quad = [c + i + part for c in range(0, half, 2) for i in (0, 1, lanes, lanes + 1)]
+            found.append(b.shuffle(upper, lower, quad))
+    return found[:vectors]
 
 
 def quads_function(b: Builder, kind: str, rows: int, n: int, k: int, lhs_row: int) -> str:
