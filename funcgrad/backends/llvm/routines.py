@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.backends.llvm import memory, selection, sorting, vector_functions, windows
+from funcgrad.backends.llvm import memory, selection, sorting, value_sort, vector_functions, windows
 from funcgrad.backends.llvm.block import Frame, Workshop, copy
 from funcgrad.backends.llvm.builder import PTR, Builder, Module, Value
 from funcgrad.backends.llvm.cumulate import cumulate
@@ -178,6 +178,8 @@ def _copied(b: Builder, a: Any, source: Value, at: Value, out: Value, to: Value)
 
 def _sorted(e: Eqn) -> Routine:
     """Operands in the order of the first ones."""
+    if (alone := value_sort.code_for(e)) is not None:
+        return Routine(e, *alone)
     key = e.args[0].aval
     compared = [a.aval.dtype for a in e.args[: e.params["num_keys"]]]
     rows = sorting.Rows.along(key.shape, e.params["dimension"])
