@@ -130,7 +130,8 @@ def _while_split(trace: LinearTrace, args: Any, **params: Any) -> Any:
     known, known_consts = split.known(), choose(body_consts, const_known)
     again, again_known, callbacks = body, carry_known, kept_callbacks(body)
     if callbacks and callbacks == kept_callbacks(known) and not all(carry_known):
-        log = opened(trace.parent, callbacks)
+        operands = [*cond_consts, *known_consts, *choose(init, carry_known)]
+        log = opened(trace.parent, operands, callbacks)
         known, known_consts = recording(known), [log, *known_consts]
         again, again_known = replaying(body, len(body_consts)), (True, *carry_known)
         body_consts, init = [log, *body_consts], [full((), 0, dtypes.int32), *init]

@@ -1,9 +1,9 @@
 """Results of `io_callback` in a loop whose derivative computes it again: they are written down in
 the forward pass and read back, so that the callback happens once.
 
-A log is opened before the loop; its number is an operand of the loop and of its recomputation, like
-any other residual. How often the loop will run is not known, and when its last derivative has been
-taken neither: logs are kept until newer ones need the room.
+A log is opened before the loop, one for each lane; its number is an operand of the loop and of its
+recomputation, like any other residual. How often the loop will run is not known, and when its last
+derivative has been taken neither: logs are kept until newer ones need the room.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from funcgrad.control.callback import (
 )
 from funcgrad.core import dtypes
 from funcgrad.core.array import ConcreteArray
-from funcgrad.core.avals import ShapedArray
+from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Eqn, Jaxpr, Var, eval_eqn, memoised
 from funcgrad.core.primitive import Construct
+from funcgrad.core.tangent import Zero
 from funcgrad.core.trace import Axis, Trace, current_trace
-from funcgrad.primitives.basis import add, moveaxis
+from funcgrad.primitives.basis import add, batched, moveaxis
 from funcgrad.transforms.dce import derive
 
 NUMBER = ShapedArray((), dtypes.int32)
@@ -72,71 +73,83 @@ class _Logs:
 _logs = _Logs()
 
 
-def _open(args: Sequence[Any], *, count: int) -> list[Any]:
-    return [ConcreteArray(np.int32(_logs.open(count)))]
+def _open(args: Sequence[Any], *, count: int, lanes: tuple[int, ...]) -> list[Any]:
+    numbers = np.empty(lanes, np.int32)
+    for lane in np.ndindex(lanes):
+        numbers[lane] = _logs.open(count)
+    return [ConcreteArray(numbers)]
+
+
+def _open_batch(axis: Axis, args: Any, dims: Any, *, lanes: tuple[int, ...], **params: Any) -> Any:
+    """A log for each lane of the operands."""
+    rows = [a if d is None else moveaxis(a, d, 0) for a, d in zip(args, dims)]
+    return open_log_p.bind(*rows, lanes=(axis.size, *lanes), **params), [0]
+
+
+def _open_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    numbers = open_log_p.bind(*primals, **params)
+    return numbers, [Zero(typeof(n).tangent()) for n in numbers]
 
 
 def _record(args: Sequence[Any], *, place: int, callback: Any, **params: Any) -> list[Any]:
-    number, *operands = args
+    """Results have the lanes of the numbers in front."""
+    numbers, *operands = args
     outs = run_callback(operands, callback=callback)
-    _logs.write(int(number), place, [o._buffer for o in outs])
+    for lane, number in np.ndenumerate(np.asarray(numbers)):
+        _logs.write(int(number), place, [np.asarray(o._buffer[lane]) for o in outs])
     return outs
 
 
-def _replay(args: Sequence[Any], *, place: int, callback: Any, **params: Any) -> list[Any]:
-    number, trip, *_ = args
-    found = _logs.read(int(number), place, int(trip))
-    for row, aval in zip(found, callback.out_avals):
-        if row.shape != aval.shape:
-            raise RuntimeError(
-                "reverse mode: io_callback in a while_loop was mapped in another way when it was "
-                "called. Take the gradient outside of vmap, or use lax.scan."
-            )
-    return [ConcreteArray(row) for row in found]
+def _record_batch(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
+    """Lanes are called one by one, and each is written down in its own log."""
+    refuse_order("io_callback", params)
+    assert dims[0] is not None, "whatever gives a loop lanes gives them logs"
+    lanes = PerLane(params["callback"], [d is not None for d in dims[1:]], axis.size)
+    rows = [a if d is None else moveaxis(a, d, 0) for a, d in zip(args, dims)]
+    outs = recorded_callback_p.bind(*rows, **{**params, "callback": lanes})
+    return outs, [0] * len(outs)
 
 
-def _batch(primitive: Any, numbers: int) -> Any:
-    """Lanes are called one by one and written down together. The numbers in front have no lanes."""
-
-    def rule(axis: Axis, args: Any, dims: Any, **params: Any) -> Any:
-        refuse_order("io_callback", params)
-        if any(d is not None for d in dims[:numbers]):
-            raise NotImplementedError(
-                "reverse mode: results of io_callback in a while_loop whose lanes make different "
-                "numbers of trips are not kept. Use lax.scan, or lax.map instead of vmap."
-            )
-        lanes = PerLane(params["callback"], [d is not None for d in dims[numbers:]], axis.size)
-        rows = [a if d is None else moveaxis(a, d, 0) for a, d in zip(args, dims)]
-        outs = primitive().bind(*rows, **{**params, "callback": lanes})
-        return outs, [0] * len(outs)
-
-    return rule
+def _replay(
+    args: Sequence[Any], *, place: int, out_avals: Sequence[ShapedArray], **params: Any
+) -> list[Any]:
+    numbers, trips = (np.asarray(a) for a in args)
+    outs = [np.empty(a.shape, a.dtype) for a in out_avals]
+    for lane, number in np.ndenumerate(numbers):
+        for out, row in zip(outs, _logs.read(int(number), place, int(trips[lane]))):
+            out[lane] = row
+    return [ConcreteArray(out) for out in outs]
 
 
-def _abstract(*avals: ShapedArray, callback: Any, **params: Any) -> list[ShapedArray]:
-    return list(callback.out_avals)
+def _replay_batch(
+    axis: Axis, args: Any, dims: Any, *, out_avals: Sequence[ShapedArray], **params: Any
+) -> Any:
+    rows = [batched(axis, a, d) for a, d in zip(args, dims)]
+    avals = tuple(a.update(shape=(axis.size, *a.shape)) for a in out_avals)
+    return replayed_callback_p.bind(*rows, out_avals=avals, **params), [0] * len(avals)
 
 
-open_log_p = Construct(
+open_log_p: Construct = Construct(
     "open_log",
     run=_open,
-    abstract=lambda *, count: [NUMBER],
+    abstract=lambda *avals, count, lanes: [NUMBER.update(shape=lanes)],
+    jvp=_open_jvp,
+    batch=_open_batch,
     effects=lambda params: OPENING,
 )
 recorded_callback_p: Construct = Construct(
     "recorded_io_callback",
     run=_record,
-    abstract=_abstract,
+    abstract=lambda *avals, callback, **params: list(callback.out_avals),
     jvp=no_jvp("io_callback"),
-    batch=_batch(lambda: recorded_callback_p, 1),
+    batch=_record_batch,
     effects=effects_of("io"),
 )
 replayed_callback_p: Construct = Construct(
     "replayed_io_callback",
     run=_replay,
-    abstract=_abstract,
-    jvp=no_jvp("io_callback"),
-    batch=_batch(lambda: replayed_callback_p, 2),
+    abstract=lambda *avals, out_avals, **params: list(out_avals),
+    batch=_replay_batch,
 )
 
 
@@ -152,9 +165,9 @@ def _is_kept(e: Eqn) -> bool:
     return e.primitive in (io_callback_p, recorded_callback_p) and bool(e.outs)
 
 
-def opened(trace: Trace, count: int) -> Any:
-    """The number of a new log."""
-    return trace.process(open_log_p, [], {"count": count})[0]
+def opened(trace: Trace, operands: Sequence[Any], count: int) -> Any:
+    """The number of a new log, or of one for each lane that the loop's operands have."""
+    return trace.process(open_log_p, operands, {"count": count, "lanes": ()})[0]
 
 
 @memoised
@@ -183,10 +196,10 @@ def replaying(body: Jaxpr, nconsts: int) -> Jaxpr:
         places = itertools.count()
 
         def read(e: Eqn, operands: list[Any]) -> Any:
-            if e.primitive is recorded_callback_p:
-                return replayed_callback_p.bind(operands[0], trip, *operands[1:], **e.params)
-            params = {**e.params, "place": next(places)}
-            return replayed_callback_p.bind(number, trip, *operands, **params)
+            kept = e.primitive is recorded_callback_p
+            log, place = (operands[0], e.params["place"]) if kept else (number, next(places))
+            out_avals = e.params["callback"].out_avals
+            return replayed_callback_p.bind(log, trip, place=place, out_avals=out_avals)
 
         return [add(trip, 1), *_evaluated(body, [*consts, *carry], read)]
 
