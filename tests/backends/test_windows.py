@@ -18,20 +18,12 @@ from funcgrad.backends.llvm.windows import (
     gather_windows,
     lane_dimension,
     plan,
-    reduce_windows,
     scatter_windows,
 )
 from funcgrad.primitives.logic import ge_p, le_p
-from funcgrad.primitives.window import (
-    reduce_window_max_p,
-    reduce_window_min_p,
-    reduce_window_sum_p,
-    select_and_gather_add_p,
-    select_and_scatter_add_p,
-)
+from funcgrad.primitives.window import select_and_gather_add_p, select_and_scatter_add_p
 from tests.backends.native import DTYPES, MARGIN, entry_point, levels
 
-PRIMITIVES = {"max": reduce_window_max_p, "min": reduce_window_min_p, "add": reduce_window_sum_p}
 SELECTS = {"max": ge_p, "min": le_p}
 
 
@@ -143,66 +135,22 @@ DILATED = {
 }  # fmt: skip
 
 
-def check_reduction(level, kind, shape, params, operation, order=None, with_nan=False):
-    x = numbers(shape, kind, len(shape), with_nan)
+def check_selection(level, shape, params, operation, with_nan=False, kind="f32", order=None):
+    x, t = numbers(shape, kind, 1, with_nan), np.random.default_rng(2).standard_normal(shape)
+    t = t.astype(x.dtype)
     memory, strides = laid_out(x, order or range(x.ndim))
-    found = plan(params, shape)
-    expected = np.asarray(PRIMITIVES[operation].bind(x, **params))
-    lane = lane_dimension(found, strides)
-
-    def write(b, store, out, given):
-        reduce_windows(
-            b, kind, found, operation, Array(given[0], strides), functools.partial(store, lane)
-        )
-
-    out, counts = run(level, kind, expected.shape, [memory], 77, write)
-    assert (counts == 1).all()
-    np.testing.assert_array_equal(out, expected)  # sums of small integers are exact
-
-
-@pytest.mark.parametrize("operation", PRIMITIVES)
-@pytest.mark.parametrize("level", levels())
-def test_reductions(level, operation):
-    for shape, params in {**CASES, **DILATED}.values():
-        check_reduction(level, "f32", shape, params, operation)
-
-
-@pytest.mark.parametrize("kind", ["f64", "i32", "i64"])
-def test_kinds_of_numbers(kind):
-    for shape, params in list(CASES.values())[::3]:
-        for operation in PRIMITIVES:
-            check_reduction(None, kind, shape, params, operation)
-
-
-@pytest.mark.parametrize("case", ["features last", "same", "first same", "one dimension"])
-def test_a_window_with_nan_is_nan(case):
-    for operation in PRIMITIVES:
-        check_reduction(None, "f32", *CASES[case], operation, with_nan=True)
-
-
-def test_dimensions_lie_in_any_order():
-    for case in ("same", "features first", "large windows"):
-        shape, params = CASES[case]
-        for operation in PRIMITIVES:
-            check_reduction(None, "f32", shape, params, operation, [*range(1, len(shape)), 0])
-
-
-def check_selection(level, shape, params, operation, with_nan=False):
-    x, t = numbers(shape, "f32", 1, with_nan), np.random.default_rng(2).standard_normal(shape)
-    t = t.astype(np.float32)
-    memory, strides = laid_out(x, range(x.ndim))
     found, params = plan(params, shape), dict(params, select_prim=SELECTS[operation])
     lane = lane_dimension(found, strides)
     expected = np.asarray(select_and_gather_add_p.bind(t, x, **params))
 
     def write(b, store, out, given):
         gather_windows(
-            b, "f32", found, operation, Array(given[1], strides), Array(given[0], strides),
+            b, kind, found, operation, Array(given[1], strides), Array(given[0], strides),
             functools.partial(store, lane),
         )  # fmt: skip
 
-    tangents, _ = laid_out(t, range(x.ndim))
-    out, counts = run(level, "f32", expected.shape, [memory, tangents], 77, write)
+    tangents, _ = laid_out(t, order or range(x.ndim))
+    out, counts = run(level, kind, expected.shape, [memory, tangents], 77, write)
     assert (counts == 1).all()
     np.testing.assert_array_equal(out, expected)
 
@@ -237,6 +185,22 @@ def test_selections(level, operation):
     for shape, params in CASES.values():
         check_selection(level, shape, params, operation)
         check_scattering(level, shape, params, operation)
+
+
+@pytest.mark.parametrize("level", levels())
+def test_selections_from_images_with_gaps(level):
+    for shape, params in DILATED.values():
+        check_selection(level, shape, params, "max")
+
+
+def test_selections_of_doubles_and_other_orders():
+    for operation in SELECTS:
+        for shape, params in list(CASES.values())[::3]:
+            check_selection(None, shape, params, operation, kind="f64")
+        for case in ("same", "features first", "large windows"):
+            shape, params = CASES[case]
+            order = [*range(1, len(shape)), 0]
+            check_selection(None, shape, params, operation, order=order)
 
 
 def test_selections_with_nan():

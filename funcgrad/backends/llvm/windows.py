@@ -1,4 +1,4 @@
-"""Reductions over sliding windows, and what belongs to their derivatives, as inline code.
+"""Elements chosen by sliding windows, as derivatives of their reductions need them: inline code.
 
 Lanes run over the dimension that is contiguous in the operand: features where they are last, else
 the innermost dimension that windows slide along. Windows are cut off at the borders by the bounds
@@ -104,23 +104,6 @@ def lane_dimension(plan: WindowPlan, strides: Sequence[int]) -> int:
 # ---------------------------------------------------------------- what is done with windows
 
 
-def reduce_windows(
-    b: Builder, kind: str, plan: WindowPlan, operation: str, x: Array,
-    epilogue: Callable[[Value, tuple[Value, ...], Value | None], None],
-) -> None:  # fmt: skip
-    """Emits max, min (umax, umin for unsigned numbers) or add of each window.
-
-    `epilogue(values, place, mask)` gets each piece of results once: `place` are the indices of the
-    first lane, lanes run over `lane_dimension(plan, x.strides)`. NaN is more extreme than numbers.
-    """
-    walk = _Walk(b, kind, plan, x.strides)
-
-    def window(at: _Window) -> None:
-        epilogue(_reduced(walk, at, x, operation), at.place, at.mask)
-
-    walk.write(window)
-
-
 def gather_windows(
     b: Builder, kind: str, plan: WindowPlan, operation: str, tangents: Array, x: Array,
     epilogue: Callable[[Value, tuple[Value, ...], Value | None], None],
@@ -129,7 +112,7 @@ def gather_windows(
     walk = _Walk(b, kind, plan, x.strides)
 
     def window(at: _Window) -> None:
-        extreme = _reduced(walk, at, x, operation)
+        extreme = _extreme(walk, at, x, operation)
 
         def tap(taps: tuple[Index, ...], carried: list[Value]) -> list[Value]:
             held, remaining = carried
@@ -158,7 +141,7 @@ def scatter_windows(
     walk = _Walk(b, kind, plan, x.strides)
 
     def window(at: _Window) -> None:
-        extreme = _reduced(walk, at, x, operation)
+        extreme = _extreme(walk, at, x, operation)
         given = walk.load_at(source, at.place, at.mask)
 
         def tap(taps: tuple[Index, ...], carried: list[Value]) -> list[Value]:
@@ -187,16 +170,18 @@ def adding(
     return deliver
 
 
-def _reduced(walk: _Walk, at: _Window, x: Array, operation: str) -> Value:
-    b, type = walk.b, walk.type
+def _extreme(walk: _Walk, at: _Window, x: Array, operation: str) -> Value:
+    """The max or min of a window. NaN is more extreme than numbers."""
+    b = walk.b
+    lowest = _lowest(b, operation, walk.type)
 
     def tap(taps: tuple[Index, ...], carried: list[Value]) -> list[Value]:
         value, valid = walk.load(at, x, taps)
-        if valid is not None and operation != "add":
-            value = b.select(valid, value, identity(b, operation, type))
-        return [combine(b, operation, value, carried[0])]
+        if valid is not None:
+            value = b.select(valid, value, lowest)
+        return [_more_extreme(b, operation, value, carried[0])]
 
-    return walk.taps(at, [identity(b, operation, type)], tap)[0]
+    return walk.taps(at, [lowest], tap)[0]
 
 
 def _winner(
@@ -205,37 +190,22 @@ def _winner(
     """Where an element is the first that equals its window's extreme one; where none was yet."""
     b = walk.b
     value, valid = walk.load(at, x, taps)
-    if value.type.is_float:
-        wins = b.or_(b.fcmp("oeq", value, extreme), b.fcmp("uno", value, value))
-    else:
-        wins = b.icmp("eq", value, extreme)
+    wins = b.or_(b.fcmp("oeq", value, extreme), b.fcmp("uno", value, value))
     wins = b.and_(wins, remaining)
     if valid is not None:
         wins = b.and_(wins, valid)
     return wins, b.xor(remaining, wins)
 
 
-def identity(b: Builder, operation: str, type: Type) -> Value:
-    """What changes nothing."""
-    if operation == "add" or operation == "umax":
-        return b.const(0, type)
-    if type.is_float:
-        return b.const(-math.inf if operation == "max" else math.inf, type)
-    if operation == "umin":
-        return b.const(-1, type)
-    lowest = -1 << (type.bits - 1)
-    return b.const(lowest if operation == "max" else -lowest - 1, type)
+def _lowest(b: Builder, operation: str, type: Type) -> Value:
+    """What no number is less extreme than."""
+    return b.const(-math.inf if operation == "max" else math.inf, type)
 
 
-def combine(b: Builder, operation: str, x: Value, y: Value) -> Value:
-    """The sum or the more extreme one of two values; NaN if either is."""
-    if operation == "add":
-        return plus(b, x, y)
-    if x.type.is_float:
-        first = b.fcmp("ogt" if operation == "max" else "olt", x, y)
-        return b.select(b.or_(first, b.fcmp("uno", x, x)), x, y)
-    predicate = {"max": "sgt", "min": "slt", "umax": "ugt", "umin": "ult"}[operation]
-    return b.select(b.icmp(predicate, x, y), x, y)
+def _more_extreme(b: Builder, operation: str, x: Value, y: Value) -> Value:
+    """The more extreme one of two values; NaN if either is."""
+    first = b.fcmp("ogt" if operation == "max" else "olt", x, y)
+    return b.select(b.or_(first, b.fcmp("uno", x, x)), x, y)
 
 
 # ---------------------------------------------------------------- walking over windows
