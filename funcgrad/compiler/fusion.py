@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from funcgrad.compiler import build as building
-from funcgrad.compiler.affine import Misaligned, NeedsSplit
+from funcgrad.compiler.affine import Misaligned
 from funcgrad.compiler.build import Root
 from funcgrad.compiler.graph import Graph, bytes_of, size_of, variables
 from funcgrad.compiler.products import TILED
@@ -480,6 +480,3 @@ def _accumulating(root: Root) -> list[Root]:
     if not form.axes or root.var.aval.dtype.itemsize < 4 or root.accumulates:
         return []
     return [Root(root.var, root.definition, accumulates=True)]
-
-
-__all__ = ["Fusion", "Misaligned", "NeedsSplit", "Unit"]

@@ -173,9 +173,8 @@ class Tile:
 
 @dataclass(slots=True)
 class Kernel:
-    """Stages run in order for each row. `vector` are the loops whose turns run side by side, at
-    most one in each nest. Sums begin with what changes nothing, or, if the kernel `updates`, with
-    what lies there.
+    """Stages run in order for each row. Sums begin with what changes nothing, or, if the kernel
+    `updates`, with what lies there.
     """
 
     rows: list[Loop]

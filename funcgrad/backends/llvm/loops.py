@@ -35,8 +35,7 @@ def native_loop(e: Eqn, shop: Workshop) -> Any:
         return None
     if _in_registers(e, form):
         return RegisterLoop(e, form)
-    found = BLOCKS.get(form.kind)
-    made = found(e, form, shop) if found is not None and form.kind in BLOCKS else None
+    made = BLOCKS[form.kind](e, form, shop) if form.kind in BLOCKS else None
     return made if made is not None and made.is_native else None
 
 
