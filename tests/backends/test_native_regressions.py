@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -118,3 +119,23 @@ def test_programs_agree(name: str) -> None:
             found.append(fg.tree.leaves(compiled(*operands(shapes))))
     for native, numpy in zip(*found, strict=True):
         np.testing.assert_allclose(native, numpy, rtol=1e-12, atol=1e-12)
+
+
+def test_long_programs_run_in_pieces():
+    """Products are kernels of their own; LLVM would take long for one function with all of them."""
+    rotation = np.roll(np.eye(64, dtype=np.float32), 1, axis=0)
+
+    def turned(x):
+        for step in range(150):
+            x = rotation @ x + (step % 3 == 0)
+        return x
+
+    x = jnp.arange(64.0 * 64).reshape(64, 64)
+    text = fg.jit(turned).lower(x).as_text("llvm")
+    pieces = re.findall(r"^define .*@segment0_from\d+\(.*optnone", text, re.MULTILINE)
+    assert len(pieces) > 3
+    assert len(re.findall(r"^define .*@kernel_", text, re.MULTILINE)) < 10  # each is made once
+    wanted = np.asarray(x)
+    for step in range(150):
+        wanted = rotation @ wanted + (step % 3 == 0)
+    np.testing.assert_array_equal(fg.jit(turned)(x), wanted)

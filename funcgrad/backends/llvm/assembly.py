@@ -13,7 +13,7 @@ import numpy as np
 
 from funcgrad.backends.llvm import convolution_plan
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
-from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
+from funcgrad.backends.llvm.builder import PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import Compiled, compiled
 from funcgrad.backends.llvm.recipe import Recipe
 from funcgrad.backends.llvm.routines import native_unit
@@ -30,6 +30,7 @@ from funcgrad.core.jaxpr import Eqn, Jaxpr
 LONG_CALL = 1e-5  # seconds
 FEW = 4  # kernels, whose calls are worth registers
 AS_IT_STANDS = "optnone noinline "  # quickly translated: for long code that runs once a call
+PIECE = 32  # units of a function
 SMALL_PRODUCT = 1 << 14  # multiplications; larger products are not made by plain loops
 REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
 
@@ -98,7 +99,23 @@ class Assembly:
         return text
 
     def _segment(self, name: str, units: Sequence[Unit]) -> str:
-        """A function of the table that runs units one after the other."""
+        """A function of the table that runs units one after the other; many of them in pieces,
+        since the time that LLVM takes grows faster than its functions.
+        """
+        if len(units) <= PIECE:
+            return self._piece(name, units)
+        pieces = [
+            self._piece(f"{name}_from{n}", units[n : n + PIECE])
+            for n in range(0, len(units), PIECE)
+        ]
+
+        def write(b: Builder, table: Value) -> None:
+            for piece in pieces:
+                b.call(piece, None, [table])
+
+        return self.shop.module.function(name, [PTR], None, write)
+
+    def _piece(self, name: str, units: Sequence[Unit]) -> str:
         layout = self.layout
 
         def write(b: Builder, table: Value) -> None:
@@ -117,10 +134,9 @@ class Assembly:
             addresses = {}
             for v in used:
                 n, offset = layout.slots[v]
-                place = Value(str(offset), I64)
-                addresses[v] = b.element(bases[n], place, "i8") if offset else bases[n]
+                addresses[v] = b.element(bases[n], offset, "i8")
             for unit in units:
-                own = b.element(bases[0], Value(str(layout.scratch[unit]), I64), "i8")
+                own = b.element(bases[0], layout.scratch[unit], "i8")
                 self.block.emit_unit(frame, unit, addresses, own, self.shared)
 
         runs_once = all(unit.eqn is None for unit in units)
