@@ -196,7 +196,7 @@ EXACT = {
     ),
     "multinomial": lambda r, n, key: r.multinomial(key, 20, n.array([0.2, 0.3, 0.5])),
     "multinomial rows": lambda r, n, key: r.multinomial(
-        key, n.array([20.0, 100.0]), n.array([0.2, 0.3, 0.5]), shape=(2, 3)
+        key, n.array([20.0, 100.0]), n.array([[0.2, 0.3, 0.5], [0.7, 0.1, 0.2]])
     ),
 }
 

@@ -57,7 +57,7 @@ def test_methods_of_jax_are_all_there():
         "addressable_data", "addressable_shards", "committed", "device_buffer", "device_buffers",
         "global_shards", "is_fully_addressable", "is_fully_replicated", "sharding", "traceback",
         "format", "platform", "clone", "flat", "byteswap", "unsafe_buffer_pointer",
-        "on_device_size_in_bytes", "tobytes",
+        "on_device_size_in_bytes", "tobytes", "unsafe_raw_buffer",
     }  # fmt: skip
     public = {name for name in dir(jax.numpy.ones(2)) if not name.startswith("_")} - placement
     assert public <= set(dir(fnp.ones(2)))

@@ -62,6 +62,11 @@ IGNORED = {
     ("ldexp", "uint64"): "jax converts the exponent to a float first",
 }
 
+if jax.version.__version_info__ >= (0, 12):  # the tables above speak for 0.10 and 0.11
+    FORGETFUL.add("log2")  # weak there now
+    UNARY.remove("sinc")  # zero there at infinity, where NumPy and we have NaN
+    IGNORED["frexp", "float16"] = "jax takes subnormal numbers for zero"
+
 
 def values(dtype) -> np.ndarray:
     dtype = np.dtype(dtype)
