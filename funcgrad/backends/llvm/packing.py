@@ -9,6 +9,8 @@ from funcgrad.backends.llvm.tiles import (
     address,
     each,
     lanes_mask,
+    load_evenly,
+    store_evenly,
     store_whole,
     transposed,
     vector_type,
@@ -158,30 +160,12 @@ def copy_run(
     full = count // type.lanes * type.lanes
 
     def copy(i: Value | int, mask: Value | None) -> None:
-        x = _load_evenly(b, address(b, source[0], kind, (i, source[1])), source[1], type, mask)
-        _store_evenly(b, x, address(b, to[0], kind, (i, to[1])), to[1], mask)
+        x = load_evenly(b, address(b, source[0], kind, (i, source[1])), source[1], type, mask)
+        store_evenly(b, x, address(b, to[0], kind, (i, to[1])), to[1], mask)
 
     each(b, 0, full, type.lanes, lambda i: copy(i, None))
     if full < count:
         copy(full, lanes_mask(count - full, type.lanes))
-
-
-def _evenly(b: Builder, pointer: Value, step: int, type: Type) -> Value:
-    across = b.mul(b.iota(Type("i64", type.lanes)), b.const(step, Type("i64", type.lanes)))
-    return b.element(pointer, across, type.kind)
-
-
-def _load_evenly(b: Builder, pointer: Value, step: int, type: Type, mask: Value | None) -> Value:
-    if step == 1 or type.lanes == 1:
-        return b.load(pointer, type, mask)
-    return b.gather(_evenly(b, pointer, step, type), type.kind, mask)
-
-
-def _store_evenly(b: Builder, x: Value, pointer: Value, step: int, mask: Value | None) -> None:
-    if step == 1 or x.type.lanes == 1:
-        b.store(x, pointer, mask)
-    else:
-        b.scatter(x, _evenly(b, pointer, step, x.type), mask)
 
 
 def fill(b: Builder, kind: str, count: int, pointer: Value, value: float | int = 0) -> None:

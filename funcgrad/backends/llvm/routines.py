@@ -16,7 +16,7 @@ from funcgrad.backends.llvm.cumulate import cumulate
 from funcgrad.backends.llvm.dense_routines import DENSE
 from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.rows import in_rows
-from funcgrad.backends.llvm.tiles import address, whole
+from funcgrad.backends.llvm.tiles import address, store_evenly, whole
 from funcgrad.compiler.affine import strides_of
 from funcgrad.compiler.graph import bytes_of, size_of
 from funcgrad.compiler.views import form_of
@@ -157,7 +157,7 @@ def _storing(b: Builder, kind: str, out: windows.Array, lane: int) -> Write:
 
     def store(values: Value, place: tuple[Value, ...], mask: Value | None, step: int) -> None:
         at = address(b, out.pointer, kind, *zip(place, out.strides))
-        windows.store_evenly(b, values, at, step * out.strides[lane], mask)
+        store_evenly(b, values, at, step * out.strides[lane], mask)
 
     return store
 

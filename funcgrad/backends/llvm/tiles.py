@@ -103,6 +103,27 @@ def each_within(
         b.when(b.icmp("sgt", end, bound), rest)
 
 
+def _evenly(b: Builder, pointer: Value, step: int, type: Type) -> Value:
+    """Addresses so many elements apart, one for each lane."""
+    lanes = Type("i64", type.lanes)
+    return b.element(pointer, b.mul(b.iota(lanes), b.const(step, lanes)), type.kind)
+
+
+def load_evenly(b: Builder, pointer: Value, step: int, type: Type, mask: Value | None) -> Value:
+    """A vector of elements that lie `step` apart."""
+    if step == 1 or type.lanes == 1:
+        return b.load(pointer, type, mask)
+    return b.gather(_evenly(b, pointer, step, type), type.kind, mask)
+
+
+def store_evenly(b: Builder, x: Value, pointer: Value, step: int, mask: Value | None) -> None:
+    """Writes a vector to elements that lie `step` apart."""
+    if step == 1 or x.type.lanes == 1:
+        b.store(x, pointer, mask)
+    else:
+        b.scatter(x, _evenly(b, pointer, step, x.type), mask)
+
+
 def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """x * y + z for floats and integers."""
     return b.fma(x, y, z) if x.type.is_float else b.add(b.mul(x, y), z)

@@ -18,7 +18,9 @@ from funcgrad.backends.llvm.tiles import (
     address,
     each,
     lanes_mask,
+    load_evenly,
     plus,
+    store_evenly,
     vector_type,
     whole,
 )
@@ -164,7 +166,7 @@ def adding(
     def deliver(values: Value, place: tuple[Value, ...], mask: Value | None, step: int) -> None:
         at = address(b, out.pointer, kind, *zip(place, out.strides))
         step *= out.strides[lane]
-        held = _load_evenly(b, at, step, values.type, mask)
+        held = load_evenly(b, at, step, values.type, mask)
         store_evenly(b, plus(b, held, values), at, step, mask)
 
     return deliver
@@ -336,7 +338,7 @@ class _Walk:
         if step == 2:
             found = self._every_other(pointer, self._pair_masks(at, first))
             return found, None if self.across.inside else mask
-        found = _load_evenly(b, pointer, step, self.type, mask)
+        found = load_evenly(b, pointer, step, self.type, mask)
         return found, None if self.across.inside else mask
 
     def _every_other(self, pointer: Value, masks: list[Value | None]) -> Value:
@@ -393,7 +395,7 @@ class _Walk:
     def load_at(self, x: Array, place: tuple[Value, ...], mask: Value | None) -> Value:
         """The elements of an array at the place of windows."""
         pointer = address(self.b, x.pointer, self.kind, *zip(place, x.strides))
-        return _load_evenly(self.b, pointer, x.strides[self.lane], self.type, mask)
+        return load_evenly(self.b, pointer, x.strides[self.lane], self.type, mask)
 
     def element(
         self, at: _Window, taps: tuple[Index, ...]
@@ -408,23 +410,6 @@ class _Walk:
             further = _product(b, taps[d], at.phases[d].dilation)
             found[d] = _value(_sum(b, at.starts[d], further))
         return tuple(found[d] for d in range(len(found))), mask, self.across.stride
-
-
-def _load_evenly(b: Builder, pointer: Value, step: int, type: Type, mask: Value | None) -> Value:
-    if step == 1:
-        return b.load(pointer, type, mask)
-    across = Type("i64", type.lanes)
-    steps = b.mul(b.iota(across), b.const(step, across))
-    return b.gather(b.element(pointer, steps, type.kind), type.kind, mask)
-
-
-def store_evenly(b: Builder, x: Value, pointer: Value, step: int, mask: Value | None) -> None:
-    if step == 1:
-        b.store(x, pointer, mask)
-        return
-    across = Type("i64", x.type.lanes)
-    steps = b.mul(b.iota(across), b.const(step, across))
-    b.scatter(x, b.element(pointer, steps, x.type.kind), mask)
 
 
 def _product(b: Builder, i: Index, n: int) -> Index:
