@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers, table, timing
-from benchmarks.measure import COLD, IMPORTS, TRACING
-from benchmarks.workloads import WORKLOADS, w10_first_step
+from benchmarks.measure import IMPORTS, TRACING
+from benchmarks.workloads import WORKLOADS, w1_first_gradient, w10_first_step
 
 ROOT = Path(__file__).resolve().parent.parent
-FRESH = [row.name for row in w10_first_step.ROWS]
-EVERYTHING = [COLD, IMPORTS, *(w.name for w in WORKLOADS), *FRESH, TRACING]
+COLD, FRESH = ([row.name for row in rows.ROWS] for rows in (w1_first_gradient, w10_first_step))
+EVERYTHING = [*COLD, IMPORTS, *(w.name for w in WORKLOADS), *FRESH, TRACING]
 IN_SETTING = {
     "single": EVERYTHING,
     "allocator": [w.name for w in WORKLOADS if w.sensitive_to_allocator],

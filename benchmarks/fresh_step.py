@@ -1,7 +1,7 @@
 """One training step in a fresh process, for W10 and W12; prints one number.
 
-python benchmarks/fresh_step.py W6 jax seconds    # from the first call to its result
-python benchmarks/fresh_step.py W6 jax bytes      # peak memory over importing the library
+python -m benchmarks.fresh_step W6 jax seconds    # from the first call to its result
+python -m benchmarks.fresh_step W6 jax bytes      # peak memory over importing the library
 """
 
 import importlib

@@ -13,9 +13,10 @@ from typing import Any
 from benchmarks import imports, peers, timing, tracing
 from benchmarks.workload import Bar, Workload, compare, scaled
 from benchmarks.workloads import WORKLOADS, w1_first_gradient, w10_first_step
+from benchmarks.workloads.w1_first_gradient import ColdRow
 from benchmarks.workloads.w10_first_step import FreshRow
 
-IMPORTS, TRACING, COLD = "imports", "tracing", w1_first_gradient.NAME
+IMPORTS, TRACING = "imports", "tracing"
 
 
 def main(request: str, path: str) -> None:
@@ -26,8 +27,9 @@ def main(request: str, path: str) -> None:
     names, libraries, rounds = wanted["names"], wanted["libraries"], wanted["rounds"]
     statistic = wanted["statistic"]
     results: dict[str, Any] = {"title": setting.title, "rows": [], "statistic": statistic}
-    if COLD in names:
-        results["rows"].append(cold_row(libraries, rounds, statistic))
+    for row in w1_first_gradient.ROWS:
+        if row.name in names:
+            results["rows"].append(fresh_row(row, libraries, rounds, statistic))
     if IMPORTS in names:
         results[IMPORTS] = imports.measure(libraries, rounds)
     for workload in WORKLOADS:
@@ -42,23 +44,10 @@ def main(request: str, path: str) -> None:
         json.dump(results, file)
 
 
-def cold_row(libraries: list[str], rounds: int, statistic: str) -> dict[str, Any]:
-    """The row of fresh processes."""
-    present = [name for name in libraries if peers.load(name) is not None]
-    times = w1_first_gradient.measure(present, rounds)
-    seconds = {name: getattr(t, statistic) for name, t in times.items()}
-    return {
-        "name": COLD,
-        "title": w1_first_gradient.TITLE,
-        "unit": w1_first_gradient.UNIT,
-        "times": {name: vars(t) for name, t in times.items()},
-        "shown": seconds,
-        "bars": verdicts(w1_first_gradient.BARS, seconds),
-    }
-
-
-def fresh_row(row: FreshRow, libraries: list[str], rounds: int, statistic: str) -> dict[str, Any]:
-    """A row of fresh processes that run one step; torch and jax if they are installed."""
+def fresh_row(
+    row: ColdRow | FreshRow, libraries: list[str], rounds: int, statistic: str
+) -> dict[str, Any]:
+    """A row of fresh processes, for the libraries that are installed."""
     present = [name for name in libraries if peers.load(name) is not None]
     times = row.measure(present, rounds)
     measured = {name: getattr(t, statistic) for name, t in times.items()}

@@ -29,6 +29,20 @@ def load(library: str) -> ModuleType | None:
     return module
 
 
+def disk_cache(folder: str, of_jax: bool = False) -> dict[str, str]:
+    """The variables that make libraries keep compiled code in this folder. jax does so only where
+    it is told to: `of_jax`, where a later process gains by it.
+    """
+    variables = {"FUNCGRAD_CACHE_DIR": folder}
+    if of_jax:
+        variables |= {
+            "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+    return variables
+
+
 def on_arrays(convert: Callable[[np.ndarray], Any], tree: Any) -> Any:
     """The tree of lists, tuples and dictionaries with each NumPy array converted."""
     if isinstance(tree, dict):

@@ -51,7 +51,7 @@ def first_call(workload: str, warm: bool) -> Measure:
 
     def once(library: str) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            environment = {**os.environ, "XDG_CACHE_HOME": folder, "FUNCGRAD_CACHE_DIR": folder}
+            environment = os.environ | peers.disk_cache(folder, warm)
             seconds = printed(workload, library, "seconds", environment)
             return printed(workload, library, "seconds", environment) if warm else seconds
 
