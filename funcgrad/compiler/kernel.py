@@ -43,7 +43,7 @@ class Ref:
 Operand = Ref | Constant
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Buffer:
     """An array that a kernel reads or writes. `local` ones hold one row, for the kernel's own
     use.
@@ -59,7 +59,7 @@ class Buffer:
         return self.name or f"b{id(self) % 9973}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Load:
     """An element; zero, and nothing is read, where the guard does not hold."""
 
@@ -73,7 +73,7 @@ class Load:
         return f"{self.ref} = load {self.buffer}[{self.index}]{guarded}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Compute:
     """A scalar operation."""
 
@@ -85,7 +85,7 @@ class Compute:
         return f"{self.ref}:{self.ref.dtype} = {self.name} {', '.join(map(_operand, self.args))}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Position:
     """A sum of loops as a number."""
 
@@ -96,7 +96,7 @@ class Position:
         return f"{self.ref}:{self.ref.dtype} = position {self.index}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Store:
     """Writes an element, where the guard holds."""
 
@@ -110,7 +110,7 @@ class Store:
         return f"store {self.buffer}[{self.index}] {_operand(self.value)}{guarded}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Accumulate:
     """Combines a value into an element that started as the identity of `op`."""
 
@@ -128,7 +128,7 @@ class Accumulate:
 Statement = Load | Compute | Position | Store | Accumulate
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Reduction:
     """Combines `value` over the innermost loops of a stage into `ref`, which may be stored.
 
@@ -147,7 +147,7 @@ class Reduction:
         return f"{self.ref} = reduce({self.op}) {_operand(self.value)}{stored}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Stage:
     """Loops within a row; the last `reduced` of them are those that the reductions run over."""
 
@@ -157,7 +157,7 @@ class Stage:
     reductions: list[Reduction] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Tile:
     """The kernel is the end of a product or convolution: its only stage is run for each vector of
     results, whose value is `ref`.
@@ -171,7 +171,7 @@ class Tile:
         return f"{self.ref} = tile {self.form}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Kernel:
     """Stages run in order for each row. Sums begin with what changes nothing, or, if the kernel
     `updates`, with what lies there.

@@ -6,7 +6,6 @@ addresses of inputs and outputs come from whoever emits it. Loops hold blocks of
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from funcgrad.compiler.kernel import Buffer, Kernel
 from funcgrad.compiler.pipeline import prepared
 from funcgrad.compiler.tiling import tiled
 from funcgrad.core.jaxpr import Jaxpr, Literal, Var
+from funcgrad.util import blake2b
 
 Addresses = dict[Any, Value]
 Shared = dict[Any, Any]
@@ -131,7 +131,7 @@ class Block:
         needed = self._own_memory(unit)
         if (unit, places) not in self._names:
             text = f"{kernel}{places}{needed}"
-            name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+            name = f"kernel_{blake2b(text.encode(), digest_size=10).hexdigest()}"
             self._names[unit, places] = name
             self._emit(without_copy(kernel, shared), name, places, needed > 0, self._split(unit))
         return self._names[unit, places], arguments, needed

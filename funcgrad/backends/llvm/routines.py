@@ -5,7 +5,6 @@ A routine has `scratch` bytes of memory and `emit(frame, operands, results, scra
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn
 from funcgrad.core.primitive import Primitive
+from funcgrad.util import blake2b
 
 Write = Callable[..., None]
 
@@ -47,7 +47,7 @@ class Routine:
         e = self.e
         avals = [str(v.aval) for v in (*e.args, *e.outs)]
         text = f"{e.primitive.name}{sorted(e.params.items(), key=str)}{avals}"
-        name = f"routine_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+        name = f"routine_{blake2b(text.encode(), digest_size=10).hexdigest()}"
         count = len(avals) + (self.scratch > 0)
         return module.function(name, [PTR] * count, None, self.write)
 

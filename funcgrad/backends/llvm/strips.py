@@ -138,7 +138,7 @@ def uses(s: Statement) -> list[Ref]:
     return found
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Kept:
     """Values of a strip, in memory on the stack."""
 
