@@ -33,8 +33,8 @@ def main(request: str, path: str) -> None:
     if IMPORTS in names:
         results[IMPORTS] = imports.measure(libraries, rounds)
     for workload in WORKLOADS:
-        if workload.name in names:
-            results["rows"].append(warm_row(workload, libraries, wanted["seconds"], statistic))
+        if workload.name in names and (runs := workload.build(libraries)):
+            results["rows"].append(warm_row(workload, runs, wanted["seconds"], statistic))
     for row in w10_first_step.ROWS:
         if row.name in names:
             results["rows"].append(fresh_row(row, libraries, max(rounds // 3, 1), statistic))
@@ -65,10 +65,9 @@ def fresh_row(
 
 
 def warm_row(
-    workload: Workload, libraries: list[str], seconds: float, statistic: str
+    workload: Workload, runs: dict[str, timing.Run], seconds: float, statistic: str
 ) -> dict[str, Any]:
-    """The row of a workload: built, compared, timed."""
-    runs = workload.build(libraries)
+    """The row of a workload that is built: compared, timed."""
     errors = compare(workload, runs)
     times = timing.interleaved(runs, seconds)
     measured = {name: getattr(t, statistic) for name, t in times.items()}
