@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from funcgrad.backends.llvm import memory, orthogonal, tridiagonal
+from funcgrad.backends.llvm import eigen, memory, orthogonal, tridiagonal
 from funcgrad.backends.llvm.arena import ALIGNMENT
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
 from funcgrad.backends.llvm.planes import Panel, room
 from funcgrad.backends.llvm.singular import Decomposition
 from funcgrad.backends.llvm.tiles import whole
+from funcgrad.core import dtypes
 from funcgrad.core.jaxpr import Eqn
 
 Code = tuple[Callable[..., None], int]  # what writes the body, and its scratch memory in bytes
@@ -194,9 +195,26 @@ def _svd(e: Eqn) -> Code | None:
     return write, room(x.dtype, [(long, long + 1)] * 8, 8 * long)
 
 
+def _eig(e: Eqn) -> Code | None:
+    x, w = e.args[0].aval, e.outs[0].aval
+    if not is_small(x) or dtypes.is_complex(x.dtype) or e.params["compute_left_eigenvectors"]:
+        return None
+    n, vectors = x.shape[-1], e.params["compute_right_eigenvectors"]
+
+    def write(b: Builder, *pointers: Value) -> None:
+        def body(given: Value, values: Value, *rest: Value) -> None:
+            right = rest[0] if vectors else None
+            eigen.eig(b, x.dtype, w.dtype, given, values, right, rest[-1], n)
+
+        _each(e, b, pointers, (2, 1, 2)[: 2 + vectors], body)
+
+    return write, room(w.dtype, [(n + 2, n + 2)] * 6, 8 * n)
+
+
 # By the names that forms give them.
 DENSE: dict[str, Callable[[Eqn], Code | None]] = {
     "cholesky": _cholesky,
+    "eig": _eig,
     "eigh": _eigh,
     "lu": _lu,
     "permutation": _permutation,

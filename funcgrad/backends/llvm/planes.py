@@ -121,6 +121,10 @@ class Panel:
         for p, x in enumerate(parts):
             self.b.store(x, self.at(m, i, c, p), align=size)
 
+    def put_row_of(self, m: Planes, source: Planes) -> None:
+        """A copy of all rows."""
+        self.each_row(m, lambda i, c: self.put_row(m, i, c, self.row(source, i, c)))
+
     def along(self, m: Planes, body: Callable[[list[Index]], None]) -> None:
         """`body(columns)` with the places of the vectors of a row, a few at a time."""
         b, at_once = self.b, min(m.stride // self.lanes, MOST_AT_ONCE)

@@ -263,7 +263,7 @@ eig_p = Primitive(
     abstract=_eig_abstract,
     value=_eig_value,
     jvp=_eig_jvp,
-    loops=lambda x, **params: loops.Opaque("LAPACK: geev"),
+    loops=lambda x, **params: loops.Opaque("LAPACK: geev", "eig"),
     multiple_results=True,
 )
 eig_p.batch = leading_batch(eig_p)

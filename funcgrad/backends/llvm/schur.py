@@ -1,0 +1,534 @@
+"""The real Schur form of small matrices: balanced, reduced to Hessenberg form by reflections, then
+made quasi-triangular by Francis' double steps (Golub and Van Loan 2013, "Matrix computations",
+section 7.5). Order and choices are those of LAPACK's routines gebal, gehd2, lahqr and lanv2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from funcgrad.backends.llvm.builder import I1, I64, Value
+from funcgrad.backends.llvm.orthogonal import Reflections
+from funcgrad.backends.llvm.planes import KIND, Index, Panel, Planes
+from funcgrad.backends.llvm.terms import Term, hypotenuse, larger, length, where
+from funcgrad.backends.llvm.tiles import whole
+from funcgrad.backends.llvm.tridiagonal import SMALLEST, swap_rows
+
+PRECISION = 2.0**-52
+STEPS = 300  # for each row, at most; LAPACK allows as many
+EXCEPTIONAL = 10  # steps without success, after which another shift is tried
+LARGE, SMALL = 1e290, 1e-290  # no scale goes beyond
+
+
+class Schur:
+    """A matrix with one row and column more than it has, so that steps may look there."""
+
+    def __init__(self, panel: Panel, size: int) -> None:
+        self.p, self.b, self.size = panel, panel.b, size
+        self.h = panel.planes(size + 2, size + 2)
+        self.z = panel.planes(size + 2, size)  # the transpose of what turns it
+        self.scales = panel.planes(1, size)
+        self.real, self.imaginary = panel.numbers(size), panel.numbers(size)
+        self.low, self.high = panel.b.alloca("i64", 1), panel.b.alloca("i64", 1)
+
+    # ---- elements
+
+    def get(self, i: Index, j: Index) -> Term:
+        return Term(self.b, self.p.get(self.h, i, j)[0])
+
+    def set(self, i: Index, j: Index, x: Term) -> None:
+        self.p.put(self.h, i, j, [x.value])
+
+    def next(self, i: Value, by: int = 1) -> Value:
+        return self.b.add(i, whole(by))
+
+    def bounds(self) -> tuple[Value, Value]:
+        """The first and the last row of what balancing leaves to be done."""
+        return self.b.load(self.low, I64), self.b.load(self.high, I64)
+
+    # ---- balancing
+
+    def balance(self) -> None:
+        """Rows and columns that isolate an eigenvalue go to the ends; others are scaled."""
+        b = self.b
+        one = b.const(1.0, self.p.vector)
+        self.p.each_row(self.scales, lambda i, c: self.p.put_row(self.scales, i, c, [one]))
+        b.store(whole(0), self.low)
+        b.store(whole(self.size - 1), self.high)
+        self._repeat(self._push_rows_down)
+        several = lambda: b.icmp("sgt", b.load(self.high, I64), whole(0))
+        b.when(several(), lambda: self._repeat(self._push_columns_left))
+        b.when(several(), lambda: self._repeat(self._scale_once))
+
+    def _repeat(self, body: Callable[[], Value]) -> None:
+        """While it changes something."""
+        self.b.while_([self.b.const(1, I1)], lambda c: c[0], lambda c: [body()])
+
+    def _alone(self, i: Value, along_row: bool, start: Value, stop: Value) -> Value:
+        """Is all but the diagonal zero, in a part of a row or column?"""
+        b = self.b
+
+        def look(j: Value, carried: list[Value]) -> list[Value]:
+            x = self.get(i, j) if along_row else self.get(j, i)
+            other = b.and_(b.icmp("ne", i, j), (x != 0.0).value)
+            return [b.or_(carried[0], other)]
+
+        (found,) = b.loop(start, self.next(stop), 1, [b.const(0, I1)], look)
+        return b.xor(found, b.const(1, I1))
+
+    def _exchange(self, i: Value, k: Value) -> None:
+        """Rows and columns i and k change places; `k` remembers it."""
+        self._note(k, i)
+
+        def column(j: Value, _: list[Value]) -> None:
+            x, y = self.get(j, i), self.get(j, k)
+            self.set(j, i, y)
+            self.set(j, k, x)
+
+        def swap() -> None:
+            self.b.loop(0, self.size, 1, [], column)
+            swap_rows(self.p, self.h, i, k)
+
+        self.b.when(self.b.icmp("ne", i, k), swap)
+
+    def _note(self, k: Value, i: Value) -> None:
+        place = self.b.cast("sitofp", i, KIND)
+        self.p.put(self.scales, 0, k, [place])
+
+    def _push_rows_down(self) -> Value:
+        b = self.b
+        start = b.load(self.high, I64)
+
+        def one(turn: Value, carried: list[Value]) -> list[Value]:
+            i, high = b.sub(start, turn), b.load(self.high, I64)
+            alone = self._alone(i, True, whole(0), high)
+            last = b.icmp("eq", high, whole(0))
+
+            def push() -> None:
+                self._exchange(i, high)
+                b.store(b.sub(high, whole(1)), self.high)
+
+            b.when(b.and_(alone, b.xor(last, b.const(1, I1))), push)
+            # With one row left there is nothing more to look for.
+            return [b.or_(carried[0], b.and_(alone, b.xor(last, b.const(1, I1))))]
+
+        return b.loop(0, self.next(start), 1, [b.const(0, I1)], one)[0]
+
+    def _push_columns_left(self) -> Value:
+        b = self.b
+        start, high = self.bounds()
+
+        def one(j: Value, carried: list[Value]) -> list[Value]:
+            low = b.load(self.low, I64)
+            alone = self._alone(j, False, low, high)
+
+            def push() -> None:
+                self._exchange(j, low)
+                b.store(self.next(low), self.low)
+
+            b.when(alone, push)
+            return [b.or_(carried[0], alone)]
+
+        return b.loop(start, self.next(high), 1, [b.const(0, I1)], one)[0]
+
+    def _scale_once(self) -> Value:
+        """Rows and columns by powers of two that bring their lengths near each other."""
+        b = self.b
+        low, high = self.bounds()
+
+        def one(i: Value, carried: list[Value]) -> list[Value]:
+            squares = lambda at: self._sum(low, self.next(high), lambda j: at(j) * at(j))
+            column = squares(lambda j: self.get(j, i)).sqrt()
+            row = squares(lambda j: self.get(i, j)).sqrt()
+            factor = self._factor(column, row)
+            usable = (column != 0.0) & (row != 0.0)
+            scaled = factor * column + row / factor
+            pays = (scaled < 0.95 * (column + row)) & usable
+            held = Term(b, self.p.get(self.scales, 0, i)[0]) * factor
+            pays = pays & (held > SMALL) & (held < LARGE)
+            b.when(pays.value, lambda: self._scale(i, factor, held))
+            return [b.or_(carried[0], pays.value)]
+
+        return b.loop(low, self.next(high), 1, [b.const(0, I1)], one)[0]
+
+    def _sum(self, start: Value, stop: Value, term: Callable[[Value], Term]) -> Term:
+        add = lambda j, carried: [(Term(self.b, carried[0]) + term(j)).value]
+        return Term(self.b, self.b.loop(start, stop, 1, [self.p.number(0.0).value], add)[0])
+
+    def _factor(self, column: Term, row: Term) -> Term:
+        """Powers of two: the column times it is about as long as the row divided by it."""
+        b, one = self.b, self.p.number(1.0).value
+
+        def smaller(c: list[Value]) -> Value:
+            column, row, factor = (Term(b, x) for x in c)
+            limited = (factor < LARGE) & (column < LARGE) & (row > SMALL)
+            return ((column < row / 2.0) & limited).value
+
+        def larger_one(c: list[Value]) -> Value:
+            column, row, factor = (Term(b, x) for x in c)
+            limited = (factor > SMALL) & (column > SMALL) & (row < LARGE)
+            return ((column / 2.0 >= row) & limited).value
+
+        def turn(c: list[Value], by: float) -> list[Value]:
+            column, row, factor = (Term(b, x) for x in c)
+            return [(column * by).value, (row / by).value, (factor * by).value]
+
+        state = b.while_([column.value, row.value, one], smaller, lambda c: turn(c, 2.0))
+        return Term(b, b.while_(state, larger_one, lambda c: turn(c, 0.5))[2])
+
+    def _scale(self, i: Value, factor: Term, held: Term) -> None:
+        self.p.put(self.scales, 0, i, [held.value])
+        self.p.scale_row(self.h, i, [(1.0 / factor).value])
+        column = lambda j, _: self.set(j, i, self.get(j, i) * factor)
+        self.b.loop(0, self.size, 1, [], column)  # type: ignore[arg-type]
+
+    def restore(self, vectors: Planes) -> None:
+        """What balancing did, undone for vectors that are rows."""
+        p, b = self.p, self.b
+        low, high = self.bounds()
+        kept = p.planes(1, self.size)  # places that were exchanged
+        p.put_row_of(kept, self.scales)
+        one = [p.number(1.0).value]
+
+        def reset(i: Value, _: list[Value]) -> None:
+            p.put(self.scales, 0, i, one)
+
+        b.loop(0, low, 1, [], reset)
+        b.loop(self.next(high), self.size, 1, [], reset)
+
+        def scale(i: Value, c: Index) -> None:
+            p.put_row(vectors, i, c, p.scaled(p.row(vectors, i, c), p.row(self.scales, 0, c)))
+
+        p.each_row(vectors, scale)
+
+        def swap(i: Value) -> None:
+            k = b.cast("fptosi", p.get(kept, 0, i)[0], "i64")
+
+            def element(n: Value, _: list[Value]) -> None:
+                x, y = p.get(vectors, n, i), p.get(vectors, n, k)
+                p.put(vectors, n, i, y)
+                p.put(vectors, n, k, x)
+
+            b.loop(0, vectors.rows, 1, [], element)
+
+        last = b.sub(low, whole(1))
+        b.loop(0, low, 1, [], lambda turn, _: swap(b.sub(last, turn)))  # type: ignore[func-returns-value]
+        b.loop(self.next(high), self.size, 1, [], lambda i, _: swap(i))  # type: ignore[func-returns-value]
+
+    # ---- Hessenberg form
+
+    def reduce(self, found: Reflections) -> None:
+        """Zeros below the first subdiagonal."""
+        p, b, h = self.p, self.b, self.h
+        p.identity(self.z._replace(rows=self.size))
+        low, high = self.bounds()
+        found.clear()
+
+        def step(k: Value, _: list[Value]) -> None:
+            first = self.next(k)
+            take = lambda i, _: p.put(found.vectors, k, i, p.get(h, i, k))
+            b.loop(first, self.next(high), 1, [], take)  # type: ignore[arg-type]
+            beta, tau = found.make(k, first)
+            p.reflect_right(h, found.vectors, k, tau, 0)
+            p.reflect(h._replace(rows=self.size), found.vectors, k, tau, first)
+            p.reflect(self.z._replace(rows=self.size), found.vectors, k, tau, first)
+            self.set(first, k, beta)
+            zero = p.number(0.0)
+            b.loop(self.next(first), self.size, 1, [], lambda i, _: self.set(i, k, zero))  # type: ignore[func-returns-value]
+
+        b.loop(low, high, 1, [], step)
+
+    # ---- steps
+
+    def solve(self, budget: Value) -> Value:
+        """Quasi-triangular form, and the eigenvalues; were there steps enough?"""
+        b, size = self.b, self.size
+        low, high = self.bounds()
+
+        def isolated(i: Value, _: list[Value]) -> None:
+            self.p.store(self.get(i, i), self.real, i)
+            self.p.store(self.p.number(0.0), self.imaginary, i)
+
+        b.loop(0, low, 1, [], isolated)
+        b.loop(self.next(high), size, 1, [], isolated)
+
+        def more(carried: list[Value]) -> Value:
+            last, _, left = carried
+            return b.and_(b.icmp("sge", last, low), b.icmp("sgt", left, whole(0)))
+
+        def turn(carried: list[Value]) -> list[Value]:
+            last, count, left = carried
+            first = self._first(last, low, high)
+            split = b.icmp("sgt", first, low)
+            b.when(split, lambda: self.set(first, b.sub(first, whole(1)), self.p.number(0.0)))
+            few = b.icmp("sge", first, b.sub(last, whole(1)))
+
+            def deflate() -> list[Value]:
+                single = b.icmp("eq", first, last)
+                b.when(single, lambda: isolated(last, []))
+                b.when(b.xor(single, b.const(1, I1)), lambda: self._pair(last))
+                return [b.sub(first, whole(1)), whole(0), left]
+
+            def step() -> list[Value]:
+                following = self.next(count)
+                self._step(first, last, following)
+                return [last, following, b.sub(left, whole(1))]
+
+            return b.branch(few, deflate, step)
+
+        last, _, _ = b.while_([high, whole(0), budget], more, turn)
+        return b.icmp("slt", last, low)
+
+    def _first(self, last: Value, low: Value, high: Value) -> Value:
+        """The first row of the block that ends at `last`: above it an element is negligible."""
+        b = self.b
+
+        def linked(carried: list[Value]) -> Value:
+            k = carried[0]
+            inside = b.icmp("sgt", k, low)
+            safe = b.select(inside, k, self.next(low))
+            negligible = self._negligible(safe, low, high)
+            return b.and_(inside, b.xor(negligible, b.const(1, I1)))
+
+        return b.while_([last], linked, lambda c: [b.sub(c[0], whole(1))])[0]
+
+    def _negligible(self, k: Value, low: Value, high: Value) -> Value:
+        """Ahues and Tisseur 1997, "A new deflation criterion for the QR algorithm"."""
+        b = self.b
+        before = b.sub(k, whole(1))
+        here, there = self.get(k, k), self.get(before, before)
+        below, above = abs(self.get(k, before)), abs(self.get(before, k))
+        tiny = SMALLEST * (self.size / PRECISION)
+        test = abs(there) + abs(here)
+        far = b.icmp("sge", b.sub(k, whole(2)), low)
+        earlier = b.select(far, b.sub(k, whole(2)), low)
+        later = b.icmp("sle", self.next(k), high)
+        zero = self.p.number(0.0)
+        more = where(Term(b, far), abs(self.get(before, earlier)), zero)
+        more = more + where(Term(b, later), abs(self.get(self.next(k), k)), zero)
+        test = where(test == 0.0, more, test)
+        small = below <= PRECISION * test
+        ab, ba = larger(below, above), where(below > above, above, below)
+        gap = abs(there - here)
+        aa, bb = larger(abs(here), gap), where(abs(here) > gap, gap, abs(here))
+        total = aa + ab
+        safe = where(total == 0.0, 1.0, total)
+        careful = ba * (ab / safe) <= larger(PRECISION * (bb * (aa / safe)), tiny)
+        return ((below <= tiny) | (small & careful)).value
+
+    def _step(self, first: Value, last: Value, count: Value) -> None:
+        """One double step on rows `first` to `last`."""
+        b = self.b
+        shifts = self._shifts(first, last, count)
+        start, v = self._start(first, last, shifts)
+
+        def turn(k: Value, _: list[Value]) -> None:
+            before = b.select(b.icmp("sgt", k, whole(0)), b.sub(k, whole(1)), whole(0))
+            later = b.icmp("sgt", k, start)
+            three = b.icmp("slt", k, b.sub(last, whole(1)))
+            column = [self.get(self.next(k, n), before) for n in range(3)]
+            x = [where(Term(b, later), new, old) for new, old in zip(column, v)]
+            x[2] = where(Term(b, three), x[2], 0.0)
+            beta, tau, factor = _small_reflector(x)
+            w = [x[1] * factor, x[2] * factor]
+            self._reflect_rows(self.h, k, w, tau)
+            inside = b.icmp("sgt", k, first)
+            new = where(Term(b, later), beta, column[0] * (1.0 - tau))
+            b.when(inside, lambda: self._close(k, before, new))
+            most = self.next(k, 3)
+            stop = b.select(b.icmp("slt", most, last), most, last)
+            self._reflect_columns(k, w, tau, self.next(stop))
+            self._reflect_rows(self.z, k, w, tau)
+
+        b.loop(start, last, 1, [], turn)
+
+    def _close(self, k: Value, before: Value, x: Term) -> None:
+        """What the column before a reflector is."""
+        self.set(k, before, x)
+        for n in (1, 2):
+            self.set(self.next(k, n), before, self.p.number(0.0))
+
+    def _reflect_rows(self, m: Planes, k: Value, w: list[Term], tau: Term) -> None:
+        """Three rows, reflected by tau (1, w) (1, w)^T."""
+        p, b = self.p, self.b
+        rows = [self.next(k, n) for n in range(3)]
+        weights = [b.splat(x.value, p.lanes) for x in w]
+        factors = [b.splat((-x).value, p.lanes) for x in (tau, tau * w[0], tau * w[1])]
+
+        def some(columns: list[Index]) -> None:
+            for c in columns:
+                x, y, z = (p.row(m, i, c)[0] for i in rows)
+                sum = b.fma(weights[1], z, b.fma(weights[0], y, x))
+                for i, old, factor in zip(rows, (x, y, z), factors):
+                    p.put_row(m, i, c, [b.fma(factor, sum, old)])
+
+        p.along(m, some)
+
+    def _reflect_columns(self, k: Value, w: list[Term], tau: Term, stop: Value) -> None:
+        def row(j: Value, _: list[Value]) -> None:
+            x, y, z = (self.get(j, self.next(k, n)) for n in range(3))
+            sum = (x + w[0] * y + w[1] * z) * tau
+            self.set(j, k, x - sum)
+            self.set(j, self.next(k), y - sum * w[0])
+            self.set(j, self.next(k, 2), z - sum * w[1])
+
+        self.b.loop(0, stop, 1, [], row)
+
+    def _shifts(self, first: Value, last: Value, count: Value) -> list[Term]:
+        """Both eigenvalues of the last two rows, or the nearer one twice: real parts, imaginary
+        ones.
+        """
+        b = self.b
+        before = b.sub(last, whole(1))
+        usual = [
+            self.get(before, before), self.get(before, last), self.get(last, before),
+            self.get(last, last),
+        ]  # fmt: skip
+        low_size = abs(self.get(last, before)) + abs(self.get(before, b.sub(last, whole(2))))
+        high_size = abs(self.get(self.next(first), first))
+        high_size = high_size + abs(self.get(self.next(first, 2), self.next(first)))
+        every = lambda n: Term(b, b.icmp("eq", b.binary("srem", count, whole(n)), whole(0)))
+        other, low = every(EXCEPTIONAL), every(2 * EXCEPTIONAL)
+        size = where(low, low_size, high_size)
+        corner = 0.75 * size + where(low, self.get(last, last), self.get(first, first))
+        unusual = [corner, -0.4375 * size, size, corner]
+        a, bb, c, d = (where(other, x, y) for x, y in zip(unusual, usual))
+        scale = abs(a) + abs(bb) + abs(c) + abs(d)
+        safe = where(scale == 0.0, 1.0, scale)
+        a, bb, c, d = a / safe, bb / safe, c / safe, d / safe
+        trace = (a + d) / 2.0
+        determinant = (a - trace) * (d - trace) - bb * c
+        root = abs(determinant).sqrt()
+        paired = determinant >= 0.0
+        upper, lower = trace + root, trace - root
+        nearer = where(abs(upper - d) <= abs(lower - d), upper, lower)
+        real = where(paired, trace, nearer) * scale
+        imaginary = where(paired, root, 0.0) * scale
+        return [real, imaginary, real, -imaginary]
+
+    def _start(self, first: Value, last: Value, shifts: list[Term]) -> tuple[Value, list[Term]]:
+        """The row where two small subdiagonal elements let a step begin, and its vector."""
+        b = self.b
+        r1, i1, r2, i2 = shifts
+        zero = self.p.number(0.0).value
+
+        def vector(m: Value) -> list[Term]:
+            h = lambda i, j: self.get(self.next(m, i), self.next(m, j))
+            s = abs(h(0, 0) - r2) + abs(i2) + abs(h(1, 0))
+            below = h(1, 0) / s
+            v = [
+                below * h(0, 1) + (h(0, 0) - r1) * ((h(0, 0) - r2) / s) - i1 * (i2 / s),
+                below * (h(0, 0) + h(1, 1) - r1 - r2),
+                below * h(2, 1),
+            ]
+            total = abs(v[0]) + abs(v[1]) + abs(v[2])
+            return [x / total for x in v]
+
+        def going(carried: list[Value]) -> Value:
+            return b.xor(carried[1], b.const(1, I1))
+
+        def look(carried: list[Value]) -> list[Value]:
+            m = carried[0]
+            v = vector(m)
+            top = b.icmp("eq", m, first)
+            before = b.select(top, m, b.sub(m, whole(1)))
+            left = abs(self.get(m, before)) * (abs(v[1]) + abs(v[2]))
+            around = [abs(self.get(i, i)) for i in (before, m, self.next(m))]
+            small = left <= PRECISION * abs(v[0]) * (around[0] + around[1] + around[2])
+            done = b.or_(top, small.value)
+            following = b.select(done, m, b.sub(m, whole(1)))
+            return [following, done, *(x.value for x in v)]
+
+        begin = [b.sub(last, whole(2)), b.const(0, I1), zero, zero, zero]
+        m, _, *v = b.while_(begin, going, look)
+        return m, [Term(b, x) for x in v]
+
+    def _pair(self, last: Value) -> None:
+        """Two rows alone: made triangular if their eigenvalues are real, else of equal diagonal."""
+        b, p = self.b, self.p
+        before = b.sub(last, whole(1))
+        a, bb = self.get(before, before), self.get(before, last)
+        c, d = self.get(last, before), self.get(last, last)
+        (a, bb, c, d), (cosine, sine) = standardized(a, bb, c, d)
+        p.rotate(self.h, before, last, cosine.value, sine.value)
+
+        def column(j: Value, _: list[Value]) -> None:
+            x, y = self.get(j, before), self.get(j, last)
+            self.set(j, before, cosine * x + sine * y)
+            self.set(j, last, cosine * y - sine * x)
+
+        b.loop(0, before, 1, [], column)
+        p.rotate(self.z, before, last, cosine.value, sine.value)
+        places = ((before, before), (before, last), (last, before), (last, last))
+        for (i, j), x in zip(places, (a, bb, c, d)):
+            self.set(i, j, x)
+        imaginary = where(c == 0.0, 0.0, abs(bb).sqrt() * abs(c).sqrt())
+        for i, x, y in ((before, a, imaginary), (last, d, -imaginary)):
+            p.store(x, self.real, i)
+            p.store(y, self.imaginary, i)
+
+
+def _small_reflector(x: list[Term]) -> tuple[Term, Term, Term]:
+    """Of three numbers: beta, tau, and what the last two are multiplied by."""
+    tail = hypotenuse(x[1], x[2])
+    trivial = tail == 0.0
+    beta = where(trivial, x[0], -length(x[0], tail).signed(x[0]))
+    divisor = where(trivial, 1.0, beta)
+    tau = where(trivial, 0.0, (beta - x[0]) / divisor)
+    return beta, tau, where(trivial, 0.0, 1.0 / where(trivial, 1.0, x[0] - beta))
+
+
+Four = tuple[Term, Term, Term, Term]
+
+
+def standardized(a: Term, b: Term, c: Term, d: Term) -> tuple[Four, tuple[Term, Term]]:
+    """[[a, b], [c, d]] rotated by (cosine, sine): triangular, or with a = d and b c < 0."""
+    zero, one = a * 0.0, a * 0.0 + 1.0
+    same = lambda x, y: one.signed(x) == one.signed(y)
+    difference = a - d
+    half = 0.5 * difference
+    most = larger(abs(b), abs(c))
+    least = where(abs(b) < abs(c), abs(b), abs(c)) * one.signed(b) * one.signed(c)
+    scale = larger(abs(half), most)
+    safe = where(scale == 0.0, 1.0, scale)
+    z = (half / safe) * half + (most / safe) * least
+    real = z >= 4.0 * PRECISION
+    # Real and well apart.
+    root = half + (scale.sqrt() * where(real, z, 0.0).sqrt()).signed(half)
+    turn = length(c, root)
+    safe_root, safe_turn = where(root == 0.0, 1.0, root), where(turn == 0.0, 1.0, turn)
+    apart = (d + root, b - c, zero, d - (most / safe_root) * least)
+    apart_rotation = root / safe_turn, c / safe_turn
+    # Complex, or nearly equal: the diagonal is made equal first.
+    sum = b + c
+    tau = length(sum, difference)
+    tau = where(tau == 0.0, 1.0, tau)
+    cs = (0.5 * (1.0 + abs(sum) / tau)).sqrt()
+    sn = -(half / (tau * cs)) * one.signed(sum)
+    aa, bb = a * cs + b * sn, b * cs - a * sn
+    cc, dd = c * cs + d * sn, d * cs - c * sn
+    b2, c2 = bb * cs + dd * sn, cc * cs - aa * sn
+    mean = 0.5 * (aa * cs + cc * sn + (dd * cs - bb * sn))
+    sab, sac = abs(b2).sqrt(), abs(c2).sqrt()
+    product = (sab * sac).signed(c2)
+    inverse = 1.0 / where(b2 + c2 == 0.0, 1.0, abs(b2 + c2)).sqrt()
+    cs1, sn1 = sab * inverse, sac * inverse
+    split = (c2 != 0.0) & (b2 != 0.0) & same(b2, c2)
+    lower = (c2 != 0.0) & (b2 == 0.0)
+    near = (
+        where(split, mean + product, mean),
+        where(split, b2 - c2, where(lower, -c2, b2)),
+        where(split | lower, 0.0, c2),
+        where(split, mean - product, mean),
+    )
+    near_rotation = (
+        where(split, cs * cs1 - sn * sn1, where(lower, -sn, cs)),
+        where(split, cs * sn1 + sn * cs1, where(lower, cs, sn)),
+    )
+    found = [where(real, x, y) for x, y in zip((*apart, *apart_rotation), (*near, *near_rotation))]
+    # Nothing to do, or rows and columns exchanged.
+    kept = (difference == 0.0) & ~same(b, c)
+    found = [where(kept, x, y) for x, y in zip((a, b, c, d, one, zero), found)]
+    found = [where(b == 0.0, x, y) for x, y in zip((d, -c, zero, a, zero, one), found)]
+    found = [where(c == 0.0, x, y) for x, y in zip((a, b, c, d, one, zero), found)]
+    return (found[0], found[1], found[2], found[3]), (found[4], found[5])

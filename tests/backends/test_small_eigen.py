@@ -1,0 +1,121 @@
+"""Eigenvalues of small real matrices in native code: LAPACK's, in its order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+from funcgrad.config import config
+from funcgrad.primitives import linalg
+
+pytest.importorskip("llvmlite")
+
+from funcgrad.backends.llvm import outside
+from funcgrad.backends.llvm.target import host
+from tests.backends.native import levels
+
+pytestmark = pytest.mark.filterwarnings("error:jit. native:RuntimeWarning")
+# In units of rounding at the matrix's norm: random matrices stay below 20, as LAPACK does.
+BOUND = 60
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outside(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def refuse(e: Any) -> None:
+        raise AssertionError(f"{e.primitive} runs outside")
+
+    monkeypatch.setattr(outside, "outside", refuse)
+    with fg.enable_x64():
+        yield
+
+
+def right(x: Any) -> Any:
+    return linalg.eig(x, compute_left_eigenvectors=False)
+
+
+def native(function: Any, x: np.ndarray) -> list[np.ndarray]:
+    with config.override(engine="llvm"):
+        return [np.asarray(a) for a in fg.jit(function)(x)]
+
+
+def check(x: np.ndarray, w: np.ndarray, v: np.ndarray) -> None:
+    """x v = v w, vectors of length one, and those of pairs each other's conjugates."""
+    unit = np.finfo(x.dtype).eps
+    norm = np.linalg.norm(x, 2, axis=(-2, -1)).max() or 1.0
+    assert np.max(np.abs(x @ v - v * w[..., None, :])) < BOUND * unit * norm
+    np.testing.assert_allclose(np.linalg.norm(v, axis=-2), 1.0, rtol=8 * unit)
+    first = w[..., :-1].imag > 0
+    np.testing.assert_array_equal(w[..., 1:][first], np.conj(w[..., :-1][first]))
+    vectors = np.swapaxes(v, -1, -2)
+    np.testing.assert_array_equal(vectors[..., 1:, :][first], np.conj(vectors[..., :-1, :][first]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 17, 32])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_matrices(dtype: str, n: int) -> None:
+    x = np.random.default_rng(n).normal(size=(6, n, n)).astype(dtype)
+    w, v = native(right, x)
+    check(x, w, v)
+    expected, vectors = (np.asarray(a) for a in right(x))
+    np.testing.assert_allclose(w, expected, atol=1e-11 if dtype == "float64" else 1e-4)
+    # The sign of a pair's vectors depends on how many steps were taken.
+    products = np.sum(np.conj(v) * vectors, axis=-2)
+    np.testing.assert_allclose(np.where(w.imag, np.abs(products), products.real), 1, rtol=1e-3)
+    (values,) = native(
+        lambda x: linalg.eig(x, compute_left_eigenvectors=False, compute_right_eigenvectors=False),
+        x,
+    )
+    np.testing.assert_array_equal(values, w)
+
+
+def unusual() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 8))
+    powers = 10.0 ** np.arange(8)
+    return {
+        "upper triangular": np.triu(x), "lower triangular": np.tril(x), "diagonal": np.diag(x[0]),
+        "zero": np.zeros((4, 4)), "Jordan": 2 * np.eye(6) + np.eye(6, k=1),
+        "nilpotent": np.eye(20, k=1), "cyclic": np.eye(6)[[1, 2, 3, 4, 5, 0]],
+        "badly scaled": powers[:, None] * x / powers, "symmetric": x + x.T, "skew": x - x.T,
+        "ones": np.ones((5, 5)), "pairs": np.kron(np.eye(3), [[1, 2], [-2, 1]]),
+        "companion": np.diag(np.ones(9), -1) - np.outer(np.eye(10)[0], rng.normal(size=10)),
+        "sparse": x * (rng.uniform(size=(8, 8)) < 0.25), "huge": x * 1e200, "tiny": x * 1e-200,
+        "two equal pairs": np.kron([[1, 1], [0, 1]], [[1, 2], [-2, 1]]).astype(float),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", unusual())
+def test_unusual_matrices(name: str) -> None:
+    x = unusual()[name]
+    w, v = native(right, x)
+    check(x, w, v)
+    norm = np.linalg.norm(x, 2) or 1.0
+    expected = np.linalg.eigvals(x)
+    # Of defective matrices values are known to a root of rounding.
+    bound = 1e-6 if name in ("Jordan", "two equal pairs") else 1e-12
+    for one, other in ((w, expected), (expected, w)):
+        assert max(np.min(np.abs(one - y)) for y in other) < bound * norm
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite(bad: float) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 4, 4))
+    expected = native(right, x)
+    x[1, 2, 0] = bad
+    for found, e in zip(native(right, x), expected):
+        assert np.isnan(found[1]).all()
+        np.testing.assert_array_equal(found[::2], e[::2])
+
+
+@pytest.mark.parametrize("level", levels())
+def test_narrower_registers(level: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if level is not None:
+        monkeypatch.setenv("FUNCGRAD_TARGET", level)
+        host.cache_clear()
+    x = np.random.default_rng(1).normal(size=(2, 19, 19))
+    found = native(right, x)
+    host.cache_clear()
+    check(x, *found)
