@@ -101,6 +101,21 @@ def test_a_folder_in_place_of_an_entry(folder):
     assert files(folder) == [file], "the unfinished file is removed"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", None)], ids=["folder", "pipe"])
+def test_what_is_no_file_neither_blocks_nor_leaks(folder, make):
+    cache.put(KEY, b"code")
+    (file,) = files(folder)
+    file.unlink()
+    make(file)
+    before = os.dup(0)
+    os.close(before)
+    assert [cache.get(KEY) for _ in range(3)] == [None] * 3
+    after = os.dup(0)
+    os.close(after)
+    assert after == before, "descriptors stay open"
+
+
 def test_switched_off(folder):
     with config.override(enable_compilation_cache=False):
         cache.put(KEY, b"code")
@@ -166,8 +181,8 @@ def test_links_are_not_followed(folder, tmp_path):
 def test_a_place_that_cannot_be_a_folder(folder, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    for where in (file, file / "below"):
-        with config.override(cache_dir=str(where)):
+    for where in (file, str(file / "below"), str(file) + "\0"):
+        with config.override(cache_dir=where):
             cache.put(KEY, b"code")
             assert cache.get(KEY) is None
             fg.clear_cache()
@@ -547,6 +562,25 @@ def test_files_that_change_after_loading_are_noticed(monkeypatch, loaded_now):
         monkeypatch.setattr(recipe, "_files", lambda other=other: [other, *files[1:]])
         assert recipe.state_of_files() not in (before, "")
     monkeypatch.setattr(recipe, "_files", lambda: [(path, size, recipe.LOADED + 1), *files[1:]])
+    assert recipe.state_of_files() == ""
+
+
+def test_files_with_one_time_are_told_apart_by_their_content(tmp_path, monkeypatch, loaded_now):
+    """Some builds set all times to one."""
+    states = []
+    for content in ("a = 1", "a = 2"):
+        path = tmp_path / "code.py"
+        path.write_text(content)
+        monkeypatch.setattr(recipe, "_files", lambda path=path: [(str(path), 5, 1)])
+        states.append(recipe.state_of_files())
+    assert len({*states, ""}) == 3
+
+
+def test_without_files_there_are_no_keys(monkeypatch):
+    """In an archive, for example: programs are compiled each time."""
+    monkeypatch.setattr(recipe, "__file__", os.path.join("app.zip", "a", "b", "recipe.py"))
+    assert recipe.state_of_files() == ""
+    monkeypatch.setattr(recipe, "_files", lambda: [])
     assert recipe.state_of_files() == ""
 
 

@@ -28,7 +28,8 @@ ABANDONED = 3600  # seconds after which an unfinished file is removed
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 PLAIN = NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.rename in os.supports_dir_fd
+AT_ONCE = PLAIN | getattr(os, "O_NONBLOCK", 0)  # a pipe, to which nobody writes, is no entry
+BY_DESCRIPTOR = {os.open, os.rename, os.unlink, os.utime} <= os.supports_dir_fd
 
 
 def key_of(parts: Iterable[object]) -> str:
@@ -84,7 +85,9 @@ def _sweep_is_due() -> bool:
 
 def location() -> str:
     """The folder: `config.cache_dir`, else where the platform keeps caches of a user."""
-    chosen = config.current().cache_dir
+    chosen = os.fspath(config.current().cache_dir)
+    if "\0" in chosen:
+        raise Untrusted("no path")
     found = chosen if chosen else os.path.join(_caches_of_user(), "funcgrad")
     return os.path.abspath(os.path.expanduser(found))
 
@@ -159,14 +162,17 @@ class Folder:
     def read(self, key: str) -> bytes | None:
         """The content of an entry, if it is whole; it counts as used now."""
         name = self._named(key + SUFFIX)
-        descriptor = os.open(name, os.O_RDONLY | PLAIN, dir_fd=self.descriptor)
-        with os.fdopen(descriptor, "rb") as file:
+        descriptor = os.open(name, os.O_RDONLY | AT_ONCE, dir_fd=self.descriptor)
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
                 return None
             if self.descriptor is not None:
                 _check_owner(found)
-            content = unsealed(key, file.read())
+            with open(descriptor, "rb", closefd=False) as file:
+                content = unsealed(key, file.read())
+        finally:
+            os.close(descriptor)
         if content is not None:
             with contextlib.suppress(OSError):
                 os.utime(name, dir_fd=self.descriptor)

@@ -11,7 +11,7 @@ from typing import Any
 from funcgrad.backends.llvm import cache, elf
 from funcgrad.backends.llvm.target import Target, llvm
 
-FORMAT = 1  # of how functions are called and what they expect; a part of every key
+FORMAT = 2  # of how functions are compiled and called; a part of every key
 
 # Passes of LLVM that take a third of its time and gain nothing here. Loops are written with the
 # multiples that they need (`Builder.loop`), so their strength is not reduced again; processors

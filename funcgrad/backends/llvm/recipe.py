@@ -139,12 +139,23 @@ def compiler() -> str:
 
 
 def state_of_files() -> str:
-    """A digest of when the files of the compiler were written; "" if that was only after they had
-    been loaded.
+    """A digest of what the files of the compiler are; "" if they were written after they had been
+    loaded, or if there are none, as in an archive.
     """
-    found = list(_files())
-    late = any(changed > LOADED for _, _, changed in found)
-    return "" if late else cache.key_of(found)
+    try:
+        found = list(_files())
+        times = {changed for _, _, changed in found}
+        if not found or max(times) > LOADED:
+            return ""
+        alike = len(times) == 1  # by a build that sets all times, for this version and the next
+        return cache.key_of((*found, *(_content(path) for path, _, _ in found if alike)))
+    except OSError:
+        return ""
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _files() -> Iterator[tuple[str, int, int]]:

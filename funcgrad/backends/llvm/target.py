@@ -80,8 +80,8 @@ def _versions() -> str:
 
 @functools.lru_cache(maxsize=1)
 def described() -> tuple[object, ...]:
-    """What the system says of the processor, and the state of llvmlite's files: enough to know both
-    again without loading LLVM. Nothing where the system does not say it.
+    """What the system says of the processor, and the state of llvmlite's files and of this one:
+    enough to know a target again without loading LLVM. Nothing where the system does not say it.
     """
     try:
         with open("/proc/cpuinfo") as file:
@@ -89,9 +89,8 @@ def described() -> tuple[object, ...]:
         spec = importlib.util.find_spec("llvmlite")
         if spec is None or spec.origin is None:
             return ()
-        files = [
-            os.stat(p) for p in (spec.origin, os.path.join(os.path.dirname(spec.origin), "binding"))
-        ]
+        binding = os.path.join(os.path.dirname(spec.origin), "binding")
+        files = [os.stat(path) for path in (spec.origin, binding, __file__)]
     except (OSError, ValueError):
         return ()
     lines = dict(line.split("\t", 1) for line in first.splitlines() if "\t" in line)
