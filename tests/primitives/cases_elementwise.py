@@ -35,6 +35,10 @@ def apart_from_zero(*shape: int, dtype: Any = "float32") -> Maker:
     return make
 
 
+# Constants by convention, as in JAX.
+TURNS = {"derivative": "the sign of a complex number turns with it"}
+STEPS_ON = {"derivative": "the next number moves on with its operand"}
+
 EVERYWHERE = (e.sin_p, e.cos_p, e.atan_p, e.sinh_p, e.cosh_p, e.tanh_p, e.asinh_p, e.exp_p,
               e.exp2_p, e.expm1_p, e.logistic_p, e.square_p)  # fmt: skip
 ON_POSITIVE = (e.log_p, e.log1p_p, e.sqrt_p, e.rsqrt_p)
@@ -72,11 +76,17 @@ UNARY = [
     *(Case(p, [apart_from_zero(3, 4)]) for p in (*STEPS, e.sign_p, e.abs_p)),
     *(Case(p, [integers(-9, 9, 5)], name="int32") for p in (e.sign_p, e.abs_p)),
     Case(e.sign_p, [integers(0, 9, 5, dtype="uint8")]),
-    Case(e.sign_p, [normal(2, 3, dtype="complex64")]),
+    Case(e.sign_p, [normal(2, 3, dtype="complex64")], skip=TURNS),
     Case(e.abs_p, [normal(2, 3, dtype="complex64")], skip=OVER_THE_REALS),
     Case(
         e.round_p,
         [exactly([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999997, -0.2, 3.3, 1e9], "float32")],
+        [dict(rounding_method=method) for method in e.RoundingMethod],
+        skip={"derivative": "no differences at ties"},
+    ),
+    Case(
+        e.round_p,
+        [exactly([0.3, 1.7, -0.2, -3.3], "float32")],
         [dict(rounding_method=method) for method in e.RoundingMethod],
     ),
     Case(
@@ -114,9 +124,12 @@ BINARY = [
     *(Case(e.atan2_p, args) for args in mixed(apart_from_zero)),
     Case(e.atan2_p, [positive(4, dtype="complex64"), positive(4, dtype="complex64")],
          skip={"loops": "kernels have atan2 of reals only"}),
-    *(Case(e.nextafter_p, args) for args in mixed(normal)),
+    *(Case(e.nextafter_p, args, skip=STEPS_ON) for args in mixed(normal)),
     *(Case(p, [uniform(2.1, 2.3, 4, dtype=dtype), uniform(0.9, 1, 4, dtype=dtype)], name=dtype)
-      for p in (e.rem_p, e.max_p, e.min_p, e.atan2_p, e.nextafter_p)
+      for p in (e.rem_p, e.max_p, e.min_p, e.atan2_p)
+      for dtype in ("bfloat16", "float16")),
+    *(Case(e.nextafter_p, [uniform(2.1, 2.3, 4, dtype=dtype), uniform(0.9, 1, 4, dtype=dtype)],
+           name=dtype, skip=STEPS_ON)
       for dtype in ("bfloat16", "float16")),
     Case(e.clamp_p, [uniform(-1, 0, 3, 4), normal(3, 4), uniform(0, 1, 3, 4)]),
     Case(e.clamp_p, [uniform(-1, 0), normal(3, 4), uniform(0, 1)], name="rank 0"),

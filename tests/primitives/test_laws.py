@@ -5,6 +5,7 @@ compiling, loop forms.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import funcgrad as fg
 import funcgrad.lax
 from funcgrad.api.autodiff import cotangents_in
+from funcgrad.compiler import interpret
 from funcgrad.config import config
 from funcgrad.core import backend, dtypes, loops
 from funcgrad.core.array import ConcreteArray
@@ -26,23 +28,30 @@ from funcgrad.transforms.autodiff import jvp_flat, linearize_flat
 from funcgrad.transforms.batching import batch_flat
 from tests.primitives.cases import Case, all_cases
 
-try:
-    from funcgrad.compiler import interpret
-except ImportError:
-    interpret = None
-
 CASES = all_cases()
 STEP = 1e-6  # of central differences in float64: error about STEP**2 and 1e-16 / STEP
 
 
-def law(name: str) -> Any:
+def law(name: str, applies: Callable[[Case], bool] = lambda case: True) -> Any:
     """Runs the test for every row that the law applies to."""
     rows = [
         pytest.param(case, params, id=label)
         for label, case, params in CASES
-        if name not in case.skip
+        if name not in case.skip and applies(case)
     ]
     return pytest.mark.parametrize("case, params", rows)
+
+
+def differentiable(values: Any) -> list[bool]:
+    return [typeof(v).has_tangent for v in values]
+
+
+def has_tangents(case: Case) -> bool:
+    return any(differentiable(case.operands()))
+
+
+def has_cotangents(case: Case) -> bool:
+    return has_tangents(case) and not case.primitive.constant
 
 
 def arrays(values: Any) -> list[ConcreteArray]:
@@ -159,17 +168,6 @@ def test_operands_are_not_written_to(case: Case, params: dict[str, Any]) -> None
         np.testing.assert_array_equal(v, k)
 
 
-def differentiable(values: Any) -> list[bool]:
-    return [typeof(v).has_tangent for v in values]
-
-
-def has_derivative(case: Case) -> bool:
-    p = case.primitive
-    return not p.constant and any(
-        f is not None for f in (p.partials, p.linear, p.multilinear, p.jvp)
-    )
-
-
 def tangents_for(values: Any, varied: Any) -> list[Any]:
     return [
         ConcreteArray(direction(v, i)) if m else Zero(typeof(v).tangent())
@@ -177,11 +175,9 @@ def tangents_for(values: Any, varied: Any) -> list[Any]:
     ]
 
 
-@law("derivative")
+@law("derivative", has_tangents)
 def test_jvp_is_the_difference_quotient(case: Case, params: dict[str, Any]) -> None:
     values = widened(case.operands())
-    if not has_derivative(case) or not any(differentiable(values)):
-        pytest.skip("constant")
     function, params = flat(case, retyped(case, params)), params
     for varied in choices(differentiable(values)):
         tangents = tangents_for(values, varied)
@@ -221,11 +217,9 @@ def retyped(case: Case, params: dict[str, Any]) -> dict[str, Any]:
     return {k: wide.get(str(v), v) if k in keys else v for k, v in params.items()}
 
 
-@law("transpose")
+@law("transpose", has_cotangents)
 def test_transpose_is_the_adjoint(case: Case, params: dict[str, Any]) -> None:
     values = widened(case.operands())
-    if not has_derivative(case) or not any(differentiable(values)):
-        pytest.skip("constant")
     function = flat(case, retyped(case, params))
     for varied in choices(differentiable(values)):
         tangents = tangents_for(values, varied)
@@ -254,11 +248,9 @@ def inner(xs: Any, ys: Any) -> Any:
     return total
 
 
-@law("second")
+@law("second", has_cotangents)
 def test_second_derivatives(case: Case, params: dict[str, Any]) -> None:
     values = widened(case.operands())
-    if not has_derivative(case) or not any(differentiable(values)):
-        pytest.skip("constant")
     function, varied = flat(case, retyped(case, params)), differentiable(values)
 
     def gradient(*args: Any) -> list[Any]:
@@ -327,12 +319,10 @@ def test_types_of_batches_are_stated(case: Case, params: dict[str, Any]) -> None
         assert jaxpr.out_avals == [typeof(o) for o in batch(*stacked)]
 
 
-@law("transpose")
+@law("transpose", has_cotangents)
 def test_types_of_derivatives_are_stated(case: Case, params: dict[str, Any]) -> None:
     """In the operands' own dtypes: tangents have the result's, cotangents the operands'."""
     operands = arrays(case.operands())
-    if not has_derivative(case) or not any(differentiable(operands)):
-        pytest.skip("constant")
     function, varied = flat(case, params), differentiable(operands)
 
     def derivatives(*args: Any) -> list[Any]:
@@ -363,15 +353,30 @@ def mapped_choices(count: int) -> list[tuple[bool, ...]]:
     return [m for m in itertools.product((False, True), repeat=count) if any(m)]
 
 
-@law("loops")
-def test_loop_form_says_what_value_computes(case: Case, params: dict[str, Any]) -> None:
-    if interpret is None:
-        pytest.skip("later")
-    operands = arrays(case.operands())
+# Computed by value alone: their algorithms are no nest of loops over elements.
+BY_VALUE = {
+    "cholesky", "eig", "eigh", "igamma", "igamma_grad_a", "igammac", "linear_solve", "lu",
+    "lu_pivots_to_permutation", "polygamma", "qr", "random_gamma_grad", "random_seed",
+    "random_wrap", "regularized_incomplete_beta", "select_and_gather_add",
+    "select_and_scatter_add", "sort", "svd", "top_k", "triangular_solve", "zeta",
+}  # fmt: skip
+
+
+def form_of(case: Case, operands: list[ConcreteArray], params: dict[str, Any]) -> Any:
     rule = case.primitive.rule("loops", "compilation")
-    form = rule(*[typeof(x) for x in operands], **params)
-    if isinstance(form, (loops.Opaque, loops.Call)):
-        pytest.skip("computed by value alone")
+    return rule(*[typeof(x) for x in operands], **params)
+
+
+@law("loops", lambda case: case.primitive.name in BY_VALUE)
+def test_computed_by_value_alone(case: Case, params: dict[str, Any]) -> None:
+    form = form_of(case, arrays(case.operands()), params)
+    assert isinstance(form, loops.Opaque | loops.Call), "its loops are a law's matter now"
+
+
+@law("loops", lambda case: case.primitive.name not in BY_VALUE)
+def test_loop_form_says_what_value_computes(case: Case, params: dict[str, Any]) -> None:
+    operands = arrays(case.operands())
+    form = form_of(case, operands, params)
     avals = case.primitive.results(operands, params)
     computed = interpret.run(form, buffers(operands), avals)
     for actual, expected in zip(computed, buffers(flat(case, params)(*operands)), strict=True):
