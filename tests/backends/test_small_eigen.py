@@ -71,6 +71,25 @@ def test_random_matrices(dtype: str, n: int) -> None:
     np.testing.assert_array_equal(values, w)
 
 
+@pytest.mark.parametrize("n", [1, 4, 9])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_left_vectors(dtype: str, n: int) -> None:
+    """u^H x = w u^H, with length one; alone and with the right ones."""
+    x = np.random.default_rng(n).normal(size=(3, n, n)).astype(dtype)
+    w, u, v = native(linalg.eig, x)
+    check(x, w, v)
+    adjoint = np.conj(np.swapaxes(u, -1, -2))
+    unit = np.finfo(dtype).eps
+    # The inverse loses what the vectors' condition costs, which is below 30 here.
+    assert np.max(np.abs(adjoint @ x - w[..., None] * adjoint)) < 30 * BOUND * unit
+    np.testing.assert_allclose(np.linalg.norm(u, axis=-2), 1.0, rtol=8 * unit)
+    only = lambda x: linalg.eig(x, compute_right_eigenvectors=False)
+    np.testing.assert_array_equal(native(only, x)[1], u)
+    expected = np.asarray(linalg.eig(x)[1])
+    products = np.abs(np.sum(np.conj(u) * expected, axis=-2))
+    np.testing.assert_allclose(products, 1, rtol=1e-3)
+
+
 def unusual() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, 8))

@@ -10,7 +10,7 @@ from funcgrad.backends.llvm import eigen, memory, orthogonal, tridiagonal
 from funcgrad.backends.llvm.arena import ALIGNMENT
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
-from funcgrad.backends.llvm.planes import Panel, room
+from funcgrad.backends.llvm.planes import Panel, Scratch, room
 from funcgrad.backends.llvm.singular import Decomposition
 from funcgrad.backends.llvm.tiles import whole
 from funcgrad.core import dtypes
@@ -147,19 +147,19 @@ def _qr(e: Eqn) -> Code | None:
     if not is_small(x):
         return None
     (rows, columns), inner = x.shape[-2:], q.shape[-1]
-    pivoting = e.params["pivoting"]
+    pivoting, count = e.params["pivoting"], min(rows, columns)
+    shapes = [(rows, columns), (1, columns), (count, rows), (rows, inner)]
+    size = room(x.dtype, shapes, 2 * count)
 
     def write(b: Builder, *pointers: Value) -> None:
         def body(given: Value, q: Value, r: Value, *rest: Value) -> None:
-            panel = Panel(b, x.dtype, rest[-1])
+            panel = Panel(b, x.dtype, Scratch(b, rest[-1], size))
             order = rest[0] if pivoting else None
             orthogonal.qr(panel, given, q, r, order, rows, columns, inner)
 
         _each(e, b, pointers, (2, 2, 2, 1)[: 3 + pivoting], body)
 
-    count = min(rows, columns)
-    shapes = [(rows, columns), (1, columns), (count, rows), (rows, inner)]
-    return write, room(x.dtype, shapes, 2 * count)
+    return write, size
 
 
 def _eigh(e: Eqn) -> Code | None:
@@ -167,14 +167,16 @@ def _eigh(e: Eqn) -> Code | None:
     if not is_small(x):
         return None
     n, lower = x.shape[-1], e.params["lower"]
+    size = room(x.dtype, [(n, n)] * 2 + [(n, n + 2), (1, n)], 4 * n)
 
     def write(b: Builder, *pointers: Value) -> None:
         def body(given: Value, vectors: Value, values: Value, scratch: Value) -> None:
-            tridiagonal.eigh(Panel(b, x.dtype, scratch), given, vectors, values, n, lower)
+            panel = Panel(b, x.dtype, Scratch(b, scratch, size))
+            tridiagonal.eigh(panel, given, vectors, values, n, lower)
 
         _each(e, b, pointers, (2, 2, 1), body)
 
-    return write, room(x.dtype, [(n, n)] * 2 + [(n, n + 2), (1, n)], 4 * n)
+    return write, size
 
 
 def _svd(e: Eqn) -> Code | None:
@@ -183,32 +185,38 @@ def _svd(e: Eqn) -> Code | None:
         return None
     rows, columns = x.shape[-2:]
     full, vectors = e.params["full_matrices"], e.params["compute_uv"]
+    long = max(rows, columns)
+    size = room(x.dtype, [(long, long + 1)] * 8, 8 * long)
 
     def write(b: Builder, *pointers: Value) -> None:
         def body(given: Value, values: Value, *rest: Value) -> None:
-            found = Decomposition(Panel(b, x.dtype, rest[-1]), rows, columns, full, vectors)
+            panel = Panel(b, x.dtype, Scratch(b, rest[-1], size))
+            found = Decomposition(panel, rows, columns, full, vectors)
             found.run(given, values, *(rest[:2] if vectors else (None, None)))
 
         _each(e, b, pointers, (2, 1, 2, 2)[: 4 if vectors else 2], body)
 
-    long = max(rows, columns)
-    return write, room(x.dtype, [(long, long + 1)] * 8, 8 * long)
+    return write, size
 
 
 def _eig(e: Eqn) -> Code | None:
     x, w = e.args[0].aval, e.outs[0].aval
-    if not is_small(x) or dtypes.is_complex(x.dtype) or e.params["compute_left_eigenvectors"]:
+    if not is_small(x) or dtypes.is_complex(x.dtype):
         return None
-    n, vectors = x.shape[-1], e.params["compute_right_eigenvectors"]
+    n, results = x.shape[-1], len(e.outs)
+    sides = [e.params[f"compute_{side}_eigenvectors"] for side in ("left", "right")]
+    size = room(w.dtype, [(n + 2, n + 2)] * 8, 8 * n)
 
     def write(b: Builder, *pointers: Value) -> None:
         def body(given: Value, values: Value, *rest: Value) -> None:
-            right = rest[0] if vectors else None
-            eigen.eig(b, x.dtype, w.dtype, given, values, right, rest[-1], n)
+            found = iter(rest)
+            left, right = (next(found) if side else None for side in sides)
+            scratch = Scratch(b, rest[-1], size)
+            eigen.eig(b, x.dtype, w.dtype, given, values, left, right, scratch, n)
 
-        _each(e, b, pointers, (2, 1, 2)[: 2 + vectors], body)
+        _each(e, b, pointers, (2, 1, 2, 2)[: 1 + results], body)
 
-    return write, room(w.dtype, [(n + 2, n + 2)] * 6, 8 * n)
+    return write, size
 
 
 # By the names that forms give them.

@@ -1,17 +1,21 @@
-"""Eigenvalues and right eigenvectors of small real matrices, from their Schur form.
+"""Eigenvalues and eigenvectors of small real matrices, from their Schur form.
 
 Vectors of the quasi-triangular matrix come by substitution, complex where a pair of values is, and
 are turned back; as LAPACK's geev has them, they have length one, and those of a pair a real
-element where they are largest.
+element where they are largest. Left vectors are the rows of the inverse.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import Builder, Value
+from funcgrad.backends.llvm.dense import Dense, Matrix
 from funcgrad.backends.llvm.orthogonal import Reflections
-from funcgrad.backends.llvm.planes import Index, Panel, Planes
+from funcgrad.backends.llvm.planes import Index, Panel, Planes, Scratch, each
 from funcgrad.backends.llvm.schur import PRECISION, STEPS, Schur
 from funcgrad.backends.llvm.terms import Term, is_finite, larger, where
 from funcgrad.backends.llvm.tiles import whole
@@ -22,11 +26,11 @@ Complex = tuple[Term, Term]
 
 
 def eig(
-    b: Builder, given: np.dtype, result: np.dtype, x: Value, values: Value, vectors: Value | None,
-    scratch: Value, size: int,
+    b: Builder, given: np.dtype, result: np.dtype, x: Value, values: Value, left: Value | None,
+    right: Value | None, scratch: Scratch, size: int,
 ) -> None:  # fmt: skip
     """Of one matrix; NaN if it is not finite."""
-    p = Panel(b, given, scratch)
+    p, out = Panel(b, given, scratch), Panel(b, result, scratch)
     s = Schur(p, size)
     m = s.h._replace(rows=size, columns=size)
     p.clear(s.h)
@@ -39,10 +43,8 @@ def eig(
     s.balance()
     s.reduce(Reflections(p, size, size))
     solved = s.solve(b.select(finite, whole(STEPS * size), whole(0)))
-    missing = most * 0.0 + where(Term(b, solved), 0.0, p.number(float("nan")))
+    missing = most * 0.0 + where(Term(b, solved), 0.0, p.number(math.nan))
     scale = Term(b, p.reciprocal_power(power))
-    out = Panel(b, result, scratch)
-    out.scratch = p.scratch
 
     def value(i: Value, _: list[Value]) -> None:
         for n, array in enumerate((s.real, s.imaginary)):
@@ -50,12 +52,46 @@ def eig(
             out.write_number(found, values, b.add(b.mul(i, whole(2)), whole(n)))
 
     b.loop(0, size, 1, [], value)
-    if vectors is not None:
-        found = _Vectors(out, s).find()
-        s.restore(found)
-        _normalize(out, s, found)
-        out.shift(found, missing)
-        out.write_transposed(found, vectors)
+    if left is None and right is None:
+        return
+    found = _Vectors(out, s).find()
+    s.restore(found)
+    _normalize(out, s, found)
+    out.shift(found, missing)
+    if right is not None:
+        out.write_transposed(found, right)
+    if left is not None:
+        _write_left(out, found, left)
+
+
+def _write_left(p: Panel, right: Planes, out: Value) -> None:
+    """Left vectors: the adjoint of the inverse of the right ones, of length one."""
+    b, size = p.b, right.rows
+    dense = Dense(b, np.dtype(np.complex128))
+    bytes_of = size * size * dense.dtype.itemsize
+    factors, inverse = (Matrix(p.scratch.take(bytes_of), size) for _ in range(2))
+    one, zero = p.number(1.0).value, p.number(0.0).value
+
+    def read(i: Value, j: Value) -> None:
+        x, y = p.get(right, j, i)
+        dense.put(factors, i, j, (x, y))
+        dense.put(inverse, i, j, (b.select(b.icmp("eq", i, j), one, zero), zero))
+
+    each(b, size, size, read)
+    dense.eliminate(
+        factors, size, lambda k, i: dense.exchange(inverse, k, i),
+        lambda i, factor, k: dense.subtract(inverse, i, factor, k, 0),
+    )  # fmt: skip
+    dense.solve_triangle(
+        factors, inverse, lower=False, transposed=False, conjugated=False, unit=False
+    )
+    each(b, size, size, lambda i, j: p.put(right, i, j, memory.parts(dense.get(inverse, i, j))))
+
+    def scale(k: Value, _: list[Value]) -> None:
+        p.scale_row(right, k, [(1.0 / _length(p, right, k)).value])
+
+    b.loop(0, size, 1, [], scale)
+    p.write_transposed(right, out, conjugated=True)
 
 
 class _Vectors:
@@ -201,17 +237,24 @@ class _Vectors:
         p.along(self.found, some)
 
 
+def _square(p: Panel, m: Planes, k: Value, i: Value) -> Term:
+    real, imaginary = p.terms(p.get(m, k, i))
+    return real * real + imaginary * imaginary
+
+
+def _length(p: Panel, m: Planes, k: Value) -> Term:
+    """Of a row."""
+    add = lambda i, carried: [(Term(p.b, carried[0]) + _square(p, m, k, i)).value]
+    return Term(p.b, p.b.loop(0, m.columns, 1, [p.number(0.0).value], add)[0]).sqrt()
+
+
 def _normalize(p: Panel, s: Schur, m: Planes) -> None:
     """Length one; a pair's vectors are turned until their largest element is real."""
     b, size = p.b, s.size
 
-    def square(k: Value, i: Value) -> Term:
-        real, imaginary = p.terms(p.get(m, k, i))
-        return real * real + imaginary * imaginary
-
     def largest(k: Value) -> Value:
         def compare(i: Value, carried: list[Value]) -> list[Value]:
-            x = square(k, i).value
+            x = _square(p, m, k, i).value
             more = b.fcmp("ogt", x, carried[1])
             return [b.select(more, i, carried[0]), b.select(more, x, carried[1])]
 
@@ -221,10 +264,7 @@ def _normalize(p: Panel, s: Schur, m: Planes) -> None:
         i = largest(k)
         most = larger(*(abs(x) for x in p.terms(p.get(m, k, i))))
         p.scale_row(m, k, [(1.0 / where(most == 0.0, 1.0, most)).value])
-        start = [p.number(0.0).value]
-        add = lambda i, carried: [(Term(b, carried[0]) + square(k, i)).value]
-        total = Term(b, b.loop(0, size, 1, start, add)[0])
-        p.scale_row(m, k, [(1.0 / total.sqrt()).value])
+        p.scale_row(m, k, [(1.0 / _length(p, m, k)).value])
 
         def turn() -> None:
             i = largest(k)

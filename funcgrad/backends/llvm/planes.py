@@ -44,14 +44,15 @@ class Planes(NamedTuple):
 
 
 class Scratch:
-    """Hands out pieces of scratch memory."""
+    """Hands out pieces of scratch memory, of so many bytes in all."""
 
-    def __init__(self, b: Builder, pointer: Value) -> None:
-        self.b, self.pointer, self.size = b, pointer, 0
+    def __init__(self, b: Builder, pointer: Value, room: int) -> None:
+        self.b, self.pointer, self.room, self.size = b, pointer, room, 0
 
     def take(self, size: int) -> Value:
         """The address of so many bytes."""
         at, self.size = self.size, self.size + -(-size // ALIGNED) * ALIGNED
+        assert self.size <= self.room, "an algorithm takes more scratch memory than it asked for"
         return self.b.element(self.pointer, at, "i8")
 
 
@@ -68,12 +69,11 @@ class Panel:
     in row-major order.
     """
 
-    def __init__(self, b: Builder, dtype: np.dtype, scratch: Value) -> None:
-        self.b, self.dtype = b, dtype
+    def __init__(self, b: Builder, dtype: np.dtype, scratch: Scratch) -> None:
+        self.b, self.dtype, self.scratch = b, dtype, scratch
         self.dense = Dense(b, dtype)
         self.given, self.count = memory.element(dtype)
         self.lanes = b.module.target.lanes(SIZE)
-        self.scratch = Scratch(b, scratch)
         self.vector = Type(KIND, self.lanes)
 
     # ---- memory
