@@ -139,3 +139,52 @@ def test_long_programs_run_in_pieces():
     for step in range(150):
         wanted = rotation @ wanted + (step % 3 == 0)
     np.testing.assert_array_equal(fg.jit(turned)(x), wanted)
+
+
+def twice_from_the_largest(x):
+    """What the second maximum is of is computed again, in another kernel, to find its places."""
+    squares = x * x
+    y = jnp.tanh(squares - squares.max(1, keepdims=True)) * x[:, :1]
+    return jnp.sin((y - y.max(1, keepdims=True)) ** 2).sum()
+
+
+def test_what_is_computed_again_has_the_same_bits():
+    x = operands([(2, 3, 8, 8)])[0]
+    found = []
+    for engine in ("llvm", "numpy"):
+        with config.override(engine=engine):
+            found.append(fg.jit(fg.grad(twice_from_the_largest))(x))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", ((5,), (1000,), (33, 7)), ids=str)
+def test_arithmetic_has_the_bits_of_numpy(shape):
+    """Products and sums are rounded one by one."""
+
+    def program(x, y):
+        z = x * y + x
+        w = (z * z - x * y) / (y * y + 1.5)
+        return z, w, jnp.sqrt(jnp.abs(w)) * x - y, w.max(-1), w == w.max(-1, keepdims=True)
+
+    numbers = np.random.default_rng(3)
+    x, y = (numbers.standard_normal(shape).astype(np.float32) for _ in range(2))
+    with config.override(engine="llvm"):
+        native = fg.jit(program)(x, y)
+    with fg.disable_jit():
+        eager = program(jnp.asarray(x), jnp.asarray(y))
+    for n, e in zip(native, eager, strict=True):
+        np.testing.assert_array_equal(n, e)
+
+
+@pytest.mark.parametrize(
+    "name", ("exp", "tanh", "erf", "erfc", "log", "sin", "logistic", "pow", "lgamma")
+)
+def test_functions_have_the_same_bits_in_any_number_of_lanes(name):
+    x = np.linspace(0.1, 4.0, 67, dtype=np.float32)
+    function = jnp.power if name == "pow" else getattr(lax, name)
+    args = (x, x[::-1].copy()) if name == "pow" else (x,)
+    with config.override(engine="llvm"):
+        together = np.asarray(fg.jit(lambda *a: function(*a))(*args))
+        for size in (1, 2, 3, 5, 8, 15):
+            alone = fg.jit(lambda *a: function(*a))(*(a[:size] for a in args))
+            np.testing.assert_array_equal(alone, together[:size])

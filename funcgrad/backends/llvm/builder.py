@@ -163,6 +163,16 @@ class Builder:
             Type(x.type.kind, len(order)),
         )
 
+    def widened(self, x: Value, lanes: int) -> Value:
+        """More lanes, the first ones as they are."""
+        if x.type.lanes == 1:
+            return self.splat(x, lanes)
+        return self.shuffle(x, x, [i % x.type.lanes for i in range(lanes)])
+
+    def narrowed(self, x: Value, lanes: int) -> Value:
+        """The first lanes."""
+        return self.extract(x, 0) if lanes == 1 else self.shuffle(x, x, range(lanes))
+
     def extract(self, x: Value, lane: int) -> Value:
         """One lane as a scalar."""
         if x.type.lanes == 1:
@@ -176,7 +186,7 @@ class Builder:
         return self.emit(f"insertelement {x}, {scalar}, i64 {lane}", x.type)
 
     def binary(self, operation: str, x: Value, y: Value) -> Value:
-        """An instruction of two operands of one type: `fadd contract`, `udiv`, `xor`, ..."""
+        """An instruction of two operands of one type: `fadd`, `udiv`, `xor`, ..."""
         return self.emit(f"{operation} {x}, {y.text}", x.type)
 
     def fadd(self, x: Value, y: Value) -> Value:

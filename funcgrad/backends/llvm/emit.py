@@ -368,8 +368,6 @@ class Emitter(StatementEmitter):
         """The last, incomplete vector."""
         mask = lanes_mask(span[1] - span[0], self.lanes)
         scope_at = functools.partial(self._scope_at, loop, scope, mask)
-        if isinstance(body, Straight) and body.pieces:  # rounded where the others are
-            return self._turns(scope_at, body, self.lanes, *span, carried)
         return list(body(scope_at(Value(str(span[0]), I64)), carried))
 
     def _counted(

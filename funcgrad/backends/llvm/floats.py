@@ -1,6 +1,7 @@
 """Operations on real floats. Those with a formula of their own are in `vector_math`.
 
-Sums and products may be contracted to fused multiply-adds, as compilers of numerical code do.
+A product and a sum are not fused here: kernels compute again what others have computed, and must
+come to the same bits. (The slope of a maximum is where an element equals it.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from funcgrad.backends.llvm.remainder import rem
 Operation = Callable[..., Value]
 
 SIGN, INFINITY = 1 << 63, 0x7FF << 52
-CONTRACTED = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract"}
 
 
 def minimum(b: Builder, x: Value, y: Value) -> Value:
@@ -83,14 +83,8 @@ def is_finite(b: Builder, x: Value) -> Value:
     return b.fcmp("olt", b.fabs(x), b.like(math.inf, x))
 
 
-def binary(operation: str) -> Operation:
-    """An instruction of two operands."""
-    return lambda b, x, y: b.binary(operation, x, y)
-
-
 FLOAT: dict[str, Operation] = {
-    **{name: binary(text) for name, text in CONTRACTED.items()},
-    "div": binary("fdiv"),
+    "add": Builder.fadd, "sub": Builder.fsub, "mul": Builder.fmul, "div": Builder.fdiv,
     "neg": Builder.fneg, "abs": Builder.fabs, "sqrt": Builder.sqrt, "floor": Builder.floor,
     "ceil": Builder.ceil, "round": Builder.roundeven, "min": minimum, "max": maximum, "sign": sign,
     "rem": rem,

@@ -21,6 +21,7 @@ from funcgrad.backends.llvm.vector_math.exponential import (
 )
 from funcgrad.backends.llvm.vector_math.logarithm import log1p
 from funcgrad.backends.llvm.vector_math.parts import (
+    LOOKED_UP,
     at_least,
     at_most,
     choose,
@@ -61,11 +62,15 @@ def erf(b: Builder, x: Value) -> Value:
     """The error function."""
     if x.type.kind == "f64":
         return _erf_f64(b, x)
-    return _erf_by_table(b, x) if has_lookup(b, x) else _erf_f32(b, x)
+    return _erf_by_table(b, x) if has_lookup(b.module.target) else _erf_f32(b, x)
 
 
 def _erf_by_table(b: Builder, x: Value) -> Value:
-    """The Taylor polynomial around the nearest multiple of 1/8."""
+    """The Taylor polynomial around the nearest multiple of 1/8. Fewer numbers than a register holds
+    come to the same bits as part of a full one.
+    """
+    if x.type.lanes < LOOKED_UP:
+        return b.narrowed(_erf_by_table(b, b.widened(x, LOOKED_UP)), x.type.lanes)
     size = at_most(b, b.fabs(x), ONE_FROM)
     n = rounded_product(b, size, 8.0)
     r = b.fma(n.number, b.like(-0.125, x), size)

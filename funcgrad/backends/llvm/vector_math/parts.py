@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from funcgrad.backends.llvm.builder import Builder, Type, Value
+from funcgrad.backends.llvm.target import Target
 from funcgrad.backends.llvm.values import literal
 
 Function = Callable[..., Value]
@@ -162,9 +163,12 @@ def polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
     return b.fma(odd, x, even)
 
 
-def has_lookup(b: Builder, x: Value) -> bool:
-    """Does the machine choose from 32 numbers in registers, one for each lane?"""
-    return has_scaling(b, x) and x.type.kind == "f32"
+LOOKED_UP = 16  # numbers at once
+
+
+def has_lookup(target: Target) -> bool:
+    """Does the machine choose from 32 numbers in registers, one for each lane of 32 bits?"""
+    return target.vector_bytes == 64
 
 
 def lookup(b: Builder, index: Value, table: Sequence[float]) -> Value:
