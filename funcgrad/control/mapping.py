@@ -41,7 +41,7 @@ def map(f: Callable[..., Any], xs: Any, *, batch_size: int | None = None) -> Any
     total = typeof(leaves[0]).shape[0]
     whole = total // batch_size
     parts = []
-    if whole:
+    if whole or not total:
         blocks = [
             reshape(_rows(x, 0, whole * batch_size), (whole, batch_size, *typeof(x).shape[1:]))
             for x in leaves
