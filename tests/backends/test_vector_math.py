@@ -8,7 +8,7 @@ docs/accuracy.md states, here on small samples; `benchmarks.accuracy` tries them
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import BINARY, FUNCTIONS, LEVELS, SCIPY, errors, peers, samples
+from benchmarks.accuracy import BINARY, FUNCTIONS, LEVELS, SCIPY, errors, samples
 from funcgrad.backends.llvm import vector_math
 from funcgrad.backends.llvm.builder import Type, Value
 from funcgrad.backends.llvm.complexes import COMPARE, COMPLEX
@@ -250,15 +250,18 @@ def small_sample(name, dtype, count=1500):
     return tuple(x[keep[: 2 * count]] for x in operands)
 
 
-@TARGETS
-@SIZES
+# Scalars are the same code on all machines with fused multiply-add.
+ONCE_ALONE = [
+    (level, full) for level in LEVELS for full in (False, True) if full or level == LEVELS[0]
+]
+
+
+@pytest.mark.parametrize("level, full", ONCE_ALONE)
 @pytest.mark.parametrize("dtype", **named(WIDE))
 @pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "erf_inv"])
 def test_functions(name, dtype, full, level):
-    if name in SCIPY and dtype == np.float64 and peers.load("mpmath") is None:
-        pytest.skip("needs mpmath")
-    if not full and level != LEVELS[0]:
-        pytest.skip("scalars are the same code on all machines with fused multiply-add")
+    if name in SCIPY and dtype == np.float64:
+        pytest.importorskip("mpmath")
     function = FUNCTIONS[name]
     operands = small_sample(name, dtype, 150 if name in SCIPY else 1500)
     wide = np.longdouble if dtype == np.float64 else np.float64
