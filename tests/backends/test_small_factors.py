@@ -19,9 +19,9 @@ from tests.backends.native import levels
 
 pytestmark = pytest.mark.filterwarnings("error")  # what cannot be compiled says so by a warning
 
-DTYPES = ("float32", "float64", "complex64", "complex128")
-SQUARES = ((1, 1), (2, 2), (3, 3), (7, 7), (16, 16), (25, 25), (2, 3, 5, 5))
-RECTANGLES = ((5, 3), (3, 5), (32, 17), (1, 4), (4, 1), (20, 4), (4, 20), (2, 9, 8))
+DTYPES = ("float32", "float64", "complex64")
+SQUARES = ((1, 1), (2, 2), (7, 7), (25, 25), (2, 3, 5, 5))
+RECTANGLES = ((3, 5), (32, 17), (1, 4), (4, 1), (4, 20), (2, 9, 8))
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def check_eigh(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("lower", [True, False])
-@pytest.mark.parametrize("shape", [*SQUARES, (4, 26, 26), (4, 32, 32)], ids=str)
+@pytest.mark.parametrize("shape", [*SQUARES, (4, 32, 32)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_eigh(dtype: str, shape: Any, lower: bool) -> None:
     x = hermitian(normal(shape, dtype))
@@ -207,7 +207,7 @@ def check_svd(x: np.ndarray, u: np.ndarray, s: np.ndarray, vh: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("shape", [*SQUARES, *RECTANGLES, (4, 32, 32), (3, 32, 28)], ids=str)
+@pytest.mark.parametrize("shape", [*SQUARES, *RECTANGLES, (3, 32, 28)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_svd(dtype: str, shape: Any, full: bool) -> None:
     x = normal(shape, dtype)
