@@ -10,9 +10,16 @@ import pytest
 import funcgrad.numpy as fnp
 from funcgrad.api.autodiff import grad, linearize
 from funcgrad.api.compile import jit
+from funcgrad.compiler.scalar_values import computed
 from funcgrad.core.array import ConcreteArray
+from funcgrad.core.avals import typeof
 from funcgrad.core.dtypes import bfloat16
-from funcgrad.primitives.convert import bitcast_convert_type, reduce_precision, stop_gradient
+from funcgrad.primitives.convert import (
+    bitcast_convert_type,
+    reduce_precision,
+    reduce_precision_p,
+    stop_gradient,
+)
 
 SWEEP = np.concatenate([s * np.geomspace(1e-9, 1e6, 400) for s in (1, -1)])
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 65519, 65520, 3e38, 1.5 * 2.0**-14])
@@ -30,6 +37,21 @@ def test_reduce_precision_equals_jax(dtype, bits):
     tiny = np.finfo(np.float32).tiny
     subnormal = (np.abs(x.astype(np.float64)) < tiny) & (x != 0)  # jax flushes them
     np.testing.assert_array_equal(ours[~subnormal], theirs[~subnormal])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("bits", FORMATS, ids=str)
+def test_kernels_reduce_precision_to_the_same_bits(dtype, bits):
+    with np.errstate(over="ignore"):
+        x = np.concatenate([SWEEP, SPECIAL, SWEEP * 1e-36]).astype(
+            bfloat16 if dtype == "bfloat16" else dtype
+        )
+    form = reduce_precision_p.loops(typeof(x), exponent_bits=bits[0], mantissa_bits=bits[1])
+    (found,) = computed(form.scalar, [x])
+    expected = np.asarray(reduce_precision(x, *bits))
+    assert found.dtype == expected.dtype
+    unsigned = f"u{x.dtype.itemsize}"
+    np.testing.assert_array_equal(found.view(unsigned), expected.view(unsigned))
 
 
 def test_reduce_precision_rounds_its_tangents_and_cotangents_too():
