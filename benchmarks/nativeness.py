@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 import funcgrad as fg
 from funcgrad import lax
-from funcgrad.backends.llvm.assembly import is_native
+from funcgrad.backends.llvm.assembly import is_native, native_unit
 from funcgrad.backends.llvm.block import Block, Workshop
 from funcgrad.backends.llvm.builder import Module
 from funcgrad.backends.llvm.counted import is_counted
 from funcgrad.backends.llvm.loops import BlockLoop, programs
-from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.pipeline import prepared
 from funcgrad.compiler.views import form_of

@@ -32,6 +32,7 @@ _MODULES = {
     "sparsity": "funcgrad.compiler.sparsity",
     "lanes": "funcgrad.compiler.lanes",
     "assembly": "funcgrad.backends.llvm.assembly",
+    "routines": "funcgrad.backends.llvm.routines",
     "outside": "funcgrad.backends.llvm.outside",
     "explained": "funcgrad.backends.llvm.explained",
     "direct": "funcgrad.backends.llvm.direct",

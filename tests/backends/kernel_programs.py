@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from funcgrad.backends import reference
-from funcgrad.backends.llvm.assembly import is_native
+from funcgrad.backends.llvm.assembly import is_native, native_unit
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import I64, PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import compiled
-from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import host
 from funcgrad.compiler.interpret_kernel import run_kernel
 from funcgrad.compiler.pipeline import prepared

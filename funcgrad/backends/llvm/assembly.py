@@ -15,8 +15,8 @@ from funcgrad.backends.llvm import convolution_plan
 from funcgrad.backends.llvm.block import Block, Frame, Workshop
 from funcgrad.backends.llvm.builder import PTR, Builder, Module, Value
 from funcgrad.backends.llvm.engine import Compiled, compiled
+from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.recipe import Recipe
-from funcgrad.backends.llvm.routines import native_unit
 from funcgrad.backends.llvm.target import Target
 from funcgrad.compiler import scattering
 from funcgrad.compiler.donation import shared_memory
@@ -24,8 +24,9 @@ from funcgrad.compiler.effort import duration
 from funcgrad.compiler.fusion import Unit
 from funcgrad.compiler.graph import size_of, variables
 from funcgrad.compiler.products import Convolution, is_plain
-from funcgrad.core import loops
+from funcgrad.core import backend, loops
 from funcgrad.core.jaxpr import Eqn, Jaxpr
+from funcgrad.core.primitive import Primitive
 
 LONG_CALL = 1e-5  # seconds
 FEW = 4  # kernels, whose calls are worth registers
@@ -156,8 +157,17 @@ class Assembly:
         return list(found)
 
 
-# ---- what kernels can compute
-# -----------------------------------------------------------------------
+# ---- what is native
+# --------------------------------------------------------------------------------
+
+
+def native_unit(e: Eqn, shop: Workshop) -> Any:
+    """The native form of an equation that is no part of a kernel; None if it has none. Routines are
+    many, and few programs need one.
+    """
+    if type(e.primitive).evaluate is Primitive.evaluate:
+        return backend.load("routines").routine(e)
+    return native_loop(e, shop)
 
 
 def is_native(e: Eqn, form: Any) -> bool:

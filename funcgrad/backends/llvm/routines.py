@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.backends.llvm import memory, selection, sorting, value_sort, vector_functions, windows
-from funcgrad.backends.llvm.block import Frame, Workshop, copy
+from funcgrad.backends.llvm.block import Frame, copy
 from funcgrad.backends.llvm.builder import PTR, Builder, Module, Value
 from funcgrad.backends.llvm.cumulate import cumulate
 from funcgrad.backends.llvm.dense_routines import DENSE
-from funcgrad.backends.llvm.loops import native_loop
 from funcgrad.backends.llvm.rows import in_rows
 from funcgrad.backends.llvm.tiles import address, store_evenly, whole
 from funcgrad.compiler.affine import strides_of
@@ -21,7 +20,6 @@ from funcgrad.compiler.graph import bytes_of, size_of
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Eqn
-from funcgrad.core.primitive import Primitive
 from funcgrad.util import blake2b
 
 Write = Callable[..., None]
@@ -52,11 +50,11 @@ class Routine:
         return module.function(name, [PTR] * count, None, self.write)
 
 
-def native_unit(e: Eqn, shop: Workshop) -> Any:
-    """The native form of an equation that is no part of a kernel; None if it has none."""
-    if type(e.primitive).evaluate is Primitive.evaluate:
-        return in_rows(e, _routine)
-    return native_loop(e, shop)
+def routine(e: Eqn) -> Any:
+    """The native form of an equation that is no part of a kernel and holds no programs; None if it
+    has none.
+    """
+    return in_rows(e, _routine)
 
 
 def _routine(e: Eqn) -> Routine | None:
