@@ -14,7 +14,7 @@ from funcgrad.core.loops import Opaque
 from tests.primitives.cases import all_cases
 from tests.primitives.test_laws import arrays
 
-# What runs outside has no row: factors of large matrices, eigenvalues of general complex ones.
+# What runs outside has no row: factors of large matrices.
 HOST: frozenset[str] = frozenset()
 
 

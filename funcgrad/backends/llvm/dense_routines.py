@@ -13,7 +13,6 @@ from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
 from funcgrad.backends.llvm.planes import Panel, Scratch, room
 from funcgrad.backends.llvm.singular import Decomposition
 from funcgrad.backends.llvm.tiles import whole
-from funcgrad.core import dtypes
 from funcgrad.core.jaxpr import Eqn
 
 Code = tuple[Callable[..., None], int]  # what writes the body, and its scratch memory in bytes
@@ -201,7 +200,7 @@ def _svd(e: Eqn) -> Code | None:
 
 def _eig(e: Eqn) -> Code | None:
     x, w = e.args[0].aval, e.outs[0].aval
-    if not is_small(x) or dtypes.is_complex(x.dtype):
+    if not is_small(x):
         return None
     n, results = x.shape[-1], len(e.outs)
     sides = [e.params[f"compute_{side}_eigenvectors"] for side in ("left", "right")]

@@ -1,4 +1,4 @@
-"""Eigenvalues and eigenvectors of small real matrices, from their Schur form.
+"""Eigenvalues and eigenvectors of small matrices, from their Schur form.
 
 Vectors of the quasi-triangular matrix come by substitution, complex where a pair of values is, and
 are turned back; as LAPACK's geev has them, they have length one, and those of a pair a real
@@ -12,17 +12,17 @@ import math
 import numpy as np
 
 from funcgrad.backends.llvm import memory
-from funcgrad.backends.llvm.builder import Builder, Value
+from funcgrad.backends.llvm.builder import I1, Builder, Value
+from funcgrad.backends.llvm.complex_schur import Complex, ComplexSchur, divided, size_of, times
 from funcgrad.backends.llvm.dense import Dense, Matrix
 from funcgrad.backends.llvm.orthogonal import Reflections
-from funcgrad.backends.llvm.planes import Index, Panel, Planes, Scratch, each
+from funcgrad.backends.llvm.planes import Index, Panel, Parts, Planes, Scratch, each
 from funcgrad.backends.llvm.schur import PRECISION, STEPS, Schur
 from funcgrad.backends.llvm.terms import Term, is_finite, larger, where
 from funcgrad.backends.llvm.tiles import whole
 from funcgrad.backends.llvm.tridiagonal import SMALLEST, givens
 
 HUGE = 1e100  # larger elements of a vector are scaled down with it
-Complex = tuple[Term, Term]
 
 
 def eig(
@@ -31,7 +31,7 @@ def eig(
 ) -> None:  # fmt: skip
     """Of one matrix; NaN if it is not finite."""
     p, out = Panel(b, given, scratch), Panel(b, result, scratch)
-    s = Schur(p, size)
+    s = ComplexSchur(p, size) if p.count == 2 else Schur(p, size)
     m = s.h._replace(rows=size, columns=size)
     p.clear(s.h)
     p.clear(s.z)
@@ -99,6 +99,7 @@ class _Vectors:
 
     def __init__(self, p: Panel, s: Schur) -> None:
         self.p, self.b, self.s = p, p.b, s
+        self.real = s.h.parts == 1
         self.x = p.planes(1, s.size + 2)  # elements so far, zero elsewhere
         self.found = p.planes(s.size, s.size)
 
@@ -108,7 +109,10 @@ class _Vectors:
 
         def one(k: Value, _: list[Value]) -> None:
             wi = self.p.load(s.imaginary, k)
-            b.when((wi >= 0.0).value, lambda: self._vector(k, wi))
+            if self.real:
+                b.when((wi >= 0.0).value, lambda: self._vector(k, wi))
+            else:
+                self._vector(k, wi)
 
         b.loop(0, s.size, 1, [], one)
         return self.found
@@ -117,7 +121,7 @@ class _Vectors:
         b, p = self.b, self.p
         wr = p.load(self.s.real, k)
         p.clear(self.x)
-        paired = (wi != 0.0).value
+        paired = (wi != 0.0).value if self.real else b.const(0, I1)
 
         def two() -> list[Value]:
             self._start_pair(k, wi)
@@ -127,13 +131,14 @@ class _Vectors:
             self._put(k, (p.number(1.0), p.number(0.0)))
             return [b.add(k, whole(1))]
 
-        (stop,) = b.branch(paired, two, single)
+        (stop,) = b.branch(paired, two, single) if self.real else single()
         least = larger(PRECISION * (abs(wr) + abs(wi)), SMALLEST * (self.s.size / PRECISION))
         more = lambda carried: b.icmp("sge", carried[0], whole(0))
         before = b.sub(k, whole(1))
         b.while_([before], more, lambda carried: [self._row(carried[0], (wr, wi), least)])
         self._turn_back(k, stop)
-        b.when(paired, lambda: self._conjugate(k))
+        if self.real:
+            b.when(paired, lambda: self._conjugate(k))
 
     def _start_pair(self, k: Value, wi: Term) -> None:
         following = self.b.add(k, whole(1))
@@ -149,6 +154,9 @@ class _Vectors:
     def _row(self, j: Value, w: Complex, least: Term) -> Value:
         """The element of a row, or both of a block; the row before."""
         b = self.b
+        if not self.real:
+            self._solve_one(j, w, least)
+            return b.sub(j, whole(1))
         before = b.select(b.icmp("sgt", j, whole(0)), b.sub(j, whole(1)), whole(0))
         linked = b.and_(b.icmp("sgt", j, whole(0)), (self.s.get(j, before) != 0.0).value)
 
@@ -167,18 +175,18 @@ class _Vectors:
         b, p = self.b, self.p
         zero = b.const(0.0, p.vector)
 
-        def add(columns: list[Index], sums: list[Value]) -> list[Value]:
+        def add(columns: list[Index], sums: Parts) -> Parts:
             for c in columns:
-                row = p.row(self.s.h, j, c)[0]
-                sums = [b.fma(row, x, sum) for x, sum in zip(p.row(self.x, 0, c), sums)]
+                sums = p.added(sums, p.row(self.s.h, j, c), p.row(self.x, 0, c))
             return sums
 
         real, imaginary = (b.reduce(b.fadd, x) for x in p.along_with(self.x, [zero, zero], add))
         return -Term(b, real), -Term(b, imaginary)
 
     def _solve_one(self, j: Value, w: Complex, least: Term) -> None:
-        divisor = self._away(self.s.get(j, j) - w[0], -w[1], least)
-        x = _divided(self._rest(j), divisor)
+        real, *imaginary = self.p.terms(self.p.get(self.s.h, j, j))
+        divisor = self._away(real - w[0], sum(imaginary, start=-w[1]), least)
+        x = divided(self._rest(j), divisor)
         self._put(j, x)
         self._shrink(x)
 
@@ -192,18 +200,18 @@ class _Vectors:
         a, d = ((s.get(k, k) - w[0], -w[1]) for k in (i, j))
         above, below = s.get(i, j), s.get(j, i)
         first, second = self._rest(i), self._rest(j)
-        square = _times(a, d)
+        square = times(a, d)
         size = abs(above) + abs(below)
         determinant = self._away(square[0] - above * below, square[1], least * size)
-        one, other = _times(first, d), _times(second, a)
-        x = _divided((one[0] - above * second[0], one[1] - above * second[1]), determinant)
-        y = _divided((other[0] - below * first[0], other[1] - below * first[1]), determinant)
+        one, other = times(first, d), times(second, a)
+        x = divided((one[0] - above * second[0], one[1] - above * second[1]), determinant)
+        y = divided((other[0] - below * first[0], other[1] - below * first[1]), determinant)
         self._put(i, x)
         self._put(j, y)
-        self._shrink((larger(_size(x), _size(y)), self.p.number(0.0)))
+        self._shrink((larger(size_of(x), size_of(y)), self.p.number(0.0)))
 
     def _shrink(self, x: Complex) -> None:
-        size = _size(x)
+        size = size_of(x)
         scale = lambda: self.p.scale_row(self.x, 0, [(1.0 / size).value])
         self.b.when((size > HUGE).value, scale)
 
@@ -214,9 +222,10 @@ class _Vectors:
         def some(columns: list[Index]) -> None:
             def add(j: Value, sums: list[Value]) -> list[Value]:
                 weights = p.splat(p.get(self.x, 0, j))
-                rows = [p.row(z, j, c)[0] for c in columns]
-                terms = [(row, x) for row in rows for x in weights]
-                return [b.fma(row, x, sum) for (row, x), sum in zip(terms, sums)]
+                found: Parts = []
+                for n, c in enumerate(columns):
+                    found += p.added(sums[2 * n : 2 * n + 2], p.row(z, j, c), weights)
+                return found
 
             zero = b.const(0.0, p.vector)
             sums = b.loop(0, stop, 1, [zero] * (2 * len(columns)), add)
@@ -269,27 +278,16 @@ def _normalize(p: Panel, s: Schur, m: Planes) -> None:
         def turn() -> None:
             i = largest(k)
             # The second one of a pair is the conjugate of the first, and is turned like it.
-            c, sine, _ = givens(*p.terms(p.get(m, k, i)))
+            x, y = p.terms(p.get(m, k, i))
+            c, sine, _ = givens(x, y)
+            if s.h.parts == 2:
+                c, sine = c * p.number(1.0).signed(x), sine * p.number(1.0).signed(x)
             p.scale_row(m, k, [c.value, (-sine).value])
             p.put(m, k, i, [p.get(m, k, i)[0], p.number(0.0).value])
 
-        b.when((p.load(s.imaginary, k) != 0.0).value, turn)
+        if s.h.parts == 2:
+            turn()
+        else:
+            b.when((p.load(s.imaginary, k) != 0.0).value, turn)
 
     b.loop(0, size, 1, [], vector)
-
-
-def _size(x: Complex) -> Term:
-    return larger(abs(x[0]), abs(x[1]))
-
-
-def _times(x: Complex, y: Complex) -> Complex:
-    return x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0]
-
-
-def _divided(x: Complex, y: Complex) -> Complex:
-    """x / y by way of a scaled y, whose square would underflow."""
-    size = _size(y)
-    scaled = y[0] / size, y[1] / size
-    square = scaled[0] * scaled[0] + scaled[1] * scaled[1]
-    found = _times(x, (scaled[0], -scaled[1]))
-    return found[0] / square / size, found[1] / square / size

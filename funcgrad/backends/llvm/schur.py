@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funcgrad.backends.llvm.builder import I1, I64, Value
-from funcgrad.backends.llvm.orthogonal import Reflections
+from funcgrad.backends.llvm.orthogonal import Reflections, adjoint
 from funcgrad.backends.llvm.planes import KIND, Index, Panel, Planes
 from funcgrad.backends.llvm.terms import Term, hypotenuse, larger, length, where
 from funcgrad.backends.llvm.tiles import whole
@@ -23,11 +23,13 @@ LARGE, SMALL = 1e290, 1e-290  # no scale goes beyond
 class Schur:
     """A matrix with one row and column more than it has, so that steps may look there."""
 
+    smallest = 2  # rows of a block that is finished without steps
+
     def __init__(self, panel: Panel, size: int) -> None:
         self.p, self.b, self.size = panel, panel.b, size
         self.h = panel.planes(size + 2, size + 2)
         self.z = panel.planes(size + 2, size)  # the transpose of what turns it
-        self.scales = panel.planes(1, size)
+        self.scales = panel.planes(1, size, 1)
         self.real, self.imaginary = panel.numbers(size), panel.numbers(size)
         self.low, self.high = panel.b.alloca("i64", 1), panel.b.alloca("i64", 1)
 
@@ -38,6 +40,16 @@ class Schur:
 
     def set(self, i: Index, j: Index, x: Term) -> None:
         self.p.put(self.h, i, j, [x.value])
+
+    def magnitude(self, i: Index, j: Index) -> Term:
+        """The sum of the absolute values of an element's parts."""
+        parts = [abs(x) for x in self.p.terms(self.p.get(self.h, i, j))]
+        return sum(parts[1:], start=parts[0])
+
+    def square(self, i: Index, j: Index) -> Term:
+        """The squared magnitude of an element."""
+        parts = self.p.terms(self.p.get(self.h, i, j))
+        return sum((x * x for x in parts[1:]), start=parts[0] * parts[0])
 
     def next(self, i: Value, by: int = 1) -> Value:
         return self.b.add(i, whole(by))
@@ -69,7 +81,7 @@ class Schur:
         b = self.b
 
         def look(j: Value, carried: list[Value]) -> list[Value]:
-            x = self.get(i, j) if along_row else self.get(j, i)
+            x = self.square(i, j) if along_row else self.square(j, i)
             other = b.and_(b.icmp("ne", i, j), (x != 0.0).value)
             return [b.or_(carried[0], other)]
 
@@ -81,9 +93,9 @@ class Schur:
         self._note(k, i)
 
         def column(j: Value, _: list[Value]) -> None:
-            x, y = self.get(j, i), self.get(j, k)
-            self.set(j, i, y)
-            self.set(j, k, x)
+            x, y = self.p.get(self.h, j, i), self.p.get(self.h, j, k)
+            self.p.put(self.h, j, i, y)
+            self.p.put(self.h, j, k, x)
 
         def swap() -> None:
             self.b.loop(0, self.size, 1, [], column)
@@ -137,9 +149,9 @@ class Schur:
         low, high = self.bounds()
 
         def one(i: Value, carried: list[Value]) -> list[Value]:
-            squares = lambda at: self._sum(low, self.next(high), lambda j: at(j) * at(j))
-            column = squares(lambda j: self.get(j, i)).sqrt()
-            row = squares(lambda j: self.get(i, j)).sqrt()
+            stop = self.next(high)
+            column = self._sum(low, stop, lambda j: self.square(j, i)).sqrt()
+            row = self._sum(low, stop, lambda j: self.square(i, j)).sqrt()
             factor = self._factor(column, row)
             usable = (column != 0.0) & (row != 0.0)
             scaled = factor * column + row / factor
@@ -179,14 +191,18 @@ class Schur:
     def _scale(self, i: Value, factor: Term, held: Term) -> None:
         self.p.put(self.scales, 0, i, [held.value])
         self.p.scale_row(self.h, i, [(1.0 / factor).value])
-        column = lambda j, _: self.set(j, i, self.get(j, i) * factor)
-        self.b.loop(0, self.size, 1, [], column)  # type: ignore[arg-type]
+
+        def element(j: Value, _: list[Value]) -> None:
+            parts = self.p.terms(self.p.get(self.h, j, i))
+            self.p.put(self.h, j, i, [(x * factor).value for x in parts])
+
+        self.b.loop(0, self.size, 1, [], element)
 
     def restore(self, vectors: Planes) -> None:
         """What balancing did, undone for vectors that are rows."""
         p, b = self.p, self.b
         low, high = self.bounds()
-        kept = p.planes(1, self.size)  # places that were exchanged
+        kept = p.planes(1, self.size, 1)  # places that were exchanged
         p.put_row_of(kept, self.scales)
         one = [p.number(1.0).value]
 
@@ -219,10 +235,10 @@ class Schur:
 
     def reduce(self, found: Reflections) -> None:
         """Zeros below the first subdiagonal."""
-        p, b, h = self.p, self.b, self.h
-        p.identity(self.z._replace(rows=self.size))
+        p, b, h, z = self.p, self.b, self.h, self.z._replace(rows=self.size)
         low, high = self.bounds()
         found.clear()
+        zero = p.number(0.0).value
 
         def step(k: Value, _: list[Value]) -> None:
             first = self.next(k)
@@ -230,13 +246,16 @@ class Schur:
             b.loop(first, self.next(high), 1, [], take)  # type: ignore[arg-type]
             beta, tau = found.make(k, first)
             p.reflect_right(h, found.vectors, k, tau, 0)
-            p.reflect(h._replace(rows=self.size), found.vectors, k, tau, first)
-            p.reflect(self.z._replace(rows=self.size), found.vectors, k, tau, first)
-            self.set(first, k, beta)
-            zero = p.number(0.0)
-            b.loop(self.next(first), self.size, 1, [], lambda i, _: self.set(i, k, zero))  # type: ignore[func-returns-value]
+            p.reflect(h._replace(rows=self.size), found.vectors, k, adjoint(tau), first)
+            p.put(h, first, k, [beta.value, zero][: h.parts])
+            clear = lambda i, _: p.put(h, i, k, [zero] * h.parts)
+            b.loop(self.next(first), self.size, 1, [], clear)  # type: ignore[arg-type]
 
         b.loop(low, high, 1, [], step)
+        p.identity(z)
+        p.conjugate(found.vectors)
+        turn = lambda k, _: p.reflect(z, found.vectors, k, found.factor(k), self.next(k))
+        b.loop(low, high, 1, [], turn)  # type: ignore[arg-type]
 
     # ---- steps
 
@@ -246,8 +265,9 @@ class Schur:
         low, high = self.bounds()
 
         def isolated(i: Value, _: list[Value]) -> None:
-            self.p.store(self.get(i, i), self.real, i)
-            self.p.store(self.p.number(0.0), self.imaginary, i)
+            parts = self.p.terms(self.p.get(self.h, i, i))
+            self.p.store(parts[0], self.real, i)
+            self.p.store(parts[1] if len(parts) == 2 else self.p.number(0.0), self.imaginary, i)
 
         b.loop(0, low, 1, [], isolated)
         b.loop(self.next(high), size, 1, [], isolated)
@@ -260,8 +280,9 @@ class Schur:
             last, count, left = carried
             first = self._first(last, low, high)
             split = b.icmp("sgt", first, low)
-            b.when(split, lambda: self.set(first, b.sub(first, whole(1)), self.p.number(0.0)))
-            few = b.icmp("sge", first, b.sub(last, whole(1)))
+            zeros = [self.p.number(0.0).value] * self.h.parts
+            b.when(split, lambda: self.p.put(self.h, first, b.sub(first, whole(1)), zeros))
+            few = b.icmp("sge", first, b.sub(last, whole(self.smallest - 1)))
 
             def deflate() -> list[Value]:
                 single = b.icmp("eq", first, last)
@@ -296,25 +317,31 @@ class Schur:
         """Ahues and Tisseur 1997, "A new deflation criterion for the QR algorithm"."""
         b = self.b
         before = b.sub(k, whole(1))
-        here, there = self.get(k, k), self.get(before, before)
-        below, above = abs(self.get(k, before)), abs(self.get(before, k))
+        below, above = self.magnitude(k, before), self.magnitude(before, k)
+        here, there = self.magnitude(k, k), self.magnitude(before, before)
         tiny = SMALLEST * (self.size / PRECISION)
-        test = abs(there) + abs(here)
+        test = there + here
         far = b.icmp("sge", b.sub(k, whole(2)), low)
         earlier = b.select(far, b.sub(k, whole(2)), low)
         later = b.icmp("sle", self.next(k), high)
         zero = self.p.number(0.0)
-        more = where(Term(b, far), abs(self.get(before, earlier)), zero)
-        more = more + where(Term(b, later), abs(self.get(self.next(k), k)), zero)
+        more = where(Term(b, far), self.magnitude(before, earlier), zero)
+        more = more + where(Term(b, later), self.magnitude(self.next(k), k), zero)
         test = where(test == 0.0, more, test)
         small = below <= PRECISION * test
         ab, ba = larger(below, above), where(below > above, above, below)
-        gap = abs(there - here)
-        aa, bb = larger(abs(here), gap), where(abs(here) > gap, gap, abs(here))
+        gap = self._gap(before, k)
+        aa, bb = larger(here, gap), where(here > gap, gap, here)
         total = aa + ab
         safe = where(total == 0.0, 1.0, total)
         careful = ba * (ab / safe) <= larger(PRECISION * (bb * (aa / safe)), tiny)
         return ((below <= tiny) | (small & careful)).value
+
+    def _gap(self, i: Value, k: Value) -> Term:
+        """How far two elements of the diagonal are from each other."""
+        x, y = (self.p.terms(self.p.get(self.h, j, j)) for j in (i, k))
+        apart = [abs(one - other) for one, other in zip(x, y)]
+        return sum(apart[1:], start=apart[0])
 
     def _step(self, first: Value, last: Value, count: Value) -> None:
         """One double step on rows `first` to `last`."""
