@@ -127,7 +127,7 @@ class Primitive:
                 out = quiet.run(self.value, NUMPY, *buffers, **params)
             else:
                 out = backend.evaluate(self.value, buffers, params)
-        except (TypeError, ValueError):
+        except Exception:
             self._explain(args, params)
             raise
         if self.keys:

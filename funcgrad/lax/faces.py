@@ -33,6 +33,8 @@ ONE_DTYPE = {
     "dynamic_update_index_in_dim": slice(0, 2),
 }
 
+ONE_SHAPE = frozenset({"select", "select_n", "clamp"})  # among them
+
 SIZES = {"full": 0, "broadcast": 1, "broadcast_in_dim": 1}  # where sizes may come as an array
 
 FLOATING = frozenset(
@@ -56,6 +58,8 @@ def public(function: F) -> F:
                 _check_shapes(function.__name__, entered)
             elif function.__name__ in ONE_DTYPE:
                 _check_dtypes(function.__name__, entered[ONE_DTYPE[function.__name__]])
+                if function.__name__ in ONE_SHAPE:
+                    _check_shapes(function.__name__, entered)
             elif function.__name__ in FLOATING:
                 _check_inexact(function.__name__, entered)
             return function(*entered, **named)

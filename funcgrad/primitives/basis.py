@@ -23,6 +23,8 @@ from funcgrad.primitives.movement import (
     batched as batched,
     broadcast_in_dim as broadcast_in_dim,
     broadcast_in_dim_p as broadcast_in_dim_p,
+    check_axes as check_axes,
+    check_not_negative as check_not_negative,
     moveaxis as moveaxis,
     reduce_sum as reduce_sum,
     reduce_sum_p as reduce_sum_p,
@@ -30,6 +32,7 @@ from funcgrad.primitives.movement import (
     reduction_batch as reduction_batch,
     reshape as reshape,
     reshape_p as reshape_p,
+    sorted_axes as sorted_axes,
     transpose as transpose,
     transpose_p as transpose_p,
     unreduce as unreduce,
@@ -301,8 +304,10 @@ def _select_n_abstract(which: ShapedArray, *cases: ShapedArray) -> ShapedArray:
 def _select_n_value(xp: Any, which: Any, *cases: Any) -> Any:
     if len(cases) == 1:
         return cases[0]
-    if which.dtype == np.bool_:
+    if which.dtype == np.bool_ and len(cases) == 2:
         return xp.where(which, cases[1], cases[0])
+    if which.dtype != np.int32:
+        raise TypeError("`which` numbers no case")
     selected = cases[0]  # by all indices below 1, also negative ones
     for i, case in enumerate(cases[1:], start=1):
         selected = xp.where(which >= i, case, selected)

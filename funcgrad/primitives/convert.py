@@ -5,6 +5,7 @@ convert_element_type, the one conversion that other rules need, is in basis.py.
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -182,7 +183,14 @@ def reduce_precision(operand: Any, exponent_bits: int, mantissa_bits: int) -> Ar
     """Floats rounded as if they were stored with fewer bits.
 
     Halves round to even; what is too large becomes infinite, what is too small becomes zero.
+    Raises ValueError without an exponent bit, or for fewer than no mantissa bits.
     """
+    exponent_bits, mantissa_bits = index(exponent_bits), index(mantissa_bits)
+    if exponent_bits < 1 or mantissa_bits < 0:
+        raise ValueError(
+            "reduce_precision: exponent_bits must be positive and mantissa_bits must not be "
+            f"negative, but got {exponent_bits} and {mantissa_bits}."
+        )
     return reduce_precision_p.bind(
-        operand, exponent_bits=int(exponent_bits), mantissa_bits=int(mantissa_bits)
+        operand, exponent_bits=exponent_bits, mantissa_bits=mantissa_bits
     )

@@ -102,9 +102,9 @@ def _specs_of_strings(dimension_numbers, rank):
     leads = ((lhs, "NC"), (rhs, "OI"), (out, "NC"))
     if any(set(text) != {*lead, *spatial} for text, lead in leads):
         raise ValueError(
-            "conv_general_dilated: input and result need letters N, C and the kernel O, I, each "
-            "with the same "
-            f"spatial letters, but got {dimension_numbers!r}."
+            "conv_general_dilated: dimension_numbers must have the letters N, C for input and "
+            "result, O, I for the kernel, and the same spatial letters in each, but got "
+            f"{dimension_numbers!r}."
         )
     return [tuple(text.index(letter) for letter in (*lead, *spatial)) for text, lead in leads]
 

@@ -65,6 +65,8 @@ def _check_window(name, operand, starts, sizes):
 
 def _window(shape, starts, sizes):
     """The basic index of a window, its starts moved so that it lies inside."""
+    if not all(0 <= size <= available for size, available in zip(sizes, shape)):
+        raise ValueError("the window does not fit")  # Python would clip it
     begins = [
         builtins.max(0, builtins.min(int(start), available - size))
         for start, size, available in zip(starts, sizes, shape, strict=True)

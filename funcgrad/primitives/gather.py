@@ -21,8 +21,11 @@ from funcgrad.primitives.index_maps import (
     GatherDimensionNumbers,
     GatherScatterMode,
     ScatterDimensionNumbers,
+    check_columns,
     check_dims,
+    check_numbers,
     check_paired,
+    check_sizes,
     mirror_of_gather,
     mirror_of_scatter,
     shifted,
@@ -38,49 +41,18 @@ def _first_weak(flags, params):
     return flags[0]
 
 
-def check_indices(name: str, indices: ShapedArray, columns: Sequence[int]) -> None:
-    """The indices are integers whose last dimension has one entry per addressed dimension."""
+def check_indices(name: str, indices: ShapedArray) -> None:
+    """TypeError unless the indices are integers."""
     if not dtypes.is_integer(indices.dtype):
         raise TypeError(f"{name}: indices must be integers, but got {indices}. Convert them.")
-    if indices.ndim == 0 or indices.shape[-1] != len(columns):
-        raise ValueError(
-            f"{name}: the last dimension of the indices must have size {len(columns)}, one entry "
-            f"for each of the addressed dimensions {columns}, but got shape {indices.shape}."
-        )
-
-
-def _check_gather_sizes(operand, numbers, sizes):
-    dropped = numbers.collapsed_slice_dims + numbers.operand_batching_dims
-    if not len(sizes) == operand.ndim == len(dropped) + len(numbers.offset_dims):
-        raise ValueError(
-            f"gather: slice_sizes must have one entry per dimension of the operand, and each "
-            f"dimension must be offset, collapsed or batching, but got slice_sizes {sizes} and "
-            f"{numbers} for shape {operand.shape}."
-        )
-    for dim, (size, available) in enumerate(zip(sizes, operand.shape, strict=True)):
-        if isinstance(size, int) and (size < 0 or (dim in dropped and size > 1)):
-            raise ValueError(
-                f"gather: slice_sizes must be 1 in dimensions without offset, and never negative, "
-                f"but got {sizes} for {numbers}."
-            )
-        if isinstance(size, int) and isinstance(available, int) and size > available:
-            raise ValueError(
-                f"gather: a window of size {size} does not fit into dimension {dim} of shape "
-                f"{operand.shape}. Make slice_sizes smaller."
-            )
 
 
 def _gather_abstract(operand, indices, *, dimension_numbers, slice_sizes, **_):
-    numbers, rank = dimension_numbers, operand.ndim
-    check_indices("gather", indices, numbers.start_index_map)
-    check_dims("gather", "start_index_map", numbers.start_index_map, rank, ordered=False)
-    check_dims("gather", "collapsed_slice_dims", numbers.collapsed_slice_dims, rank)
-    result_rank = indices.ndim - 1 + len(numbers.offset_dims)
-    check_dims("gather", "offset_dims", numbers.offset_dims, result_rank)
-    check_paired("gather", operand.shape, indices.shape, numbers)
-    if 0 not in indices.shape[:-1]:
-        _check_gather_sizes(operand, numbers, slice_sizes)
-    return ShapedArray(_gather_shape(indices, numbers, slice_sizes), operand.dtype)
+    check_indices("gather", indices)
+    shapes = (operand.shape, indices.shape)
+    check_numbers("gather", *shapes, dimension_numbers)
+    check_sizes(*shapes, dimension_numbers, slice_sizes, fitting=True)
+    return ShapedArray(_gather_shape(indices, dimension_numbers, slice_sizes), operand.dtype)
 
 
 def _gather_shape(indices, numbers, sizes):
@@ -207,16 +179,23 @@ def _default_fill(dtype: Any) -> Any:
 def _check_scatter(name, operand, indices, updates, numbers):
     """The updates must have the shape that the gather with the mirrored numbers would produce."""
     rank = operand.ndim
-    check_indices(name, indices, numbers.scatter_dims_to_operand_dims)
+    check_indices(name, indices)
+    check_columns(name, indices.shape, numbers.scatter_dims_to_operand_dims)
     for field in ("inserted_window_dims", "scatter_dims_to_operand_dims"):
         check_dims(name, field, getattr(numbers, field), rank, ordered=field[0] == "i")
     check_dims(name, "update_window_dims", numbers.update_window_dims, updates.ndim)
     check_paired(name, operand.shape, indices.shape, mirror_of_scatter(numbers))
     without_window = numbers.inserted_window_dims + numbers.operand_batching_dims
-    if rank != len(numbers.update_window_dims) + len(without_window):
+    window_rank = len(numbers.update_window_dims)
+    if rank != window_rank + len(without_window):
         raise ValueError(
             f"{name}: each dimension of the operand must be a window, inserted or batching "
             f"dimension, but got {numbers} for shape {operand.shape}."
+        )
+    if updates.ndim != indices.ndim - 1 + window_rank:
+        raise ValueError(
+            f"{name}: updates must have rank {indices.ndim - 1 + window_rank}, that of the indices "
+            f"without the last plus that of a window, but got shape {updates.shape}."
         )
     sizes = window_sizes(operand.shape, updates.shape, numbers)
     expected = _gather_shape(indices, mirror_of_scatter(numbers), sizes)

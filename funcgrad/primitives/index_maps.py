@@ -109,7 +109,7 @@ def window_sizes(operand_shape, updates_shape, numbers: ScatterDimensionNumbers)
 def check_dims(name: str, field: str, dims: tuple, rank: int, *, ordered: bool = True) -> None:
     """The dimensions lie in range and differ, and are in order where that is asked for."""
     expected = sorted(set(dims)) if ordered else dims
-    in_range = all(0 <= dim < rank for dim in dims)
+    in_range = all(hasattr(dim, "__index__") and 0 <= dim < rank for dim in dims)
     if not in_range or len(set(dims)) != len(dims) or list(expected) != list(dims):
         raise ValueError(
             f"{name}: {field} must be different{', sorted' if ordered else ''} dimensions from 0 "
@@ -133,6 +133,54 @@ def check_paired(name: str, operand_shape, indices_shape, numbers: GatherDimensi
         raise ValueError(f"{name}: a batching dimension of the operand must have no other role.")
 
 
+def check_columns(name: str, indices_shape, columns: tuple[int, ...]) -> None:
+    """The last dimension of the indices has one entry per addressed dimension."""
+    if not indices_shape or indices_shape[-1] != len(columns):
+        raise ValueError(
+            f"{name}: the last dimension of the indices must have size {len(columns)}, one entry "
+            f"for each of the addressed dimensions {columns}, but got shape {indices_shape}."
+        )
+
+
+def check_numbers(name: str, operand_shape, indices_shape, numbers: GatherDimensionNumbers) -> None:
+    """Each of a gather's dimension numbers names dimensions that there are, in one role."""
+    rank = len(operand_shape)
+    check_columns(name, indices_shape, numbers.start_index_map)
+    check_dims(name, "start_index_map", numbers.start_index_map, rank, ordered=False)
+    check_dims(name, "collapsed_slice_dims", numbers.collapsed_slice_dims, rank)
+    result_rank = len(indices_shape) - 1 + len(numbers.offset_dims)
+    check_dims(name, "offset_dims", numbers.offset_dims, result_rank)
+    check_paired(name, operand_shape, indices_shape, numbers)
+
+
+def check_sizes(
+    operand_shape, indices_shape, numbers: GatherDimensionNumbers, sizes, *, fitting: bool
+) -> None:
+    """A gather's windows lie inside the operand, if there are any; without `fitting`, a dimension
+    that they lack may be empty.
+    """
+    dropped = numbers.collapsed_slice_dims + numbers.operand_batching_dims
+    if not len(sizes) == len(operand_shape) == len(dropped) + len(numbers.offset_dims):
+        raise ValueError(
+            f"gather: slice_sizes must have one entry per dimension of the operand, and each "
+            f"dimension must be offset, collapsed or batching, but got slice_sizes {sizes} and "
+            f"{numbers} for shape {operand_shape}."
+        )
+    for dim, (size, available) in enumerate(zip(sizes, operand_shape, strict=True)):
+        if isinstance(size, int) and (size < 0 or (dim in dropped and size > 1)):
+            raise ValueError(
+                f"gather: slice_sizes must be 1 in dimensions without offset, and never negative, "
+                f"but got {sizes} for {numbers}."
+            )
+        known = isinstance(size, int) and isinstance(available, int)
+        looked_at = 0 not in indices_shape[:-1] and (fitting or dim not in dropped)
+        if known and looked_at and size > available:
+            raise ValueError(
+                f"gather: a window of size {size} does not fit into dimension {dim} of shape "
+                f"{operand_shape}. Make slice_sizes smaller."
+            )
+
+
 class Layout(NamedTuple):
     """The static half of addressing; dimensions `first:last` of the operand are addressed.
 
@@ -150,6 +198,7 @@ class Layout(NamedTuple):
     sizes: tuple[int, ...]
     window_dims: tuple[int, ...]  # the dimensions of the operand that survive in the window
     batch_shape: tuple[int, ...]
+    result_shape: tuple[int, ...]
     block_shape: tuple[int, ...]  # what the addressed dimensions become: batch, then offsets
     moved_shape: tuple[int, ...]  # before + block_shape + after
     merged_shape: tuple[int, int, int]  # the operand as (before, addressed, after)
@@ -162,7 +211,12 @@ class Layout(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def layout_of(operand_shape, indices_shape, numbers: GatherDimensionNumbers, sizes) -> Layout:
-    """Work out, once per signature, how windows of `sizes` lie in the operand."""
+    """Work out, once per signature, how windows of `sizes` lie in the operand.
+
+    Raises ValueError where there are no such windows.
+    """
+    check_numbers("gather", operand_shape, indices_shape, numbers)
+    check_sizes(operand_shape, indices_shape, numbers, sizes, fitting=False)
     columns, lockstep = _addressed(operand_shape, numbers, sizes)
     partial = [d for d, size in enumerate(sizes) if size != operand_shape[d]]
     dropped = numbers.collapsed_slice_dims + numbers.operand_batching_dims
@@ -174,6 +228,7 @@ def layout_of(operand_shape, indices_shape, numbers: GatherDimensionNumbers, siz
     limits = tuple(operand_shape[d] - sizes[d] for d in numbers.start_index_map)
     block_shape = batch_shape + tuple(sizes[d] for d in offsets)
     order = _result_order(first, len(batch_shape), numbers.offset_dims)
+    moved_shape = operand_shape[:first] + block_shape + operand_shape[last:]
     return Layout(
         limits=limits,
         first=first,
@@ -185,7 +240,8 @@ def layout_of(operand_shape, indices_shape, numbers: GatherDimensionNumbers, siz
         window_dims=window_dims,
         batch_shape=batch_shape,
         block_shape=block_shape,
-        moved_shape=operand_shape[:first] + block_shape + operand_shape[last:],
+        moved_shape=moved_shape,
+        result_shape=moved_shape if order is None else tuple(moved_shape[d] for d in order),
         merged_shape=(
             math.prod(operand_shape[:first]),
             math.prod(operand_shape[first:last]),

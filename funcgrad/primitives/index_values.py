@@ -40,6 +40,8 @@ def read_windows(
     """
     layout = layout_of(operand.shape, indices.shape, numbers, sizes)
     if layout.empty:
+        if 0 not in layout.batch_shape and min(layout.limits, default=0) < 0:
+            raise ValueError("the windows do not fit")
         return _in_result_order(xp.zeros(layout.moved_shape, operand.dtype), layout)
     starts = integer_starts(xp, indices)
     inside = in_bounds(xp, starts, layout.limits)
@@ -106,6 +108,8 @@ def write_windows(
     one stays. Windows that stick out are dropped, or shifted inside if `mode` is CLIP.
     """
     layout = layout_of(operand.shape, indices.shape, numbers, sizes)
+    if updates.shape != layout.result_shape or updates.dtype != operand.dtype:
+        raise ValueError("updates do not fit")  # NumPy would reshape and convert them
     if layout.empty:
         return operand
     starts = integer_starts(xp, indices)
@@ -239,6 +243,8 @@ def _flat_elements(xp, rows: Any, shape: tuple[int, ...]) -> Any:
 
 def integer_starts(xp, indices: Any) -> Any:
     """Indices as signed machine integers; huge unsigned ones stay beyond every limit."""
+    if indices.dtype.kind not in "iu":
+        raise TypeError("indices are integers")  # NumPy would convert them
     if indices.dtype == xp.uint64:
         indices = xp.minimum(indices, xp.uint64(2**63 - 1))
     return indices.astype(xp.int64, copy=False)

@@ -20,6 +20,7 @@ from funcgrad.primitives.basis import (
     NUMBERS,
     ORDERED,
     REALS,
+    check_axes,
     elementwise_abstract,
     elementwise_batch,
     elementwise_loops,
@@ -126,6 +127,7 @@ def reduction(
     def abstract(x: ShapedArray, *, axes: Sequence[int]) -> ShapedArray:
         if x.dtype not in accepts:
             raise TypeError(f"{name}: does not accept operands of type {x}.")
+        check_axes(name, axes, x.ndim)
         if not has_identity and any(x.shape[d] == 0 for d in axes):
             raise ValueError(
                 f"{name}: reducing no elements has no result: shape {x.shape}, axes {tuple(axes)}. "

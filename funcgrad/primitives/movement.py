@@ -16,6 +16,12 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import Axis
 
 
+def check_not_negative(name: str, shape: Sequence[Any]) -> None:
+    """ValueError for a shape with a negative size."""
+    if any(isinstance(size, int) and size < 0 for size in shape):
+        raise ValueError(f"{name}: sizes must not be negative, but the shape is {tuple(shape)}.")
+
+
 def _broadcast_in_dim_abstract(
     x: ShapedArray, *, shape: Any, broadcast_dimensions: Any
 ) -> ShapedArray:
@@ -25,12 +31,14 @@ def _broadcast_in_dim_abstract(
             "dimension of the result "
             f"for each of the operand's, whose shape is {x.shape}."
         )
+    repeated = len(set(broadcast_dimensions)) != x.ndim
     for size, d in zip(x.shape, broadcast_dimensions):
-        if not 0 <= d < len(shape) or (size != shape[d] and size != 1):
+        if repeated or not 0 <= d < len(shape) or (size != shape[d] and size != 1):
             raise ValueError(
                 f"broadcast_in_dim: shape {x.shape} does not fit into {shape} at "
                 f"{broadcast_dimensions}."
             )
+    check_not_negative("broadcast_in_dim", shape)
     return ShapedArray(tuple(shape), x.dtype)
 
 
@@ -38,6 +46,8 @@ _SMALL = 65536  # up to here a filled array is cheaper than a view of stride zer
 
 
 def _broadcast_in_dim_value(xp: Any, x: Any, *, shape: Any, broadcast_dimensions: Any) -> Any:
+    if len(broadcast_dimensions) != x.ndim or min(broadcast_dimensions, default=0) < 0:
+        raise ValueError("not one dimension each")  # Python would count from the end, or drop some
     if x.ndim:
         expanded = [1] * len(shape)
         for size, d in zip(x.shape, broadcast_dimensions):
@@ -140,6 +150,12 @@ def _transpose_abstract(x: ShapedArray, *, permutation: Any) -> ShapedArray:
     return ShapedArray(tuple(x.shape[d] for d in permutation), x.dtype)
 
 
+def _transpose_value(xp: Any, x: Any, *, permutation: Any) -> Any:
+    if min(permutation, default=0) < 0:
+        raise ValueError("negative dimensions")  # NumPy would count from the end
+    return x.transpose(permutation)
+
+
 def _inverse(permutation: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
 
@@ -152,7 +168,7 @@ def _transpose_batch(axis: Axis, args: Any, dims: Any, *, permutation: Any) -> A
 transpose_p = Primitive(
     "transpose",
     abstract=_transpose_abstract,
-    value=lambda xp, x, *, permutation: x.transpose(permutation),
+    value=_transpose_value,
     linear=(0,),
     transpose=lambda ct, x, *, permutation: [transpose(ct, _inverse(permutation))],
     batch=_transpose_batch,
@@ -189,6 +205,23 @@ def batched(axis: Axis, operand: Any, dim: int | None, to: int = 0) -> Any:
     return broadcast_in_dim(operand, shape, kept)
 
 
+def check_axes(name: str, axes: Sequence[int], rank: int) -> None:
+    """ValueError unless the axes are different dimensions of an array of that rank."""
+    if len(set(axes)) != len(axes) or not all(0 <= d < rank for d in axes):
+        raise ValueError(
+            f"{name}: axes must be different dimensions, counted from 0, of an array of rank "
+            f"{rank}, but got {tuple(axes)}."
+        )
+
+
+def sorted_axes(name: str, x: Any, axes: Sequence[int]) -> tuple[int, ...]:
+    """The axes of a reduction in order; negative ones, which NumPy would accept, are refused."""
+    axes = tuple(sorted(axes))
+    if axes and axes[0] < 0:
+        check_axes(name, axes, typeof(x).ndim)
+    return axes
+
+
 def reduced(shape: Sequence[Any], axes: Sequence[int]) -> tuple[Any, ...]:
     """The shape without `axes`."""
     return tuple(size for d, size in enumerate(shape) if d not in axes)
@@ -213,13 +246,20 @@ def reduction_batch(primitive: Primitive) -> Callable[..., Any]:
 def _reduce_sum_abstract(x: ShapedArray, *, axes: Any) -> ShapedArray:
     if x.dtype == dtypes.bool_ or dtypes.is_key(x.dtype):
         raise TypeError(f"reduce_sum: needs numbers, but got {x}. Convert bools with astype.")
+    check_axes("reduce_sum", axes, x.ndim)
     return ShapedArray(reduced(x.shape, axes), x.dtype)
+
+
+def _reduce_sum_value(xp: Any, x: Any, *, axes: Any) -> Any:
+    if x.dtype == dtypes.bool_:
+        raise TypeError("bools")  # NumPy would count them
+    return xp.reduce_sum(x, axes)
 
 
 reduce_sum_p = Primitive(
     "reduce_sum",
     abstract=_reduce_sum_abstract,
-    value=lambda xp, x, *, axes: xp.reduce_sum(x, axes),
+    value=_reduce_sum_value,
     linear=(0,),
     transpose=lambda ct, x, *, axes: [unreduce(ct, x.aval.shape, axes)],
     loops=lambda x, *, axes: loops.Reduce("add", axes, dtypes.accumulator(x.dtype)),
@@ -229,5 +269,5 @@ reduce_sum_p.batch = reduction_batch(reduce_sum_p)
 
 def reduce_sum(operand: Any, axes: Sequence[int]) -> Any:
     """The sum over `axes`, in the operand's dtype."""
-    axes = tuple(sorted(axes))
+    axes = sorted_axes("reduce_sum", operand, axes)
     return reduce_sum_p.bind(operand, axes=axes) if axes else operand

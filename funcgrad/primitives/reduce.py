@@ -18,6 +18,7 @@ from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
 from funcgrad.primitives.basis import (
     add,
+    check_axes,
     convert_element_type,
     div,
     mul,
@@ -25,6 +26,7 @@ from funcgrad.primitives.basis import (
     reduced,
     reduction_batch,
     reshape,
+    sorted_axes,
     transpose,
     unreduce,
     zeros,
@@ -36,7 +38,7 @@ from funcgrad.primitives.shape import concatenate, slice_in_dim, squeeze
 
 def _bind(primitive: Primitive, x: Any, axes: Sequence[int]) -> Any:
     """Binds a reduction over `axes`; over no axes it is the identity."""
-    axes = tuple(sorted(axes))
+    axes = sorted_axes(primitive.name, x, axes)
     return primitive.bind(x, axes=axes) if axes else x
 
 
@@ -209,6 +211,7 @@ def _position_of_extremum(name: str, op: str) -> Primitive:
     def abstract(x, *, axes, index_dtype):
         if x.dtype not in ORDERED:
             raise TypeError(f"{name}: needs real numbers or bools, but got {x}. Use abs first.")
+        check_axes(name, axes, x.ndim)
         if any(x.shape[d] == 0 for d in axes):
             raise ValueError(
                 f"{name}: needs at least one element, but got shape {x.shape}, reduced over {axes}."

@@ -16,7 +16,13 @@ from funcgrad.core import dtypes, loops
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.tangent import is_linear
-from funcgrad.primitives.basis import batched, broadcast_in_dim, instantiate, reshape
+from funcgrad.primitives.basis import (
+    batched,
+    broadcast_in_dim,
+    check_not_negative,
+    instantiate,
+    reshape,
+)
 from funcgrad.primitives.kinds import linear
 from funcgrad.primitives.slicing import (
     aval_of,
@@ -325,6 +331,11 @@ def split(x: Any, sizes: Sequence[Any], axis: int = 0) -> list[Any]:
 # ---------------------------------------------------------------- iota
 
 
+def _iota_abstract(*, dtype, shape, dimension):
+    check_not_negative("iota", shape)
+    return ShapedArray(shape, dtype)
+
+
 def _iota_value(xp, *, dtype, shape, dimension):
     size = shape[dimension]
     narrow = dtype.itemsize < 4  # counted in more bits, then rounded or wrapped
@@ -336,7 +347,7 @@ def _iota_value(xp, *, dtype, shape, dimension):
 
 iota_p = Primitive(
     "iota",
-    abstract=lambda *, dtype, shape, dimension: ShapedArray(shape, dtype),
+    abstract=_iota_abstract,
     value=_iota_value,
     constant=True,
     loops=lambda *, dtype, shape, dimension: loops.Index(dimension),

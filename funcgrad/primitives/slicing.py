@@ -105,8 +105,9 @@ def _slice_abstract(x, *, start_indices, limit_indices, strides):
 
 def _slice_value(xp, x, *, start_indices, limit_indices, strides):
     inside = all(map(le, start_indices, limit_indices)) and all(map(le, limit_indices, x.shape))
-    whole = len(start_indices) == len(limit_indices) == x.ndim
-    if not (inside and whole) or min(start_indices, default=0) < 0:  # Python would silently clip
+    ahead = min(start_indices, default=0) >= 0 and (not strides or min(strides) > 0)
+    whole = len(start_indices) == len(limit_indices) == len(strides or x.shape) == x.ndim
+    if not (inside and ahead and whole):  # Python would silently clip, or count from the end
         _slice_abstract(
             x, start_indices=start_indices, limit_indices=limit_indices, strides=strides
         )
@@ -158,7 +159,7 @@ def slice(x: Any, start_indices: Sizes, limit_indices: Sizes, strides: Sizes | N
     """
     starts, limits = static_sizes(start_indices), static_sizes(limit_indices)
     steps = None if strides is None else static_sizes(strides)
-    if steps is not None and all(step == 1 for step in steps):
+    if steps is not None and len(steps) == len(starts) and all(step == 1 for step in steps):
         steps = None
     shape = typeof(x).shape
     if steps is None and limits == shape and len(starts) == len(shape) and not any(starts):
@@ -239,7 +240,7 @@ def _kept(size, result, low, interior):
 
 
 def _pad_value(xp, x, padding_value, *, padding_config):
-    if x.dtype != padding_value.dtype:  # assignment would silently convert
+    if x.dtype != padding_value.dtype or padding_value.ndim:  # NumPy would convert and stretch it
         _pad_abstract(x, padding_value, padding_config=padding_config)
     shape = _padded_shape(x.shape, padding_config)
     out = xp.empty(shape, x.dtype)
