@@ -67,14 +67,16 @@ class _Run:
             if held.size != buffer.size or held.dtype != buffer.dtype:
                 raise KernelError(f"{buffer}: {held.dtype}[{held.size}] in {kernel}")
             self.memory[buffer] = held
-            self.known[buffer] = np.full(buffer.size, buffer not in kernel.written)
+            given = kernel.updates or buffer not in kernel.written
+            self.known[buffer] = np.full(buffer.size, given)
             self.writer[buffer] = np.full((2, buffer.size), -1)
         self.k = ScalarValues()
         self.tiles: np.ndarray | None = None
 
     def run(self) -> None:
         kernel = self.kernel
-        self._start_sums()
+        if not kernel.updates:
+            self._start_sums()
         if kernel.tile is not None:
             self.tiles = self._tiles(kernel.tile)
         for number, turn in enumerate(_turns(kernel.rows)):

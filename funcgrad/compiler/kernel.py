@@ -193,7 +193,7 @@ class Kernel:
                 f"{b}: {'out ' if b in self.written else ''}{b.dtype}[{b.size}]"
                 for b in self.buffers
             )
-            + ")"
+            + (") updates" if self.updates else ")")
         ]
         lines.append(f"for {_loops(self.rows)} {{")
         lines += [f"  {self.tile}"] if self.tile else []

@@ -12,6 +12,7 @@ pytest.importorskip("llvmlite")
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad.compiler.affine import Loop, Sum, counter
+from funcgrad.compiler.donation import without_copy
 from funcgrad.compiler.interpret_kernel import KernelError, run_kernel
 from funcgrad.compiler.kernel import (
     Accumulate,
@@ -217,3 +218,21 @@ def test_scatters_may_write_again() -> None:
     text = kernels(lambda x, i: x.at[i].set(1.0), x, places)
     assert text.count("store") == 2
     assert "accumulate(add)" in kernels(lambda x, i: x.at[i].add(1.0), x, places)
+
+
+@pytest.mark.parametrize("name", ["set", "add", "max"])
+def test_updates_begin_with_what_lies_there(name: str) -> None:
+    def function(x: Any, i: Any) -> Any:
+        return getattr(x.at[i], name)(np.float32(1))
+
+    x, places = np.arange(-2, 4, dtype=np.float32), np.array([1, 1, 5], np.int32)
+    block = block_of(fg.make_jaxpr(function)(x, places))
+    last = block.units[-1]
+    (old, _), (out,) = block.jaxpr.args, block.jaxpr.outputs
+    kernel = without_copy(block.kernels[last], {out: old})
+    assert len(kernel.stages) == 1 and str(kernel).splitlines()[0].endswith(") updates")
+    arrays = {b.key: x.copy() for b in kernel.buffers}
+    arrays[out] = arrays[old] = x.copy()
+    arrays.update({k: places for k in arrays if k not in (out, old)})
+    run_kernel(kernel, arrays, lambda *_: None)
+    np.testing.assert_array_equal(arrays[out], function(jnp.asarray(x), places))
