@@ -73,7 +73,7 @@ def compare(workload: Workload, runs: Mapping[str, Run], calls: int = 2) -> dict
     errors = {}
     for name, result in results.items():
         pairs = zip(sum(reference, []), sum(result, []), strict=True)
-        errors[name] = max(relative_error(a, b) for a, b in pairs)
+        errors[name] = float(np.max([relative_error(a, b) for a, b in pairs]))  # NaN wins
         if not errors[name] <= workload.tolerance:
             raise Different(
                 f"{workload.name}: {name} differs from {reference_name} by {errors[name]}"
