@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from funcgrad.backends.llvm import eigen, memory, orthogonal, tridiagonal
+from funcgrad.backends.llvm import eigen, hermitian, memory, orthogonal
 from funcgrad.backends.llvm.arena import ALIGNMENT
 from funcgrad.backends.llvm.builder import Builder, Value
 from funcgrad.backends.llvm.dense import Dense, Matrix, is_small, permutation
@@ -171,7 +171,7 @@ def _eigh(e: Eqn) -> Code | None:
     def write(b: Builder, *pointers: Value) -> None:
         def body(given: Value, vectors: Value, values: Value, scratch: Value) -> None:
             panel = Panel(b, x.dtype, Scratch(b, scratch, size))
-            tridiagonal.eigh(panel, given, vectors, values, n, lower)
+            hermitian.eigh(panel, given, vectors, values, n, lower)
 
         _each(e, b, pointers, (2, 2, 1), body)
 
