@@ -10,7 +10,6 @@ import ctypes
 import functools
 import platform
 import sys
-import sysconfig
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from funcgrad.core.array import ConcreteArray, KeyArray
 # PyArrayObject, the same in NumPy 1.22 to 2.x
 DATA, RANK, SHAPE, BASE, DTYPE, FLAGS = 16, 24, 32, 48, 56, 64
 TYPE = 8  # PyObject.ob_type
+HEADER = 16  # bytes of PyObject; longer where there is no lock of the interpreter
 SCALAR = 16  # where NumPy's scalars hold their number
 NEW_FROM_DESCR = 94  # its place in NumPy's table of functions
 
@@ -40,7 +40,7 @@ class Offsets(NamedTuple):
 def offsets() -> Offsets | None:
     """None where objects are not what the dispatcher needs."""
     plain = platform.python_implementation() == "CPython" and sys.maxsize > 2**32
-    if not plain or sysconfig.get_config_var("Py_GIL_DISABLED") or sys.byteorder != "little":
+    if not plain or object.__basicsize__ != HEADER or sys.byteorder != "little":
         return None
     try:
         return _found()
