@@ -209,8 +209,9 @@ def from_front(positions: Any, size: Any, wrap: bool, dtype: Any) -> Any:
         positions = np.asarray(positions)
         if wrap and signed:
             positions = np.where(positions < 0, positions.astype(np.int64) + size, positions)
-        limits = np.iinfo(dtype)
-        return np.clip(positions, limits.min, limits.max).astype(dtype)
+        own, limits = np.iinfo(positions.dtype), np.iinfo(dtype)
+        least, most = max(own.min, limits.min), min(own.max, limits.max)
+        return np.clip(positions, least, most).astype(dtype)  # NumPy 2.0 wants what its dtype has
     if positions.dtype.itemsize <= dtype.itemsize and positions.dtype != dtypes.uint32:
         positions = converted(positions, dtype)
     if wrap and signed:
