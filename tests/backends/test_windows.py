@@ -115,6 +115,7 @@ CASES = {
     "whole": ((3, 7, 7, 18), parameters((1, 7, 7, 1))),
     "one dimension": ((50,), parameters((4,), (3,), ((1, 2),))),
     "everything": ((3, 4, 5), parameters((3, 4, 5))),
+    "rows of two": ((9, 2), parameters((2, 2), (1, 2), ((0, 1), (0, 0)))),
     "narrow": ((2, 8, 6, 1), parameters((1, 2, 2, 1), (1, 2, 2, 1))),
 }  # fmt: skip
 DILATED = {

@@ -334,15 +334,14 @@ class _Walk:
             found = b.gather(self._elements(pointer, met, step), self.kind, mask)
             return found, mask
         pointer = address(b, pointer, self.kind, (first, step))
-        step *= self.across.stride
-        if step == 2:
+        if step == 1 and self.across.stride == 2:
             found = self._every_other(pointer, self._pair_masks(at, first))
             return found, None if self.across.inside else mask
-        found = load_evenly(b, pointer, step, self.type, mask)
+        found = load_evenly(b, pointer, step * self.across.stride, self.type, mask)
         return found, None if self.across.inside else mask
 
     def _every_other(self, pointer: Value, masks: list[Value | None]) -> Value:
-        """Lanes of stride 2: two loads and a shuffle."""
+        """Every other element of those that lie side by side: two loads and a shuffle."""
         b, lanes = self.b, self.type.lanes
         low = b.load(pointer, self.type, masks[0])
         high = b.load(b.element(pointer, lanes, self.kind), self.type, masks[1])
