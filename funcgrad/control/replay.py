@@ -81,9 +81,8 @@ def _open(args: Sequence[Any], *, count: int, lanes: tuple[int, ...]) -> list[An
 
 
 def _open_batch(axis: Axis, args: Any, dims: Any, *, lanes: tuple[int, ...], **params: Any) -> Any:
-    """A log for each lane of the operands."""
-    rows = [a if d is None else moveaxis(a, d, 0) for a, d in zip(args, dims)]
-    return open_log_p.bind(*rows, lanes=(axis.size, *lanes), **params), [0]
+    """A log for each lane of the operands, of which it matters only that they have lanes."""
+    return open_log_p.bind(*args, lanes=(axis.size, *lanes), **params), [0]
 
 
 def _open_jvp(primals: Any, tangents: Any, **params: Any) -> Any:

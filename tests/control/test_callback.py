@@ -446,10 +446,33 @@ def test_lanes_of_io_callback_in_a_loop():
         rows = fg.vmap(fg.grad(g))(x, trips)
         expected = [fg.grad(g)(v, int(n)) for v, n in zip(x, trips)]
         np.testing.assert_allclose(rows, expected, rtol=1e-6)
-    grid, counts = jnp.asarray([[0.5, 1.5], [2.0, 1.0]]), jnp.asarray([[2, 0], [1, 3]])
+    grid = jnp.asarray([[0.5, 1.5, -1.0], [2.0, 1.0, 0.5]])
+    counts = jnp.asarray([[2, 0, 1], [1, 3, 2]])
     rows = fg.jit(fg.vmap(fg.vmap(fg.grad(f))))(grid, counts)
     expected = [[fg.grad(f)(v, int(n)) for v, n in zip(*row)] for row in zip(grid, counts)]
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
+
+
+def test_a_loop_without_io_callback_opens_no_log():
+    read = lambda: fg.pure_callback(lambda: np.float32(2), fg.ShapeDtypeStruct((), np.float32))
+    opens = []
+    for factor in (lambda: 2.0, read, lambda: io_callback(read, np.float32(2))):
+        f = lambda x: fg.lax.while_loop(lambda c: c < 9.0, lambda c: c * factor(), x)
+        opens.append("open_log" in str(fg.make_jaxpr(fg.grad(f))(1.0)))
+    assert opens == [False, False, True]
+
+
+def test_lanes_of_io_callback_in_a_loop_share_what_has_none():
+    def f(x, w):
+        def body(c):
+            own = io_callback(np.dot, fg.ShapeDtypeStruct((), np.float32), w, w)
+            return c[0] + 1, c[1] * own
+
+        return fg.lax.while_loop(lambda c: c[0] < 2, body, (0, x))[1]
+
+    w = jnp.asarray([0.5, 1.0])  # its product with itself is 1.25
+    rows = fg.vmap(fg.grad(f), in_axes=(0, None))(jnp.asarray([0.5, 1.5]), w)
+    np.testing.assert_allclose(rows, [1.25**2] * 2)
 
 
 def test_io_callback_in_a_loop_is_called_once_per_lane_and_trip():
