@@ -75,8 +75,8 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("primitives/movement.py", "_broadcast_in_dim_value", "* > _SMALL", "Gt is GtE"),
         ("primitives/contract.py", "_plan", "* >= *", "GtE is Gt"),
         ("primitives/contract.py", "_operand_cotangent", "(*batch, *kept, *free)", "*swapped"),
-        ("primitives/special/gamma_functions.py", "_zeta_block", "q > -10000", "Gt is GtE"),
-        ("primitives/special/gamma_functions.py", "_zeta_block", "-10000", "10000 is 10001"),
+        ("primitives/special/gamma_functions.py", "_zeta_block", "q > -_LOWEST", "Gt is GtE"),
+        ("primitives/special/gamma_functions.py", "_zeta_regular", "_LOWEST + 1", "*"),
         ("primitives/linalg/factors.py", "_fitted", "(rows, columns)", "first two swapped"),
         ("primitives/linalg/factors.py", "_fitted", "-2", "*"),
         ("primitives/slicing.py", "_unpadded", "max(0, -high)", "0 is 1"),
@@ -168,7 +168,10 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("primitives/random_gamma.py", "_accepted_cubes", "number(0.0331)", "0.0331 is 1.0331"),
     ],
     "one more term than is needed is summed as it is": [
-        ("primitives/special/gamma_functions.py", "_zeta_regular", "q < 0", "*"),
+        ("primitives/special/gamma_functions.py", "_term_below", "q < 0", "*"),
+    ],
+    "a sign is its own reciprocal": [
+        ("primitives/special/bessel_functions.py", "*", "k.mul(far, k.sign(wide))", "mul is div"),
     ],
     "only the product of the two is used": [
         ("primitives/special/gamma_functions.py", "_zeta_regular", "(s, power / q)", "*swapped"),
@@ -236,8 +239,8 @@ EQUIVALENT: dict[str, list[Name]] = {
         ("primitives/scatter.py", "_survivors", "add(iota(*), 1)", "1 is 2"),
     ],
     "more is looked at by the check, which allows what is right": [
-        ("primitives/slicing.py", "_slice_value", "min(*) < 0", "Lt is LtE"),
-        ("primitives/slicing.py", "_slice_value", "min(*) < 0", "0 is 1"),
+        ("primitives/slicing.py", "_slice_value", "min(*) >= 0", "*"),
+        ("primitives/slicing.py", "_slice_value", "min(strides) > 0", "0 is 1"),
         ("primitives/slicing.py", "_slice_value", "default=0", "0 is 1"),
         ("primitives/slicing.py", "_slice_size", "(size, start, limit)", "first two swapped"),
     ],
@@ -267,6 +270,9 @@ EQUIVALENT: dict[str, list[Name]] = {
     "without inputs a loop is the same backward": [
         ("control/loop.py", "_repeated_in_segments", "{*'reverse': False*}", "False is True"),
         ("control/loop.py", "_repeated", "reverse=False", "False is True"),
+    ],
+    "operands that only say which lanes there are": [
+        ("control/loop.py", "_while_split", "[*choose(init, carry_known)]", "*swapped"),
     ],
     "two counters of one type": [
         ("control/loop.py", "_repeated_in_segments", "[COUNTER, COUNTER, *]", "*swapped"),

@@ -35,7 +35,7 @@ except ImportError:  # on Windows, which has no `fork` either: there mutants are
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOMES = tuple(str(ROOT / "funcgrad" / room) for room in ("primitives", "control"))
-PATIENCE = 10  # times as long as usual, and some seconds: a loop that does not end
+PATIENCE = 10  # times as long as usual, and five seconds: a loop that does not end
 PIECE = 400  # tests of a file that are measured in one go
 MEMORY = 8 << 30  # bytes of address space beyond what the process has
 
@@ -96,7 +96,7 @@ class Court:
                 forget()
                 for number, judge in enumerate(judges):
                     answer.give(number)
-                    if not passes(judge.item, judge.seconds * PATIENCE + 20):
+                    if not passes(judge.item, judge.seconds * PATIENCE + 5):
                         answer.give("failed")
                         break
                 else:

@@ -244,3 +244,9 @@ def test_kernels_of_bessel_functions_are_right_to_the_last_digits(name):
     x = np.linspace(-40, 40, 801)
     (found,) = computed(primitive.loops(typeof(x)).scalar, [x])
     np.testing.assert_allclose(found, expected(x), rtol=2e-15)
+
+
+def test_zeta_sums_thousands_of_terms_below_zero():
+    """zeta(2, -9999.5) sums (n + 1/2)**-2 from n = 0 to 9999, and all n once more."""
+    expected = 2 * special.zeta(2, 0.5) - special.zeta(2, 10000.5)
+    np.testing.assert_allclose(f.zeta(np.float64(2), np.float64(-9999.5)), expected, rtol=1e-12)
