@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from funcgrad.compiler.products import (
@@ -23,7 +23,7 @@ from funcgrad.compiler.products import (
 from funcgrad.compiler.scalar import Body, record, record_cached
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
-from funcgrad.core.jaxpr import Eqn, Jaxpr, Literal, Var
+from funcgrad.core.jaxpr import Eqn, Jaxpr, Var
 from funcgrad.core.primitive import Primitive
 
 
@@ -134,11 +134,6 @@ class Graph:
         found = self.definitions.get(v)
         return found is not None and isinstance(found.form, (*REDUCED, *TILED))
 
-    def is_product(self, v: Any) -> bool:
-        """Is it made in tiles?"""
-        found = self.definitions.get(v)
-        return found is not None and isinstance(found.form, TILED)
-
     def cost(self, e: Eqn) -> int:
         """Additions that one element of the result stands for."""
         return self.rules[e].cost if e in self.rules else 0
@@ -168,13 +163,3 @@ def size_of(v: Any) -> int:
 def bytes_of(v: Any) -> int:
     """Bytes."""
     return size_of(v) * v.aval.dtype.itemsize
-
-
-def is_literal(a: Any) -> bool:
-    """Is it a number in the program's text?"""
-    return type(a) is Literal
-
-
-def outputs_of(jaxpr: Jaxpr) -> Sequence[Var]:
-    """The outputs that are variables."""
-    return variables(jaxpr.outputs)

@@ -196,11 +196,6 @@ def _bits(x: Any) -> Any:
     return (str(x.value.dtype), x.value.tobytes())
 
 
-def loaded(reader: Reader, buffer: Buffer, at: At, guard: Ref | None, inside: bool = False) -> Ref:
-    """The element of a buffer."""
-    return reader.load(buffer, at.flat, guard, inside)
-
-
 # ---- one rule for each form that moves elements
 
 

@@ -75,10 +75,6 @@ def shifted(b: Builder, z: Complex, amount: float) -> Complex:
     return Complex(b.fadd(z.re, b.like(amount, z.re)), z.im)
 
 
-def _halved(b: Builder, z: Complex) -> Complex:
-    return Complex(*(b.fmul(part, b.like(0.5, part)) for part in z))
-
-
 def is_infinite(b: Builder, x: Value) -> Value:
     return compared(b, "oeq", b.fabs(x), math.inf)
 

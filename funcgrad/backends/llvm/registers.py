@@ -28,7 +28,6 @@ LARGEST = 32  # elements of one array
 MOST_WORK = 6000  # operations in one program, so that compilation stays short
 
 Numbers = list[Number]
-Caller = Callable[[Eqn, Any, list[Numbers]], list[Numbers]]
 REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
 
 

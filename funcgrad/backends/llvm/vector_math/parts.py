@@ -36,11 +36,6 @@ def format_of(x: Value) -> Format:
     return FORMATS[x.type.kind]
 
 
-def integers_like(x: Value) -> Type:
-    """The type of the bits of floats."""
-    return x.type.of("i32" if x.type.kind == "f32" else "i64")
-
-
 # ---- powers of two -------------------------------------------------------------------------------
 
 
@@ -210,12 +205,6 @@ def compared(b: Builder, predicate: str, x: Value, number: float) -> Value:
 
 def is_nan(b: Builder, x: Value) -> Value:
     return b.fcmp("uno", x, x)
-
-
-def with_sign_of(b: Builder, magnitude: Value, x: Value) -> Value:
-    """A number that is not negative, with the sign of another."""
-    sign = b.and_(b.bits(x), b.bits(b.like(-0.0, x)))
-    return b.from_bits(b.or_(b.bits(magnitude), sign))
 
 
 # ---- rare and dear code --------------------------------------------------------------------------
