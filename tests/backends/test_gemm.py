@@ -1,6 +1,5 @@
 """Matrix products as native code: every form of them, on every level of this machine's vectors."""
 
-import functools
 import itertools
 
 import numpy as np
@@ -10,7 +9,6 @@ pytest.importorskip("llvmlite.binding")
 
 from funcgrad.backends.llvm.builder import I64, Module
 from funcgrad.backends.llvm.gemm import Matrix, product, scratch_bytes
-from funcgrad.backends.llvm.gemm_any import any_scratch_bytes, product_any
 from funcgrad.backends.llvm.gemm_plan import plan_of
 from funcgrad.backends.llvm.target import host
 from funcgrad.backends.llvm.values import constant
@@ -80,35 +78,7 @@ def run(level, kind, m, n, k, left, right):
     return out[inside].reshape(m, n)
 
 
-@functools.cache
-def any_product(level, kind):
-    """The product of any shapes, compiled once: (out, lhs, rhs, scratch, numbers)."""
-
-    def write(b, out, x, y, scratch, numbers):
-        v = [b.load(b.element(numbers, i, "i64"), I64) for i in range(8)]
-        product_any(b, kind, tuple(v[:3]), (x, v[3], v[4]), (y, v[5], v[6]), (out, v[7]), scratch)
-
-    return entry_point(Module(host(level)), 5, write)
-
-
-def run_any(level, kind, m, n, k, left, right):
-    """The same product by the code for all shapes, its rows with a gap between them."""
-    (lhs_memory, lhs, _), (rhs_memory, rhs, _) = left, right
-    numbers = np.array([m, n, k, *lhs, *rhs, n + 3], np.int64)
-    out = np.full((m, n + 3), 77, DTYPES[kind])
-    needed, size = any_scratch_bytes(kind, host(level)), out.itemsize
-    scratch = np.full(needed + 128, 99, np.uint8)
-    shift = -scratch.ctypes.data % 64
-    any_product(level, kind)(
-        out.ctypes.data, lhs_memory.ctypes.data + MARGIN * size,
-        rhs_memory.ctypes.data + MARGIN * size, scratch.ctypes.data + shift, numbers.ctypes.data,
-    )  # fmt: skip
-    assert (out[:, n:] == 77).all()
-    assert (scratch[shift + needed :] == 99).all()
-    return out[:, :n]
-
-
-def check(level, kind, m, n, k, lhs_layout, rhs_layout, run=run):
+def check(level, kind, m, n, k, lhs_layout, rhs_layout):
     rng = np.random.default_rng([m, n, k])
     left = strided(kind, (m, k), lhs_layout, rng)
     right = strided(kind, (k, n), rhs_layout, rng)
@@ -168,14 +138,6 @@ def test_blocks_of_a_long_contracted_dimension(level, shape):
     check(level, "f64", *shape, "columns", "columns")
 
 
-@pytest.mark.parametrize("kind", DTYPES)
-@pytest.mark.parametrize("level", levels())
-def test_one_product_for_all_shapes(level, kind):
-    for m, n, k in [*SHAPES, (70, 70, 1100), (1100, 40, 33)]:
-        for layout in LAYOUTS[m % 2 :: 2]:
-            check(level, kind, m, n, k, *layout, run=run_any)
-
-
 def test_caller_gives_memory_only_for_large_panels():
     target = host()
     assert scratch_bytes("f32", 64, 64, 64, (64, 1), (64, 1), target) == 0
@@ -203,8 +165,6 @@ def test_sums_have_one_order_whatever_the_tile():
     fewer = run(None, "f32", 9, 90, 600, upper, right)
     assert all((other == wide).all() for other in fused)
     assert (fewer == wide[:9]).all()
-    whole = run_any(None, "f32", 70, 90, 600, left, right)  # blocks that end elsewhere
-    np.testing.assert_allclose(whole, wide, rtol=1e-4, atol=1e-2)
 
 
 def test_plans_of_typical_products_pad_nothing():
