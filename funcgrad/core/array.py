@@ -28,6 +28,18 @@ else:
     ArrayInterface = object
 
 
+def immutable(attribute: str, method: str) -> Callable[[Any, Any], NoReturn]:
+    """The setter of an attribute that NumPy lets one set; `method` returns a new array."""
+
+    def refuse(array: Any, value: Any) -> NoReturn:
+        raise AttributeError(
+            f"arrays are immutable: x.{attribute} = {value!r:.40} is not possible. "
+            f"Use x = x.{method}({value!r:.40}), which returns a new array."
+        )
+
+    return refuse
+
+
 class Array(ArrayInterface):
     """Base of concrete arrays, key arrays and tracers: `isinstance(x, funcgrad.Array)` holds for
     all three.
@@ -39,15 +51,14 @@ class Array(ArrayInterface):
 
     aval: ShapedArray
 
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        """The size of each dimension."""
-        return self.aval.shape
-
-    @property
-    def dtype(self) -> Any:
-        """The element type: a `numpy.dtype`, or a key type."""
-        return self.aval.dtype
+    shape = property(
+        attrgetter("aval.shape"), immutable("shape", "reshape"), doc="The size of each dimension."
+    )
+    dtype = property(
+        attrgetter("aval.dtype"),
+        immutable("dtype", "astype"),
+        doc="The element type: a `numpy.dtype`, or a key type.",
+    )
 
     @property
     def weak_type(self) -> bool:
@@ -96,6 +107,12 @@ class Array(ArrayInterface):
             "a new array."
         )
 
+    def __delitem__(self, index: Any) -> NoReturn:
+        raise TypeError(
+            "arrays are immutable: del x[i] is not possible. Use x = numpy.delete(x, i), which "
+            "returns a new array."
+        )
+
 
 class Deleted:
     """Stands in the place of a buffer that was donated; every use raises."""
@@ -116,16 +133,6 @@ class Deleted:
 DELETED = Deleted()
 
 
-def _immutable(attribute: str, method: str) -> Callable[[Any, Any], NoReturn]:
-    def refuse(array: Any, value: Any) -> NoReturn:
-        raise AttributeError(
-            f"arrays are immutable: x.{attribute} = {value!r:.40} is not possible. "
-            f"Use x = x.{method}({value!r:.40}), which returns a new array."
-        )
-
-    return refuse
-
-
 class ConcreteArray(Array):
     """An array with values: one buffer (a NumPy array or scalar, or a CuPy array) and the
     weak-type flag.
@@ -142,8 +149,8 @@ class ConcreteArray(Array):
         return ShapedArray(self._buffer.shape, self._buffer.dtype, self._weak)
 
     # read straight from the buffer: these are the hottest attributes of all
-    shape = property(attrgetter("_buffer.shape"), _immutable("shape", "reshape"))
-    dtype = property(attrgetter("_buffer.dtype"), _immutable("dtype", "astype"))
+    shape = property(attrgetter("_buffer.shape"), immutable("shape", "reshape"))
+    dtype = property(attrgetter("_buffer.dtype"), immutable("dtype", "astype"))
     ndim = property(attrgetter("_buffer.ndim"))
     weak_type = property(attrgetter("_weak"))
 
@@ -403,6 +410,16 @@ class Tracer(Array):
     def block_until_ready(self) -> Tracer:
         """There is nothing to wait for."""
         return self
+
+    def __format__(self, spec: str) -> str:
+        if spec and (value := self.concrete()) is not None:
+            return format(value, spec)
+        if spec:
+            raise errors.ConcretizationTypeError(
+                f"the format {spec!r} needs a concrete value, but got {self._described()}. "
+                "Print with debug.print('{x}', x=x), which waits for the value."
+            )
+        return repr(self)
 
     def _refuse(self, what: str) -> NoReturn:
         raise errors.ConcretizationTypeError(

@@ -161,7 +161,12 @@ def _explicit(dtype: Any) -> DType:
     if is_key(dtype):
         return dtype
     result = np.dtype(dtype)
-    if result.kind in "OSUMm" or (result.kind == "V" and result != bfloat16 and result != float0):
+    long = result.itemsize > (16 if result.kind == "c" else 8)  # than double, as C's long double
+    if (
+        long
+        or result.kind in "OSUMm"
+        or (result.kind == "V" and result != bfloat16 and result != float0)
+    ):
         if result not in _EXTENDED:
             raise TypeError(f"dtype {result} is not one of: {', '.join(map(short_name, ALL))}.")
     return result if result.isnative else np.dtype(result.type)  # the one object of its kind

@@ -16,6 +16,7 @@ from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray
 from funcgrad.core.backend import quiet
 from funcgrad.core.source import user_source
+from funcgrad.errors import NarrowingWarning
 
 _NUMBERS = (bool, int, float, complex)
 
@@ -82,7 +83,22 @@ def _checked(name: str, x: Any, position: int | None) -> Any:
             f"{name}: needs arrays of numbers, but got a NumPy array of dtype {x.dtype}{where}. "
             "Convert it with astype, or select its numbers."
         )
+    x = plain(name, x)
     return x if x.dtype.isnative else x.astype(dtype)
+
+
+def plain(name: str, x: Any) -> Any:
+    """The NumPy value without the rules of a subclass, as of `numpy.matrix`; TypeError for masks,
+    which would be lost.
+    """
+    if type(x) is np.ndarray or isinstance(x, np.generic):
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: needs arrays of numbers, but got a masked array. Fill it with x.filled(value)"
+            ", or pass x.data and x.mask as two arrays."
+        )
+    return np.asarray(x)
 
 
 def _default_width(name: str, x: Any, copy: bool) -> Any:
@@ -125,7 +141,7 @@ def _warn_once(old: np.dtype, new: np.dtype) -> None:
         f"NumPy data of {old} becomes {new}, the default width. Keep 64 bits with numpy.array(x, "
         f"dtype='{old}'), "
         "or for all arrays with config.update('enable_x64', True). This is said once.",
-        UserWarning,
+        NarrowingWarning,
         source.file if source else "<unknown>",
         source.line if source else 0,
     )

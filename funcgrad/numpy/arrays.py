@@ -13,7 +13,7 @@ from funcgrad.api.devices import device_put
 from funcgrad.config import config
 from funcgrad.core import dtypes
 from funcgrad.core.array import Array, ConcreteArray, KeyArray
-from funcgrad.core.inputs import as_input, from_number
+from funcgrad.core.inputs import as_input, from_number, plain
 from funcgrad.core.primitive import wrap_buffer
 from funcgrad.errors import user_facing
 from funcgrad.primitives.basis import convert_element_type, reshape
@@ -118,6 +118,7 @@ def _number(name: str, x: Any, dtype: Any) -> Array:
 
 
 def _of_numpy(name: str, x: Any, dtype: Any) -> Array:
+    x = plain(name, x)
     native = x if x.dtype.isnative else x.astype(x.dtype.type)
     if native.dtype.kind in "OSUMm":
         return as_input(name, x)  # which explains
@@ -148,7 +149,7 @@ def _default_of(x: Any, whole: np.ndarray) -> Any:
     """
     if whole.size == 0:
         return dtypes.default_float()
-    return dtypes.narrowed(whole.dtype)
+    return dtypes.narrowed(dtypes.as_dtype(whole.dtype))
 
 
 def _check_fits(name: str, whole: np.ndarray, dtype: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from types import EllipsisType, NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -351,7 +351,7 @@ def _plain_update(y: Any, dtype: np.dtype) -> Any:
     """The update as a value of the array's dtype, or a number that adapts to it; else None."""
     if type(y) is ConcreteArray:
         y = y._buffer
-    if isinstance(y, (np.ndarray, np.generic)):
+    if type(y) is np.ndarray or isinstance(y, np.generic):
         return y if y.dtype == dtype else None
     fits = (type(y) is float or type(y) is int) if dtype.kind == "f" else type(y) is int
     return y if fits and dtype.kind in "fiu" else None
@@ -548,6 +548,12 @@ class _Updater:
 
     def __getitem__(self, index: Any) -> IndexUpdate:
         return IndexUpdate(self._array, index)
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "arrays are immutable: x.at[i] = v is not possible. Use x = x.at[i].set(v), which "
+            "returns a new array."
+        )
 
     def __repr__(self) -> str:
         return f"{self._array!r}.at"

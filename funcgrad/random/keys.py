@@ -8,7 +8,6 @@ same numbers, and new keys come from `split` and `fold_in`. The numbers themselv
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from funcgrad import numpy as jnp
 from funcgrad.core import dtypes
 from funcgrad.core.avals import typeof
+from funcgrad.numpy.axes import shape_tuple
 from funcgrad.primitives import bits
 
 IMPLEMENTATION = "threefry2x32"
@@ -38,7 +38,7 @@ def typed_key(name: str, key: Any, *, batched: bool = False) -> tuple[Any, bool]
             f"{type(key).__name__}. Make one, for example with random.key(0)."
         )
     raw = not dtypes.is_key(key.dtype)
-    typed = wrap_key_data(key) if raw else key
+    typed = _of_words(name, key) if raw else key
     shape = typeof(typed).shape
     if shape and not batched:
         raise ValueError(
@@ -46,6 +46,16 @@ def typed_key(name: str, key: Any, *, batched: bool = False) -> tuple[Any, bool]
             "Use vmap to draw with each of them."
         )
     return typed, raw
+
+
+def _of_words(name: str, words: Any) -> Any:
+    shape = np.shape(words)
+    if words.dtype != dtypes.uint32 or not shape or shape[-1] != 2:
+        raise TypeError(
+            f"{name}: needs a key, or its uint32 words of shape (..., 2), but got {words.dtype} of "
+            f"shape {shape}. Keys come from random.key, random.PRNGKey and random.split."
+        )
+    return bits.random_wrap(jnp.asarray(words))
 
 
 def _as_given(key: Any, raw: bool) -> Any:
@@ -64,6 +74,8 @@ def _seed(name: str, seed: Any) -> Any:
         )
     if isinstance(seed, (int, np.integer)):
         return _word(name, int(seed))
+    if isinstance(seed, str):
+        raise TypeError(f"{name}: needs an integer seed, but got the string {seed!r:.40}.")
     seed = jnp.asarray(seed)
     if not dtypes.is_integer(seed.dtype):
         raise TypeError(f"{name}: needs an integer seed, but got {seed.dtype}.")
@@ -107,14 +119,7 @@ def PRNGKey(seed: Any, *, impl: Any = None) -> Any:
 def wrap_key_data(key_bits_array: Any, *, impl: Any = None, dtype: Any = None) -> Any:
     """Typed keys from their words, `u32[..., 2]`: the inverse of `key_data`."""
     _check_implementation("wrap_key_data", impl if dtype is None else dtype)
-    shape, given = np.shape(key_bits_array), key_bits_array.dtype
-    if given != dtypes.uint32 or not shape or shape[-1] != 2:
-        raise TypeError(
-            f"wrap_key_data: needs uint32 words of shape (..., 2), but got {given} of shape "
-            f"{shape}. "
-            "Keys come from random.key, random.PRNGKey and random.split."
-        )
-    return bits.random_wrap(jnp.asarray(key_bits_array))
+    return _of_words("wrap_key_data", key_bits_array)
 
 
 def key_data(keys: Any) -> Any:
@@ -145,8 +150,7 @@ def split(key: Any, num: int | Sequence[int] = 2) -> Any:
     >>> first, second = random.split(random.key(0))
     """
     typed, raw = typed_key("split", key)
-    shape = tuple(num) if isinstance(num, Sequence) else (num,)
-    return _as_given(bits.random_split(typed, shape=tuple(map(operator.index, shape))), raw)
+    return _as_given(bits.random_split(typed, shape=shape_tuple("split", num)), raw)
 
 
 def fold_in(key: Any, data: Any) -> Any:

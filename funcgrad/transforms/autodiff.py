@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from funcgrad.config import config
-from funcgrad.core.array import ConcreteArray, Tracer
+from funcgrad.core.array import ConcreteArray, Tracer, immutable
 from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.jaxpr import Jaxpr, eval_jaxpr, memoised
 from funcgrad.core.leaks import leak_checked
@@ -47,7 +47,7 @@ class AutodiffTracer(Tracer):
     def aval(self) -> ShapedArray:  # type: ignore[override]
         return typeof(self.primal)
 
-    shape = property(attrgetter("primal.shape"))
+    shape = property(attrgetter("primal.shape"), immutable("shape", "reshape"))
     dtype = property(attrgetter("primal.dtype"))
     weak_type = property(attrgetter("primal.weak_type"))
 
