@@ -11,6 +11,7 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad import lax
+from tests.control.as_jax import assert_as_jax
 
 
 def chosen(pred: Any, a: Any, b: Any) -> Any:
@@ -85,20 +86,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_values_and_types_as_jax(name: str, jitted: bool) -> None:
-    jax = pytest.importorskip("jax")
-    ours, theirs = (
-        [
-            lib.numpy.asarray(x)
-            for x in lib.tree.leaves(
-                lib.jit(lambda lib=lib: PROGRAMS[name](lib))() if jitted else PROGRAMS[name](lib)
-            )
-        ]
-        for lib in (fg, jax)
-    )
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs):
-        assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert_as_jax(PROGRAMS[name], jitted, rtol=0)
 
 
 SUBSETS = [s for n in (1, 2) for s in itertools.combinations((1, 2), n)]

@@ -17,28 +17,10 @@ from funcgrad.backends.numpy import inner_call, program_of
 from funcgrad.compiler.pipeline import optimise
 from funcgrad.config import config
 from funcgrad.core.jaxpr import Jaxpr, subjaxprs
+from tests.control.as_jax import assert_as_jax
 
 Pair = collections.namedtuple("Pair", "a b")
 XS = np.asarray([0.5, -1.0, 2.0, 0.25], np.float32)
-
-
-def libraries() -> Any:
-    jax = pytest.importorskip("jax")
-    return (fg, jax)
-
-
-def described(lib: Any, value: Any) -> Any:
-    """Leaves as NumPy arrays with their types."""
-    leaves = map(lib.numpy.asarray, lib.tree.leaves(value))
-    return [(np.asarray(x), x.dtype, x.weak_type) for x in leaves]
-
-
-def assert_as_jax(program: Any) -> None:
-    ours, theirs = (described(lib, program(lib)) for lib in libraries())
-    assert len(ours) == len(theirs)
-    for (a, a_dtype, a_weak), (b, b_dtype, b_weak) in zip(ours, theirs):
-        assert (a.shape, a_dtype, a_weak) == (b.shape, b_dtype, b_weak)
-        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 # ---- values, types and structures ---------------------------------------------------------------
@@ -111,7 +93,7 @@ WITHOUT_DERIVATIVES = {
 @pytest.mark.parametrize("name", WITHOUT_DERIVATIVES)
 def test_values_and_types_as_jax(name: str, jitted: bool) -> None:
     program = WITHOUT_DERIVATIVES[name]
-    assert_as_jax(lambda lib: lib.jit(lambda: program(lib))() if jitted else program(lib))
+    assert_as_jax(program, jitted)
 
 
 def test_structures_are_those_of_the_arguments() -> None:
@@ -186,7 +168,9 @@ def test_derivatives_in_all_operand_combinations(varied: Any, jitted: bool) -> N
         both = lambda *args: (fg.grad(value, varied)(*args), fg.grad(first, varied)(*args))
         return (fg.jit(both) if jitted else both)(*OPERANDS)
 
-    for found, wanted in zip(*map(fg.tree.leaves, map(sums, (scanned_of_all, unrolled_of_all)))):
+    for found, wanted in zip(
+        *map(fg.tree.leaves, map(sums, (scanned_of_all, unrolled_of_all))), strict=True
+    ):
         # float32; second derivatives of four chained sines
         np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-5)
 
@@ -205,7 +189,7 @@ def test_vmap_in_all_operand_combinations(mapped: Any) -> None:
         unrolled_of_all(*(a if d is None else jnp.take(a, k, axis=d) for a, d in zip(args, axes)))
         for k in range(3)
     ]
-    for a, b in zip(found, zip(*lanes)):
+    for a, b in zip(found, zip(*lanes), strict=True):
         np.testing.assert_allclose(a, np.stack(b), rtol=1e-5)
 
 

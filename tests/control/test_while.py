@@ -13,6 +13,7 @@ import funcgrad as fg
 import funcgrad.numpy as jnp
 from funcgrad import lax
 from funcgrad.core.jaxpr import Jaxpr, subjaxprs
+from tests.control.as_jax import assert_as_jax
 
 # ---- values and types ---------------------------------------------------------------------------
 
@@ -49,17 +50,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_values_and_types_as_jax(name: str, jitted: bool) -> None:
-    jax = pytest.importorskip("jax")
-    found = []
-    for lib in (fg, jax):
-        run = (
-            lib.jit(lambda lib=lib: PROGRAMS[name](lib)) if jitted else lambda: PROGRAMS[name](lib)
-        )
-        found.append([lib.numpy.asarray(x) for x in lib.tree.leaves(run())])
-    assert len(found[0]) == len(found[1])
-    for a, b in zip(*found):
-        assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-6)
+    assert_as_jax(PROGRAMS[name], jitted)
 
 
 # ---- derivatives --------------------------------------------------------------------------------
