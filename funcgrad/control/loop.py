@@ -424,9 +424,10 @@ def fori_loop(
         raise ValueError(
             f"fori_loop: unroll={unroll!r} needs bounds that are known while tracing. Leave it out."
         )
+    body = _keeping_carry(body_fun)
     _, result = while_loop(
         lambda carry: lt(carry[0], stop),
-        lambda carry: (add(carry[0], 1), body_fun(carry[0], carry[1])),
+        lambda carry: (add(carry[0], 1), body(carry[0], carry[1])),
         (start, init_val),
     )
     return result
@@ -443,13 +444,33 @@ def _counted(lower: int, upper: int, body_fun: Any, init_val: Any, unroll: Any) 
     if config.current().disable_jit:
         return _counted_in_python(lower, upper, body_fun, init_val)
 
+    body = _keeping_carry(body_fun)
+
     def step(carry: Any, _: Any) -> Any:
         i, value = carry
-        return (add(i, 1), body_fun(i, value)), None
+        return (add(i, 1), body(i, value)), None
 
     length = max(upper - lower, 0)
     (_, result), _ = scan(step, (lower, init_val), None, length=length, unroll=unroll or 1)
     return result
+
+
+def _keeping_carry(body_fun: Callable[..., Any]) -> Callable[..., Any]:
+    """The body of `fori_loop`, its carry checked in the user's terms: a scan and a while loop would
+    speak of pairs. Weak types are left to them.
+    """
+
+    def body(i: Any, value: Any) -> Any:
+        out, out_tree = enter_leaves("fori_loop", body_fun(i, value))
+        avals = [typeof(o) for o in out]
+        given = [
+            o if typeof(v).weak_type and typeof(v).shape == a.shape else v
+            for v, o, a in zip(tree.leaves(value), out, avals)
+        ]
+        check_carry("fori_loop", value, given, out_tree, avals)
+        return tree.unflatten(out_tree, out)
+
+    return body
 
 
 def _common_bounds(start: Any, stop: Any) -> tuple[Any, Any]:

@@ -31,11 +31,11 @@ def map(f: Callable[..., Any], xs: Any, *, batch_size: int | None = None) -> Any
         >>> map(lambda x: x**2, jnp.array([1.0, 2.0, 3.0]))
         Array([1., 4., 9.], dtype=float32)
     """
-    if batch_size is None:
-        return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
     leaves, treedef = enter_leaves("map", xs)
     if not leaves:
         raise ValueError("map: xs has no arrays, so there are no rows.")
+    if batch_size is None:
+        return scan(lambda carry, x: (carry, f(x)), (), tree.unflatten(treedef, leaves))[1]
     if batch_size < 1:
         raise ValueError(f"map: batch_size must be positive, but got {batch_size}.")
     total = typeof(leaves[0]).shape[0]

@@ -240,6 +240,8 @@ def _span(item: slice, size: Any) -> Span:
             f"index: slices must be static, but got {item}. Use lax.dynamic_slice_in_dim for a "
             "window of fixed size at a computed start."
         )
+    if type(item.step) is int and item.step == 0:
+        raise ValueError(f"index: the step of a slice must not be 0, but got {item}.")
     try:
         start, stop, step = slice(*map(_bound, bounds)).indices(size)
     except TypeError:

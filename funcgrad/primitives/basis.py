@@ -24,7 +24,7 @@ from funcgrad.primitives.movement import (
     broadcast_in_dim as broadcast_in_dim,
     broadcast_in_dim_p as broadcast_in_dim_p,
     check_axes as check_axes,
-    check_not_negative as check_not_negative,
+    check_shape as check_shape,
     moveaxis as moveaxis,
     reduce_sum as reduce_sum,
     reduce_sum_p as reduce_sum_p,

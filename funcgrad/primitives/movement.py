@@ -15,11 +15,18 @@ from funcgrad.core.avals import ShapedArray, typeof
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import Axis
 
+_MOST = 1 << 60  # elements; NumPy counts bytes in 63 bits
 
-def check_not_negative(name: str, shape: Sequence[Any]) -> None:
-    """ValueError for a shape with a negative size."""
-    if any(isinstance(size, int) and size < 0 for size in shape):
+
+def check_shape(name: str, shape: Sequence[Any]) -> None:
+    """ValueError for a shape with a negative size, or with more elements than can be counted."""
+    known = [size for size in shape if isinstance(size, int)]
+    if any(size < 0 for size in known):
         raise ValueError(f"{name}: sizes must not be negative, but the shape is {tuple(shape)}.")
+    if 0 not in known and math.prod(known) > _MOST:
+        raise ValueError(
+            f"{name}: an array of shape {tuple(shape)} has more elements than there are addresses."
+        )
 
 
 def _broadcast_in_dim_abstract(
@@ -38,7 +45,7 @@ def _broadcast_in_dim_abstract(
                 f"broadcast_in_dim: shape {x.shape} does not fit into {shape} at "
                 f"{broadcast_dimensions}."
             )
-    check_not_negative("broadcast_in_dim", shape)
+    check_shape("broadcast_in_dim", shape)
     return ShapedArray(tuple(shape), x.dtype)
 
 

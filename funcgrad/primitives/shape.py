@@ -19,7 +19,7 @@ from funcgrad.core.tangent import is_linear
 from funcgrad.primitives.basis import (
     batched,
     broadcast_in_dim,
-    check_not_negative,
+    check_shape,
     instantiate,
     reshape,
 )
@@ -332,7 +332,7 @@ def split(x: Any, sizes: Sequence[Any], axis: int = 0) -> list[Any]:
 
 
 def _iota_abstract(*, dtype, shape, dimension):
-    check_not_negative("iota", shape)
+    check_shape("iota", shape)
     return ShapedArray(shape, dtype)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from funcgrad import lax, numpy as jnp
 from funcgrad.core import dtypes
+from funcgrad.numpy.axes import axis_index
 from funcgrad.primitives.bits import random_bits, random_split
 from funcgrad.random.arguments import (
     as_shape,
@@ -404,7 +405,7 @@ def categorical(
             f"categorical: logits must be floating, but got {logits.dtype}. Convert them with "
             "astype."
         )
-    axis = axis % logits.ndim - logits.ndim
+    axis = axis_index("categorical", axis, logits.ndim) - logits.ndim
     batch = tuple(np.delete(logits.shape, axis).tolist())
     shape = _categorical_shape(shape, batch)
     prefix = shape[: len(shape) - len(batch)]

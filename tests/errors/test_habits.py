@@ -125,3 +125,29 @@ def test_keys_name_the_function_that_needs_them() -> None:
     key = fg.random.key(0)
     refused(lambda: fg.random.split(key, -1), ValueError, "split: sizes must not be negative")
     refused(lambda: fg.random.split(key, 2.0), TypeError, "split: a size must be an integer")
+
+
+def test_loops_speak_for_themselves() -> None:
+    """`fori_loop` and `map` are scans and while loops of pairs; nobody wants to hear of those."""
+    known = lambda body, init: fg.lax.fori_loop(0, 3, body, init)
+    traced = lambda body, init: fg.jit(lambda n: fg.lax.fori_loop(0, n, body, init))(3)
+    for loop in (known, traced):
+        refused(lambda f=loop: f(lambda i, c: (c, c), 0.0), TypeError, "fori_loop: the body must")
+        for wrong in (lambda i, c: X, lambda i, c: c > 0):
+            with pytest.raises(TypeError, match=r"fori_loop: the carry.*\n  carry: f32\[2\] given"):
+                loop(wrong, X[0])
+        assert float(loop(lambda i, c: c + i * 0.5, 0)) == 1.5  # a weak type gives way
+    refused(lambda: fg.lax.map(X, jnp.sin), TypeError, "map: needs arrays or numbers")
+    refused(lambda: fg.lax.map(jnp.sin, ()), ValueError, "map: xs has no arrays")
+
+
+def test_sizes_that_no_memory_has() -> None:
+    for make in (lambda: jnp.ones((1 << 40, 1 << 30)), lambda: jnp.zeros(1 << 62)):
+        for call in (make, fg.jit(make)):
+            refused(call, ValueError, "more elements than there are addresses", "shape (")
+
+
+def test_axes_and_steps_are_checked() -> None:
+    key = fg.random.key(0)
+    refused(lambda: fg.random.categorical(key, X, axis=5), ValueError, "categorical: axis 5")
+    refused(lambda: X[::0], ValueError, "index: the step of a slice must not be 0")
