@@ -169,7 +169,7 @@ def test_D2_D4_D19_gradients_are_summed_over_broadcast_axes(name: str) -> None:
         ours = fg.grad(lambda x, y, w=weights: (function(x, y) * w).sum(), (0, 1))(x, y)
         whole = [jnp.broadcast_to(v, shape) for v in (x, y)]
         full = fg.grad(lambda x, y, w=weights: (function(x, y) * w).sum(), (0, 1))(*whole)
-        for gradient, operand, spread in zip(ours, (a, b), full):
+        for gradient, operand, spread in zip(ours, (a, b), full, strict=True):
             assert gradient.shape == operand
             np.testing.assert_allclose(gradient, reduced(np.asarray(spread), operand), rtol=1e-10)
 

@@ -53,7 +53,7 @@ def test_transposed_systems(trans: int) -> None:
 def test_factors_multiply_to_the_matrix(a: Any) -> None:
     p, lower, upper = ours.lu(wide(a))
     np.testing.assert_allclose(p @ lower @ upper, a, atol=1e-12)
-    for expected, got in zip(scipy_linalg.lu(a), (p, lower, upper)):
+    for expected, got in zip(scipy_linalg.lu(a), (p, lower, upper), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-12)
     q, r = ours.qr(wide(a), mode="economic")
     np.testing.assert_allclose(q @ r, a, atol=1e-12)

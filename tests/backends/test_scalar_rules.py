@@ -137,7 +137,7 @@ def test_scalar_rules(name, level):
         with np.errstate(all="ignore"):
             expected = primitive.value(NUMPY, *buffers, **params)
         expected = expected if isinstance(expected, list | tuple) else [expected]
-        for result, value in zip(results, expected):
+        for result, value in zip(results, expected, strict=True):
             kernel = compiled_map(
                 rendered(body, result, operands, lanes), operands, value.dtype, lanes, target
             )

@@ -94,7 +94,7 @@ def test_qr(dtype: str, shape: Any, full: bool, pivoting: bool) -> None:
     assert error_of_product(x, q @ r) < BOUND and error_of_columns(q) < BOUND
     assert not np.any(np.tril(r, -1))
     # The sensitivity of factors is the matrix's condition, which is below 200 here.
-    assert all(difference(a, e) < 200 for a, e in zip(found[:2], expected[:2]))
+    assert all(difference(a, e) < 200 for a, e in zip(found[:2], expected[:2], strict=True))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
@@ -183,7 +183,7 @@ def test_eigh_of_what_is_not_finite(bad: float) -> None:
     x = hermitian(normal((3, 5, 5), "float32"))
     expected = native(linalg.eigh, x)
     x[1, 3, 2] = bad
-    for found, e in zip(native(linalg.eigh, x), expected):
+    for found, e in zip(native(linalg.eigh, x), expected, strict=True):
         assert np.isnan(found[1]).all()
         np.testing.assert_array_equal(found[::2], e[::2])
 
@@ -247,7 +247,7 @@ def test_svd_of_what_is_not_finite(bad: float) -> None:
     x = normal((3, 5, 4), "float32")
     expected = native(linalg.svd, x)
     x[1, 3, 2] = bad
-    for found, e in zip(native(linalg.svd, x), expected):
+    for found, e in zip(native(linalg.svd, x), expected, strict=True):
         assert np.isnan(found[1]).all()
         np.testing.assert_array_equal(found[::2], e[::2])
 

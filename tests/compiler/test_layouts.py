@@ -110,7 +110,7 @@ def test_results_of_a_network_stay():
     step = fg.grad(lambda *args: network(*args).sum(), (0, 1, 2))
     before, after = rewritten(step, *args)
     operands = [jnp.asarray(a) for a in args]
-    for one, other in zip(*(eval_jaxpr(j, operands, EVAL) for j in (after, before))):
+    for one, other in zip(*(eval_jaxpr(j, operands, EVAL) for j in (after, before)), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-4)  # means are no integers
 
 

@@ -277,7 +277,7 @@ def test_a_barrier_of_which_only_a_part_is_used():
 
     args = jnp.array([1.0, 2.0]), jnp.array([3.0]), jnp.array([5.0, 7.0])
     slopes = fg.grad(f, (0, 1, 2))(*args)
-    for found, wanted in zip(slopes, (args[2], [0.0], args[0])):
+    for found, wanted in zip(slopes, (args[2], [0.0], args[0]), strict=True):
         np.testing.assert_array_equal(found, wanted)
     value, tangent = fg.jvp(lambda y: f(args[0], y, args[2]), (args[1],), (args[1],))
     assert (value, tangent) == (19.0, 0.0)

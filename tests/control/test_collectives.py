@@ -167,7 +167,7 @@ def test_nested_names() -> None:
         np.full((2, 3), 15), np.tile(x.sum(0), (2, 1)), np.tile(x.sum(1)[:, None], (1, 3)),
         np.arange(6).reshape(2, 3), np.full((2, 3), 6),
     )  # fmt: skip
-    for a, b in zip(found, wanted):
+    for a, b in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

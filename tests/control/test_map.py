@@ -19,7 +19,7 @@ def test_map_is_vmap(size: int, batch_size: int | None) -> None:
     f = lambda row: (jnp.sum(row["a"]) * row["b"], {"none": None, "a": row["a"] + 1})
     found, wanted = lax.map(f, xs, batch_size=batch_size), fg.vmap(f)(xs)
     assert fg.tree.structure(found) == fg.tree.structure(wanted)
-    for a, b in zip(fg.tree.leaves(found), fg.tree.leaves(wanted)):
+    for a, b in zip(fg.tree.leaves(found), fg.tree.leaves(wanted), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         np.testing.assert_array_equal(a, b)
 
@@ -65,7 +65,7 @@ def test_prefixes_in_order(size: int, reverse: bool) -> None:
     for run in (lambda *a: a, fg.jit):
         run = fg.jit if run is fg.jit else (lambda f: f)
         found = run(lambda p, q: lax.associative_scan(affine, (p, q), reverse=reverse))(p, q)
-        for a, b in zip(found, in_order(size, reverse, p, q)):
+        for a, b in zip(found, in_order(size, reverse, p, q), strict=True):
             # float32: up to 17 products in another order
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 

@@ -125,7 +125,7 @@ def test_effects_happen_once_and_in_order(program: Any) -> None:
         hypothesis.assume(kind not in kinds(nest) and kind not in transform)
     found, wanted = (seen(lib, nest, transform, point) for lib in (fg, unrolled))
     assert [name for name, _ in found] == [name for name, _ in wanted]
-    for (_, a), (_, b) in zip(found, wanted):
+    for (_, a), (_, b) in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
 
 

@@ -121,7 +121,7 @@ def test_a_program_evaluates_to_what_the_function_computes():
     jaxpr, captured = stage(function, [F3, F3])
     args = [ConcreteArray(X), ConcreteArray(2 * X)]
     assert not captured
-    for ours, direct in zip(eval_jaxpr(jaxpr, args, EVAL), function(*args)):
+    for ours, direct in zip(eval_jaxpr(jaxpr, args, EVAL), function(*args), strict=True):
         np.testing.assert_array_equal(ours, direct)
 
 

@@ -58,7 +58,7 @@ def test_both_halves_of_a_program_give_the_whole(known):
     later = iter(eval_jaxpr(unknown, [*outs[count:], *rest], EVAL))
     early = iter(outs[:count])
     found = [next(early) if k else next(later) for k in split.out_known]
-    for ours, whole in zip(found, eval_jaxpr(jaxpr, args, EVAL)):
+    for ours, whole in zip(found, eval_jaxpr(jaxpr, args, EVAL), strict=True):
         np.testing.assert_allclose(ours, whole, rtol=1e-6)
     assert split.out_known == (known[0], all(known), all(known))
 
@@ -102,7 +102,7 @@ def test_the_transpose_of_the_transpose_is_the_program():
     back, marks = transpose_jaxpr(jaxpr, (True, True), (True, True))
     assert marks == (True, True)
     forth, _ = transpose_jaxpr(back, (True, True), (True, True))
-    for a, b in zip(eval_jaxpr(forth, [X, Y], EVAL), eval_jaxpr(jaxpr, [X, Y], EVAL)):
+    for a, b in zip(eval_jaxpr(forth, [X, Y], EVAL), eval_jaxpr(jaxpr, [X, Y], EVAL), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 

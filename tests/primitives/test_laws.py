@@ -164,7 +164,7 @@ def test_operands_are_not_written_to(case: Case, params: dict[str, Any]) -> None
     values = case.operands()
     kept = [v.copy() for v in values]
     flat(case, params)(*arrays(values))
-    for v, k in zip(values, kept):
+    for v, k in zip(values, kept, strict=True):
         np.testing.assert_array_equal(v, k)
 
 
@@ -188,7 +188,7 @@ def test_jvp_is_the_difference_quotient(case: Case, params: dict[str, Any]) -> N
             )
             for h in (STEP, -STEP)
         )
-        for o, t, a, b in zip(outs, touts, buffers(plus), buffers(minus)):
+        for o, t, a, b in zip(outs, touts, buffers(plus), buffers(minus), strict=True):
             if not typeof(o).has_tangent:
                 assert is_zero(t)
                 continue
@@ -235,7 +235,7 @@ def test_transpose_is_the_adjoint(case: Case, params: dict[str, Any]) -> None:
         left = inner(touts, cts)
         right = inner([t for t, m in zip(tangents, varied) if m], back)
         np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-9)
-        for g, (v, m) in zip(back, [(v, m) for v, m in zip(values, varied) if m]):
+        for g, (v, m) in zip(back, [(v, m) for v, m in zip(values, varied) if m], strict=True):
             assert m and np.shape(g._buffer) == v.shape and g.dtype == v.dtype
 
 
@@ -269,7 +269,7 @@ def test_second_derivatives(case: Case, params: dict[str, Any]) -> None:
         gradient(*arrays(v if is_zero(t) else v + h * t._buffer for v, t in zip(values, tangents)))
         for h in (STEP, -STEP)
     )
-    for t, a, b in zip(touts, buffers(plus), buffers(minus)):
+    for t, a, b in zip(touts, buffers(plus), buffers(minus), strict=True):
         expected = (a - b) / (2 * STEP)
         actual = np.zeros_like(expected) if is_zero(t) else np.asarray(t._buffer)
         np.testing.assert_allclose(
