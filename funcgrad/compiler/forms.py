@@ -16,6 +16,11 @@ def updates_operand(form: loops.Scatter) -> int:
     return 2 if "dimension_numbers" in form.params else 1
 
 
+def scalar_of(op: str) -> str:
+    """The operation of two numbers that a reduction combines with."""
+    return {"and": "and_", "or": "or_"}.get(op, op)
+
+
 def identity_of(op: str, dtype: np.dtype) -> Any:
     """What changes nothing when combined."""
     if op in ("add", "or", "xor"):

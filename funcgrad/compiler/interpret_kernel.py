@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad.compiler.affine import Loop, Sum
+from funcgrad.compiler.forms import identity_of
 from funcgrad.compiler.interpret import MONOIDS
-from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.kernel import (
     Accumulate,
     Buffer,

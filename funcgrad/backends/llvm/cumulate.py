@@ -14,7 +14,7 @@ import numpy as np
 from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, Builder, Value
 from funcgrad.backends.llvm.scalar import NARROW, Number, constant_of, render, round_narrow
-from funcgrad.compiler.iteration import identity_of
+from funcgrad.compiler.forms import identity_of
 from funcgrad.core import dtypes, loops
 
 

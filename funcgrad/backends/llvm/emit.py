@@ -21,15 +21,14 @@ from funcgrad.backends.llvm.scalar import render, round_narrow
 from funcgrad.backends.llvm.statements import Registers, Scope, StatementEmitter
 from funcgrad.backends.llvm.tiles import lanes_mask
 from funcgrad.compiler.affine import Loop
+from funcgrad.compiler.forms import identity_of, scalar_of
 from funcgrad.compiler.graph import COSTS
-from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.kernel import (
     Accumulate,
     Buffer,
     Compute,
     Kernel,
     Load,
-    Operand,
     Position,
     Reduction,
     Ref,
@@ -218,7 +217,7 @@ class Emitter(StatementEmitter):
     # ---- reductions
 
     def _start(self, r: Reduction) -> list[Value]:
-        dtype, lanes = _dtype(r.value), self.lanes if self.vector is not None else 1
+        dtype, lanes = r.value.dtype, self.lanes if self.vector is not None else 1
         if r.position is not None:
             best = memory.parts(memory.constant(_worst(r.op, dtype), dtype, lanes))
             return [*best, self.b.const(-1, Type("i64", lanes))]
@@ -239,15 +238,12 @@ class Emitter(StatementEmitter):
         return join
 
     def _combine(self, r: Reduction, old: list[Value], new: list[Value]) -> list[Value]:
-        dtype = _dtype(r.value)
+        dtype = r.value.dtype
         lanes = old[0].type.lanes
         if r.position is not None:
             return better(self.b, r.op, dtype, old, new)
-        name = {"and": "and_", "or": "or_"}.get(r.op, r.op)
-        combined = render(
-            self.b, name, [memory.joined(old, dtype), memory.joined(new, dtype)], [dtype, dtype],
-            dtype, lanes,
-        )  # fmt: skip
+        both = [memory.joined(old, dtype), memory.joined(new, dtype)]
+        combined = render(self.b, scalar_of(r.op), both, [dtype, dtype], dtype, lanes)
         return memory.parts(combined)
 
     def _combined(self, stage: Stage, scope: Scope, carried: list[Value]) -> list[Value]:
@@ -471,16 +467,12 @@ def _deepest(found: frozenset[Loop], order: Sequence[Loop]) -> int:
     return max((n + 1 for n, loop in enumerate(order) if loop in found), default=0)
 
 
-def _dtype(x: Operand) -> np.dtype:
-    return x.dtype
-
-
 def _component(dtype: np.dtype) -> int:
     return max(dtype.itemsize // (2 if dtype.kind == "c" else 1), 4)
 
 
 def _width(r: Reduction) -> int:
-    return 2 if r.position is not None or _dtype(r.value).kind == "c" else 1
+    return 2 if r.position is not None or r.value.dtype.kind == "c" else 1
 
 
 def _grouped(values: list[Value], like: list[list[Value]]) -> list[list[Value]]:

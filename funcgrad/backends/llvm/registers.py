@@ -17,8 +17,8 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import Builder
 from funcgrad.backends.llvm.narrow import round_narrow
 from funcgrad.backends.llvm.scalar import Number, render
+from funcgrad.compiler.forms import identity_of, scalar_of
 from funcgrad.compiler.graph import COSTS
-from funcgrad.compiler.iteration import identity_of
 from funcgrad.compiler.scalar import record
 from funcgrad.compiler.views import form_of
 from funcgrad.core import dtypes, loops
@@ -137,7 +137,7 @@ class Registers:
 
     def fold(self, name: str, values: Sequence[Number], dtype: np.dtype) -> Number:
         """All values combined: by halves, so that they do not wait for each other."""
-        name = {"and": "and_", "or": "or_"}.get(name, name)
+        name = scalar_of(name)
         values = list(values)
         while len(values) > 1:
             pairs = zip(values[::2], values[1::2])

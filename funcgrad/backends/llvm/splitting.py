@@ -18,7 +18,7 @@ from funcgrad.backends.llvm.partial import reduced_loop
 from funcgrad.backends.llvm.records import either
 from funcgrad.compiler.affine import Sum
 from funcgrad.compiler.effort import duration
-from funcgrad.compiler.iteration import identity_of
+from funcgrad.compiler.forms import identity_of, scalar_of
 from funcgrad.compiler.kernel import Accumulate, Buffer, Kernel, Load, Ref, Store
 from funcgrad.compiler.schedule import vector_loops
 
@@ -278,8 +278,7 @@ def emit_totals(module: Module, kernel: str, split: Split) -> str:
         for n, (buffer, op) in enumerate(split.sums):
             identity = identity_of(op, buffer.dtype)
             memory.fill(b, totals[n], buffer.dtype, buffer.size, identity)
-            name = {"and": "and_", "or": "or_"}.get(op, op)
-            add = functools.partial(_add_part, b, split, n, name, parts, totals[n])
+            add = functools.partial(_add_part, b, split, n, scalar_of(op), parts, totals[n])
             b.loop(0, split.parts, 1, [], add)
 
     return module.function(f"{kernel}_totals", [PTR] * (len(split.sums) + 1), None, write)

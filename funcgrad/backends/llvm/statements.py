@@ -11,6 +11,7 @@ from funcgrad.backends.llvm import memory
 from funcgrad.backends.llvm.builder import I64, Builder, Type, Value
 from funcgrad.backends.llvm.scalar import render, round_narrow
 from funcgrad.compiler.affine import Loop, Sum
+from funcgrad.compiler.forms import scalar_of
 from funcgrad.compiler.graph import COSTS
 from funcgrad.compiler.kernel import (
     Accumulate,
@@ -182,6 +183,5 @@ class StatementEmitter:
         mask = self._mask(s.guard, scope, lanes)
         old = memory.load(self.b, address, dtype, lanes, step, mask)
         new = self._value(s.value, scope, lanes)
-        name = {"and": "and_", "or": "or_"}.get(s.op, s.op)
-        combined = render(self.b, name, [old, new], [dtype, dtype], dtype, lanes)
+        combined = render(self.b, scalar_of(s.op), [old, new], [dtype, dtype], dtype, lanes)
         memory.store(self.b, combined, address, dtype, lanes, step, mask)
