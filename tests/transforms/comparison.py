@@ -18,7 +18,7 @@ def same(ours: Any, theirs: Any, tolerance: float = 2e-6) -> None:
     assert len(a) == len(b)
     shape = jax.tree.structure(jax.tree.map(lambda _: 0, theirs))
     assert str(shape) == str(jax.tree.structure(fg.tree.map(lambda _: 0, ours)))
-    for x, y in zip(a, b):
+    for x, y in zip(a, b, strict=True):
         assert np.shape(x) == np.shape(y)
         if y.dtype == jax.dtypes.float0:
             assert x.dtype == fg.float0

@@ -233,7 +233,7 @@ def test_derivatives_with_jit_disabled(function: Callable[..., Any]) -> None:
     rows = [jnp.stack([a, 0.5 * a]) for a in args]
     with fg.disable_jit():
         plain, lanes = gradient(*args), mapped(*rows)
-    for a, b in zip((*plain, *lanes), (*gradient(*args), *mapped(*rows))):
+    for a, b in zip((*plain, *lanes), (*gradient(*args), *mapped(*rows)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
@@ -271,7 +271,7 @@ def test_second_derivatives_are_differences(function: Callable[..., Any]) -> Non
     forward = fg.jvp(gradient, args, directions)[1]
     inner = lambda *a: sum(jnp.sum(s * d) for s, d in zip(gradient(*a), directions))
     reverse = fg.grad(inner, (0, 1, 2))(*args)
-    for a, b, p, m in zip(forward, reverse, plus, minus):
+    for a, b, p, m in zip(forward, reverse, plus, minus, strict=True):
         expected = (p - m) / (2 * STEP)
         np.testing.assert_allclose(a, expected, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(b, expected, rtol=1e-5, atol=1e-5)
