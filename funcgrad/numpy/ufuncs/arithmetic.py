@@ -139,6 +139,11 @@ def power(x1: Any, x2: Any, /) -> Array:
     known = _concrete_integer(x2)
     if known is not None:
         (x1,) = promote_dtypes_numeric("power", x1)
+        if known < 0 and not dtypes.is_inexact(x1.dtype):
+            raise TypeError(
+                f"power: a negative power needs a float or complex base, but got {x1.aval} to the "
+                f"power {known}. Convert the base to float."
+            )
         return P.integer_pow(x1, known)
     base, exponent = promote_args_numeric("power", x1, x2)
     if dtypes.is_integer(base.dtype):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from funcgrad.core import dtypes
@@ -21,24 +22,41 @@ from funcgrad.primitives.shape import index_in_dim
 # ---- bits --------------------------------------------------------------------------------------
 
 
+def _bits(name: str, *args: Any) -> Sequence[Array]:
+    """The operands promoted; TypeError in the name of the function if they have no bits."""
+    return _of_kinds("biu", "integers or bools", name, promote_args(name, *args))
+
+
+def _integers(name: str, *args: Any) -> Sequence[Array]:
+    """As `_bits`, with bools as integers."""
+    return _of_kinds("iu", "integers", name, promote_args_numeric(name, *args))
+
+
+def _of_kinds(kinds: str, words: str, name: str, operands: Sequence[Array]) -> Sequence[Array]:
+    if operands[0].dtype.kind not in kinds:
+        got = ", ".join(str(x.aval) for x in operands)
+        raise TypeError(f"{name}: accepts {words}, but got {got}. Convert with astype.")
+    return operands
+
+
 def bitwise_and(x: Any, y: Any, /) -> Array:
     """Bits set in both operands, integers or bools."""
-    return logic.bitwise_and(*promote_args("bitwise_and", x, y))
+    return logic.bitwise_and(*_bits("bitwise_and", x, y))
 
 
 def bitwise_or(x: Any, y: Any, /) -> Array:
     """Bits set in either operand, integers or bools."""
-    return logic.bitwise_or(*promote_args("bitwise_or", x, y))
+    return logic.bitwise_or(*_bits("bitwise_or", x, y))
 
 
 def bitwise_xor(x: Any, y: Any, /) -> Array:
     """Bits set in exactly one operand, integers or bools."""
-    return logic.bitwise_xor(*promote_args("bitwise_xor", x, y))
+    return logic.bitwise_xor(*_bits("bitwise_xor", x, y))
 
 
 def invert(x: Any, /) -> Array:
     """Every bit inverted; for bools, the opposite."""
-    return logic.bitwise_not(*promote_args("invert", x))
+    return logic.bitwise_not(*_bits("invert", x))
 
 
 bitwise_not = bitwise_invert = invert
@@ -46,12 +64,12 @@ bitwise_not = bitwise_invert = invert
 
 def left_shift(x: Any, y: Any, /) -> Array:
     """x moved left by y bits; 0 if y is negative or at least the width."""
-    return logic.shift_left(*promote_args_numeric("left_shift", x, y))
+    return logic.shift_left(*_integers("left_shift", x, y))
 
 
 def right_shift(x1: Any, x2: Any, /) -> Array:
     """x1 moved right by x2 bits; signed types fill with the sign."""
-    x1, x2 = promote_args_numeric("right_shift", x1, x2)
+    x1, x2 = _integers("right_shift", x1, x2)
     shift = logic.shift_right_logical if x1.dtype.kind == "u" else logic.shift_right_arithmetic
     return shift(x1, x2)
 
