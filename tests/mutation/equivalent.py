@@ -149,6 +149,7 @@ EQUIVALENT: dict[str, list[Name]] = {
     ],
     "a refused operation is explained once more, by the abstract rule": [
         ("primitives/slicing.py", "_pad_value", "_pad_abstract(*)", "*swapped"),
+        ("primitives/slicing.py", "_slice_value", "min(strides) > 0", "Gt is GtE"),
     ],
     "an early exit: without elements the general case gives zeros too": [
         ("primitives/convolution.py", "_rhs_cotangent", "typeof(ct).size == 0 or *", "Or is And"),

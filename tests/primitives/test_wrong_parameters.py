@@ -207,6 +207,12 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[Any, ...], type[Exception], str
     "slice: backwards": (
         lambda x: lax.slice(x, (0, 0), (2, 2), (1, -1)), (X,), ValueError, "strides must be",
     ),
+    "reduce_max: negative axes": (
+        lambda x: lax.reduce_max(x, (-1,)), (X,), ValueError, "reduce_max: .*axes",
+    ),
+    "slice: standing still": (
+        lambda x: lax.slice(x, (0, 0), (2, 2), (1, 0)), (X,), ValueError, "strides must be",
+    ),
     "slice: beyond": (
         lambda x: lax.slice(x, (0, 0), (2, 6)), (X,), ValueError, "limit 6",
     ),
