@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,18 @@ def adjoint(x: np.ndarray) -> np.ndarray:
 
 def native(function: Any, *args: Any) -> list[np.ndarray]:
     """What compiled code finds."""
-    with config.override(engine="llvm"):
-        return [np.asarray(x) for x in fg.tree.leaves(fg.jit(function)(*args))]
+    return compiled(function)(*args)
+
+
+def compiled(function: Any) -> Callable[..., list[np.ndarray]]:
+    """Compiled once for all calls with operands of one kind."""
+    jitted = fg.jit(function)
+
+    def run(*args: Any) -> list[np.ndarray]:
+        with config.override(engine="llvm"):
+            return [np.asarray(x) for x in fg.tree.leaves(jitted(*args))]
+
+    return run
 
 
 def eager(function: Any, *args: Any) -> list[np.ndarray]:
@@ -108,8 +119,9 @@ def test_qr_of_unusual_matrices(dtype: str) -> None:
         x * powers, x * powers[::-1], powers[:, None] * x, rank_one, np.ones((n, n), dtype),
         np.triu(x), np.eye(n, dtype=dtype), x * (tiny * 1e3), x / (tiny * 1e3), -np.eye(n, 5),
     ]  # fmt: skip
+    qr = compiled(lambda x: linalg.qr(x, full_matrices=False))
     for case in (np.asarray(c, dtype) for c in cases):
-        q, r = native(lambda x: linalg.qr(x, full_matrices=False), case)
+        q, r = qr(case)
         assert error_of_columns(q) < BOUND
         wide = np.complex128 if dtype == "complex64" else np.float64
         a, product = case.astype(wide), q.astype(wide) @ r.astype(wide)
@@ -172,9 +184,9 @@ def test_eigh_of_unusual_matrices(dtype: str) -> None:
         np.diag(np.arange(n) % 3), np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1),
         x * (tiny * 1e8), x / (tiny * 1e8), np.outer(x[0], np.conj(x[0])),
     ]  # fmt: skip
+    eigh = compiled(lambda x: linalg.eigh(x, symmetrize_input=False))
     for case in (hermitian(np.asarray(c, dtype)) for c in cases):
-        v, w = native(lambda x: linalg.eigh(x, symmetrize_input=False), case)
-        check_eigh(case, v, w)
+        check_eigh(case, *eigh(case))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -237,9 +249,12 @@ def test_svd_of_unusual_matrices(shape: Any, dtype: str) -> None:
         rows[:, None] * x, x * columns, x * columns[::-1], rows[::-1, None] * x * columns[::-1],
         x * (tiny * 1e8), x / (tiny * 1e8), np.diag(np.arange(m) % 3)[:, :n],
     ]  # fmt: skip
+    full, thin = (
+        compiled(lambda x, all=all: linalg.svd(x, full_matrices=all)) for all in (True, False)
+    )
     for case in (np.asarray(c, dtype) for c in cases):
-        check_svd(case, *native(lambda x: linalg.svd(x, full_matrices=True), case))
-        check_svd(case, *native(lambda x: linalg.svd(x, full_matrices=False), case))
+        check_svd(case, *full(case))
+        check_svd(case, *thin(case))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
