@@ -8,7 +8,7 @@ before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from funcgrad.compiler.graph import COSTS, PULLED
@@ -209,7 +209,6 @@ def _extended(
     nconsts, ncarry = p["num_consts"], p["num_carry"]
     first = nconsts + ncarry
     env: dict[Any, Any] = {}
-    rename: Callable[[Any], Any] = lambda a: env.get(a, a)
     xs = list(zip(_xs(e), body.args[first:]))
     kept = [(a, v) for a, v in xs if a not in gone]
     known = {id(a): v for a, v in kept}
@@ -220,13 +219,8 @@ def _extended(
             added.append((a, env[v]))
     for v in [*const_vars, *(v for v, _ in part.constants)]:
         env[v] = Var(v.aval)
-    eqns = []
-    for old in part.eqns:
-        args = [rename(a) for a in old.args]
-        outs = [env[o] if o in env else env.setdefault(o, Var(o.aval)) for o in old.outs]
-        eqns.append(old.replace(args=args, outs=[Var(o.aval) if o in row_vars else n
-                                                 for o, n in zip(old.outs, outs)]))  # fmt: skip
-    stands = {v: rename(values[a]) for a, v in xs if a in gone}
+    eqns = _renamed(part.eqns, env, row_vars)
+    stands = {v: env.get(values[a], values[a]) for a, v in xs if a in gone}
     later = [b.replace(args=[stands.get(a, a) for a in b.args]) for b in body.eqns]
     constants = [(env[v], c) for v, c in part.constants]
     inputs = [
@@ -244,3 +238,16 @@ def _extended(
         "num_consts": nconsts + len(const_atoms),
     }
     return e.replace(args=args, params=params)
+
+
+def _renamed(eqns: Sequence[Eqn], env: dict[Any, Any], given: Sequence[Var]) -> list[Eqn]:
+    """The equations under the names of `env`, which gains those of their results; what is `given`
+    is not made again.
+    """
+    found = []
+    for e in eqns:
+        args = [env.get(a, a) for a in e.args]
+        outs = [env.setdefault(o, Var(o.aval)) for o in e.outs]
+        made = [Var(o.aval) if o in given else out for o, out in zip(e.outs, outs)]
+        found.append(e.replace(args=args, outs=made))
+    return found
