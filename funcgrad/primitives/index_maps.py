@@ -167,7 +167,7 @@ def check_sizes(
             f"{numbers} for shape {operand_shape}."
         )
     for dim, (size, available) in enumerate(zip(sizes, operand_shape, strict=True)):
-        if isinstance(size, int) and (size < 0 or (dim in dropped and size > 1)):
+        if isinstance(size, int) and (size < 0 or (dim in dropped and size != 1)):
             raise ValueError(
                 f"gather: slice_sizes must be 1 in dimensions without offset, and never negative, "
                 f"but got {sizes} for {numbers}."

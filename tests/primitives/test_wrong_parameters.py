@@ -54,6 +54,9 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[Any, ...], type[Exception], str
     "gather: collapsed size": (
         lambda x, i: gather(x, i, sizes=(2, 5)), (X, ROWS), ValueError, "slice_sizes must be 1",
     ),
+    "gather: no collapsed size": (
+        lambda x, i: gather(x, i, sizes=(0, 5)), (X, ROWS), ValueError, "slice_sizes must be 1",
+    ),
     "gather: too many sizes": (
         lambda x, i: gather(x, i, sizes=(1, 5, 1)), (X, ROWS), ValueError, "slice_sizes must have",
     ),
