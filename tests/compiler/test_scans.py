@@ -88,6 +88,25 @@ def test_what_maps_can_compute_again_is_not_kept() -> None:
     assert len(forward.outs) == 3 and kept > 3
 
 
+@pytest.mark.parametrize("function", [jnp.tanh, jnp.arctan, jnp.exp])
+def test_a_maximum_that_numpy_found_is_found_again(function: Any) -> None:
+    """A small loop around a callback runs in NumPy, its derivative natively: with other bits."""
+
+    def loss(xs):
+        def step(total, x):
+            top = jnp.max(function(x))
+            seen = fg.pure_callback(np.asarray, top, fg.lax.stop_gradient(top))
+            return total + 0 * seen, top
+
+        total, tops = scan(step, np.float32(0), xs)
+        return total + jnp.sum(tops)
+
+    rows = np.random.default_rng(1).standard_normal((40, 17)).astype(np.float32)
+    found = np.asarray(fg.jit(fg.grad(loss))(rows))
+    assert (np.count_nonzero(found, 1) == 1).all()
+    assert (found.argmax(1) == rows.argmax(1)).all()
+
+
 @pytest.mark.parametrize("engine", ["llvm", "numpy", "reference"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_values_and_gradients_stay_the_same(engine: str, reverse: bool) -> None:

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from funcgrad.compiler.graph import COSTS, PULLED
 from funcgrad.compiler.scalar import record
 from funcgrad.compiler.views import form_of
-from funcgrad.core import loops
+from funcgrad.core import dtypes, loops
 from funcgrad.core.jaxpr import Atom, Eqn, Jaxpr, Literal, Var, memoised
+from funcgrad.primitives.logic import eq_p, ge_p, gt_p, le_p, lt_p, ne_p
 from funcgrad.transforms.dce import drop_dead
 
+COMPARISONS = frozenset((eq_p, ne_p, lt_p, le_p, gt_p, ge_p))
 DEAREST = 60  # additions for each element that is computed again
 
 
@@ -148,8 +150,14 @@ def _times(pair: Pair, a: Any) -> int:
 
 
 def _element_cost(e: Eqn) -> float:
-    """Additions for each element; infinite for what is no map."""
+    """Additions for each element; infinite for what is no map.
+
+    A comparison of two computed numbers is kept: NumPy may run the one loop and native code the
+    other, and what was a maximum in the one must be found by the other.
+    """
     form = form_of(e)
+    if e.primitive in COMPARISONS and not any(map(_is_exact, e.args)):
+        return math.inf
     forms = form if isinstance(form, (list, tuple)) else [form]
     if e.effects or not all(
         isinstance(f, PULLED) and not isinstance(f, loops.Gather) for f in forms
@@ -159,6 +167,11 @@ def _element_cost(e: Eqn) -> float:
         ops, _ = record(form.scalar, [a.aval.dtype for a in e.args])
         return sum(COSTS.get(op.name, 1) for op in ops)
     return 0
+
+
+def _is_exact(x: Atom) -> bool:
+    """Does it have the same bits wherever it is computed?"""
+    return type(x) is Literal or not dtypes.is_inexact(x.aval.dtype)
 
 
 def _recomputing(pair: Pair, dropped: Sequence[tuple[Var, Var]]) -> Eqn:
