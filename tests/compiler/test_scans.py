@@ -107,6 +107,20 @@ def test_a_maximum_that_numpy_found_is_found_again(function: Any) -> None:
     assert (found.argmax(1) == rows.argmax(1)).all()
 
 
+@pytest.mark.parametrize("size", [300, 1100, 2000])
+def test_a_maximum_taken_before_the_loop_is_found_in_it(size: int) -> None:
+    def marked(w, xs):
+        def step(total, x):
+            values = jnp.exp(jnp.sin(w)) * jnp.arctan(w)
+            seen = fg.pure_callback(np.asarray, x, x)
+            return total + seen, jnp.where(values == jnp.max(values), x, 0)
+
+        return scan(step, np.float32(0), xs)[1]
+
+    for w in np.random.default_rng(size).standard_normal((6, size)).astype(np.float32):
+        assert np.count_nonzero(fg.jit(marked)(w, np.ones(2, np.float32))) >= 2  # equal ones, too
+
+
 @pytest.mark.parametrize("engine", ["llvm", "numpy", "reference"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_values_and_gradients_stay_the_same(engine: str, reverse: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from funcgrad.backends import numpy as numpy_engine
 from funcgrad.backends.llvm.counted import counted_scan, is_counted
 from funcgrad.backends.llvm.native import plain
+from funcgrad.compiler.passes import scans
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
 from funcgrad.core import backend, dtypes, loops
@@ -16,7 +17,9 @@ from funcgrad.core.jaxpr import Eqn, subjaxprs
 from funcgrad.core.primitive import Primitive
 
 LOOPS = ("scan", "while", "cond")
-LARGE = 1 << 11  # elements; for less, NumPy is as fast as a call of native code
+# Elements; for less, NumPy is as fast as a call of native code. No more than what passes take a
+# maximum of before the loop (`scans.LARGE`): NumPy would not find native code's again.
+LARGE = scans.LARGE
 
 
 class Outside:
