@@ -71,8 +71,8 @@ class Namespace:
     module's own.
     """
 
-    # Of several values assigned to one place by an index array, the last stays; and `ufunc.at` takes
-    # every dtype. Devices write in parallel.
+    # Of several values assigned to one place by an index array, the last stays; and `ufunc.at`
+    # takes every dtype. Devices write in parallel.
     writes_in_order = True
 
     def __init__(self, module: Any) -> None:

@@ -24,13 +24,15 @@ from funcgrad_nn.data import ArrayDataset, DataLoader, Normalize, RandomFlip
 
 EVERY = 2
 KEY = fg.random.key(3)
-X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-Y = (X.sum(1) > 0).astype(np.int32)
+X = np.random.default_rng(0).normal(size=(40, 2, 2)).astype(np.float32)
+Y = (X.sum((1, 2)) > 0).astype(np.int32)
 
 
 def train(directory, log=None, epochs=6):
     """Everything that must survive: dropout, batch norm, a schedule, averages, early stopping."""
-    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 2))
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 2)
+    )
     loader = DataLoader(
         ArrayDataset(X, Y), 8, shuffle=True, key=KEY, transform=[RandomFlip(), Normalize(0, 2)]
     )

@@ -24,8 +24,15 @@ Y = (X.sum(1) > 0).astype(np.int32)
 MODEL = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
 SCHEDULE = nn.optim.cosine_decay_schedule(0.05, 40)
 
-
 POSIX = pytest.mark.skipif(os.name != "posix", reason="a process cannot press its own Ctrl-C")
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Python ignores Ctrl-C where its parent does, as shells do for what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Stop(Exception):
