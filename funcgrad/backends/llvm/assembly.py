@@ -29,6 +29,7 @@ from funcgrad.core.jaxpr import Eqn, Jaxpr
 from funcgrad.core.primitive import Primitive
 
 LONG_CALL = 1e-5  # seconds
+THOROUGH = 1.4e-6  # seconds of running for a line of code; passes then pay within 100 calls
 FEW = 4  # kernels, whose calls are worth registers
 AS_IT_STANDS = "optnone noinline "  # quickly translated: for long code that runs once a call
 PIECE = 32  # units of a function
@@ -39,7 +40,7 @@ REDUCTIONS = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
 def assembled(jaxpr: Jaxpr, donated: Sequence[bool], target: Target) -> tuple[Recipe, Compiled]:
     """The program planned, written and compiled."""
     made = Assembly(jaxpr, donated, target)
-    return made.recipe, compiled(made.text, made.recipe.names, target)
+    return made.recipe, compiled(made.text, made.recipe.names, target, made.is_thorough)
 
 
 class Assembly:
@@ -69,13 +70,18 @@ class Assembly:
             is_long=self._is_long(),
         )
         self.text = self._text(self.recipe.names)
+        self.is_thorough = self._seconds() > THOROUGH * self.text.count("\n")
 
     def _is_outside(self, unit: Unit) -> bool:
         return unit.eqn is not None and self.block.loops[unit] is None
 
+    def _seconds(self) -> float:
+        """How long the kernels run, roughly."""
+        return sum(map(duration, self.block.kernels.values()))
+
     def _is_long(self) -> bool:
         has_loops = any(u.eqn is not None for u in self.block.units)
-        return has_loops or sum(map(duration, self.block.kernels.values())) > LONG_CALL
+        return has_loops or self._seconds() > LONG_CALL
 
     def _parts(self) -> list[str | Eqn]:
         """Functions of native code, and equations for others, in order."""

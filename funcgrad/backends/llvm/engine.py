@@ -13,10 +13,10 @@ from funcgrad.backends.llvm.target import Target, llvm
 
 FORMAT = 2  # of how functions are compiled and called; a part of every key
 
-# Passes of LLVM that take a third of its time and gain nothing here. Loops are written with the
-# multiples that they need (`Builder.loop`), so their strength is not reduced again; processors
-# reorder instructions themselves.
-IDLE_PASSES = ("disable-lsr", "disable-post-ra")
+# Passes of LLVM that take a third of its time and gain a few hundredths of the program's, so that
+# they are left out unless that runs long (`thorough`). Loops are written with the multiples that
+# they need (`Builder.loop`); processors reorder instructions themselves.
+DEAR_PASSES = ("disable-lsr", "disable-post-ra")
 KNOWN_LLVM = range(20, 23)  # an option that LLVM does not know ends the process
 
 _names = itertools.count()
@@ -53,7 +53,7 @@ def machine(target: Target) -> Any:
     )  # fmt: skip
 
 
-def object_code(text: str, target: Target) -> bytes:
+def object_code(text: str, target: Target, thorough: bool = False) -> bytes:
     """The module compiled to an object file."""
     binding = llvm()
     module = binding.parse_assembly(text)
@@ -61,21 +61,21 @@ def object_code(text: str, target: Target) -> bytes:
     at = machine(target)
     module.data_layout = str(at.target_data)
     module.verify()
-    with _few_passes(target):
+    with contextlib.nullcontext() if thorough else _few_passes(target):
         return at.emit_object(module)
 
 
-def assembly(text: str, target: Target) -> str:
+def assembly(text: str, target: Target, thorough: bool = False) -> str:
     """The module in the language of the machine."""
     module = llvm().parse_assembly(text)
     module.triple = target.triple
-    with _few_passes(target):
+    with contextlib.nullcontext() if thorough else _few_passes(target):
         return machine(target).emit_assembly(module)
 
 
 @contextlib.contextmanager
 def _few_passes(target: Target) -> Iterator[None]:
-    """Without the passes that pay for nothing, as measured on x86. Options are LLVM's own and hold
+    """Without the passes that pay for little, as measured on x86. Options are LLVM's own and hold
     for all of the process, so they are set back at once.
     """
     binding = llvm()
@@ -84,11 +84,11 @@ def _few_passes(target: Target) -> Iterator[None]:
         return
     with _lock:
         try:
-            for name in IDLE_PASSES:
+            for name in DEAR_PASSES:
                 binding.set_option("funcgrad", f"-{name}=true")
             yield
         finally:
-            for name in IDLE_PASSES:
+            for name in DEAR_PASSES:
                 binding.set_option("funcgrad", f"-{name}=false")
 
 
@@ -137,12 +137,12 @@ def _loaded(code: bytes, names: tuple[str, ...], target: Target) -> Compiled:
     return link(code, names, target)
 
 
-def compiled(text: str, names: tuple[str, ...], target: Target) -> Compiled:
+def compiled(text: str, names: tuple[str, ...], target: Target, thorough: bool = False) -> Compiled:
     """The named functions of a module; from disk if it was compiled before."""
-    key = key_of(target, "object", text)
+    key = key_of(target, "thorough object" if thorough else "object", text)
     found = from_disk(key, names, target)
     if found is None:
-        code = object_code(text, target)
+        code = object_code(text, target, thorough)
         cache.put(key, code)
         found = link(code, names, target)
         found.key = key

@@ -222,4 +222,4 @@ def as_text(jaxpr: Jaxpr, dialect: str) -> str:
     made = backend.load("assembly").Assembly(prepared(jaxpr), (False,) * len(jaxpr.args), host())
     if dialect == "kernels":
         return "\n".join(map(str, made.shop.kernels))
-    return made.text if dialect == "llvm" else assembly(made.text, host())
+    return made.text if dialect == "llvm" else assembly(made.text, host(), made.is_thorough)
