@@ -8,10 +8,10 @@ routines bdsqr, lasv2 and las2, so that vectors have the same signs.
 from __future__ import annotations
 
 from funcgrad.backends.llvm.builder import I1, Type, Value
-from funcgrad.backends.llvm.planes import Index, Panel, Planes
+from funcgrad.backends.llvm.planes import Panel, Planes
 from funcgrad.backends.llvm.terms import Term, hypotenuse, larger, where
 from funcgrad.backends.llvm.tiles import whole
-from funcgrad.backends.llvm.tridiagonal import SMALLEST, UNIT, Block, givens, swap_rows
+from funcgrad.backends.llvm.tridiagonal import SMALLEST, UNIT, Band, Block, givens, swap_rows
 
 STEPS = 6  # times the square of the size: rotations, at most
 TOLERANCE = min(100.0, UNIT ** (-1 / 8)) * UNIT
@@ -80,28 +80,15 @@ def singular_of_two(f: Term, g: Term, h: Term) -> tuple[Term, Term, Rotation, Ro
     return high.signed(sign), low.signed(sign * one.signed(f) * one.signed(h)), left, right
 
 
-class Bidiagonal:
+class Bidiagonal(Band):
     """A real upper bidiagonal matrix, and the rows that rotations from the left and from the right
-    act on: planes of the same strides, if any.
+    act on: planes of the same strides, if any. A step is a rotation.
     """
 
     def __init__(self, panel: Panel, size: int, sides: tuple[Planes, Planes] | None) -> None:
-        self.panel, self.b, self.size, self.sides = panel, panel.b, size, sides
-        self.diagonal, self.beside = panel.numbers(size), panel.numbers(size)
-        self.left = panel.b.alloca("i64", 1)  # rotations that may still be made
+        super().__init__(panel, size)
+        self.sides = sides
         self.threshold = panel.b.alloca("f64", 1)
-
-    def d(self, i: Index) -> Term:
-        return self.panel.load(self.diagonal, i)
-
-    def e(self, i: Index) -> Term:
-        return self.panel.load(self.beside, i)
-
-    def set_d(self, i: Index, x: Term) -> None:
-        self.panel.store(x, self.diagonal, i)
-
-    def set_e(self, i: Index, x: Term) -> None:
-        self.panel.store(x, self.beside, i)
 
     def rotate(self, side: Planes | None, i: Value, k: Value, rotation: Rotation) -> None:
         """The rotation of rows i and k."""

@@ -240,6 +240,15 @@ class Dense:
         start = [k, self.size(self.get(m, k, k))]
         return b.loop(b.add(k, whole(1)), rows, 1, start, compare)[0]
 
+    def solve(self, a: Matrix, x: Matrix) -> None:
+        """Rows of x become those of the solution of a y = x; `a` becomes its factors."""
+        n = a.columns
+        self.eliminate(
+            a, n, lambda k, p: self.exchange(x, k, p),
+            lambda i, factor, k: self.subtract(x, i, factor, k, 0),
+        )  # fmt: skip
+        self.solve_triangle(a, x, lower=False, transposed=False, conjugated=False, unit=False)
+
     def solve_triangle(
         self, a: Matrix, x: Matrix, *, lower: bool, transposed: bool, conjugated: bool, unit: bool
     ) -> None:

@@ -103,13 +103,7 @@ def _solve(e: Eqn) -> Code | None:
             dense, factors, x = Dense(b, a.dtype), Matrix(scratch, n), Matrix(out, columns)
             dense.copy(Matrix(matrix, n), factors, n)
             dense.copy(Matrix(given, columns), x, n)
-            dense.eliminate(
-                factors, n, lambda k, p: dense.exchange(x, k, p),
-                lambda i, factor, k: dense.subtract(x, i, factor, k, 0),
-            )  # fmt: skip
-            dense.solve_triangle(
-                factors, x, lower=False, transposed=False, conjugated=False, unit=False
-            )
+            dense.solve(factors, x)
 
         _each(e, b, pointers, (2, 2, 2), body)
 

@@ -78,13 +78,7 @@ def _write_left(p: Panel, right: Planes, out: Value) -> None:
         dense.put(inverse, i, j, (b.select(b.icmp("eq", i, j), one, zero), zero))
 
     each(b, size, size, read)
-    dense.eliminate(
-        factors, size, lambda k, i: dense.exchange(inverse, k, i),
-        lambda i, factor, k: dense.subtract(inverse, i, factor, k, 0),
-    )  # fmt: skip
-    dense.solve_triangle(
-        factors, inverse, lower=False, transposed=False, conjugated=False, unit=False
-    )
+    dense.solve(factors, inverse)
     each(b, size, size, lambda i, j: p.put(right, i, j, memory.parts(dense.get(inverse, i, j))))
 
     def scale(k: Value, _: list[Value]) -> None:

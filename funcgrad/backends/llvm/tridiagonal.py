@@ -93,11 +93,11 @@ class Block(NamedTuple):
         return self.b.sub(self.high, self.low)
 
 
-class Tridiagonal:
-    """A real tridiagonal matrix, and the rows that its rotations act on, if any."""
+class Band:
+    """The diagonal of a real matrix and the elements beside it, in scratch memory of a panel."""
 
-    def __init__(self, panel: Panel, size: int, vectors: Planes | None) -> None:
-        self.panel, self.b, self.size, self.vectors = panel, panel.b, size, vectors
+    def __init__(self, panel: Panel, size: int) -> None:
+        self.panel, self.b, self.size = panel, panel.b, size
         self.diagonal, self.beside = panel.numbers(size), panel.numbers(size)
         self.left = panel.b.alloca("i64", 1)  # steps that may still be made
 
@@ -112,6 +112,14 @@ class Tridiagonal:
 
     def set_e(self, i: Index, x: Term) -> None:
         self.panel.store(x, self.beside, i)
+
+
+class Tridiagonal(Band):
+    """A real tridiagonal matrix, and the rows that its rotations act on, if any."""
+
+    def __init__(self, panel: Panel, size: int, vectors: Planes | None) -> None:
+        super().__init__(panel, size)
+        self.vectors = vectors
 
     def rotate(self, i: Value, k: Value, rotation: Rotation) -> None:
         """The rotation of rows i and k."""
