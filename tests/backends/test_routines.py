@@ -9,7 +9,6 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import lax
-from funcgrad.backends.llvm import outside
 from funcgrad.config import config
 from funcgrad.core import dtypes
 from funcgrad.primitives import linalg
@@ -37,16 +36,6 @@ def numbers(shape: Any, dtype: str, seed: int = 0) -> np.ndarray:
     if found.kind == "c":
         return np.asarray(x + 1j * rng.integers(-3, 4, shape), found)
     return np.asarray(np.abs(x) if found.kind == "u" else x, found)
-
-
-@pytest.fixture
-def all_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may run outside."""
-
-    def refuse(e: Any) -> None:
-        raise AssertionError(f"{e.primitive} runs outside")
-
-    monkeypatch.setattr(outside, "outside", refuse)
 
 
 def compare(function: Any, *operands: np.ndarray) -> None:

@@ -13,23 +13,15 @@ from funcgrad.primitives import linalg
 
 pytest.importorskip("llvmlite")
 
-from funcgrad.backends.llvm import outside
 from funcgrad.backends.llvm.target import host
 from tests.backends.native import levels
 
-pytestmark = pytest.mark.filterwarnings("error:jit. native:RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("error:jit. native:RuntimeWarning"),
+    pytest.mark.usefixtures("all_native", "x64"),
+]
 # In units of rounding at the matrix's norm: random matrices stay below 20, as LAPACK does.
 BOUND = 60
-
-
-@pytest.fixture(autouse=True)
-def _nothing_outside(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def refuse(e: Any) -> None:
-        raise AssertionError(f"{e.primitive} runs outside")
-
-    monkeypatch.setattr(outside, "outside", refuse)
-    with fg.enable_x64():
-        yield
 
 
 def right(x: Any) -> Any:

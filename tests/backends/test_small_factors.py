@@ -14,25 +14,17 @@ from funcgrad.primitives import linalg
 
 pytest.importorskip("llvmlite")
 
-from funcgrad.backends.llvm import outside
 from funcgrad.backends.llvm.target import host
 from tests.backends.native import levels
 
-pytestmark = pytest.mark.filterwarnings("error")  # what cannot be compiled says so by a warning
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.usefixtures("all_native", "x64"),
+]  # what cannot be compiled says so by a warning
 
 DTYPES = ("float32", "float64", "complex64")
 SQUARES = ((1, 1), (2, 2), (7, 7), (25, 25), (2, 3, 5, 5))
 RECTANGLES = ((3, 5), (32, 17), (1, 4), (4, 1), (4, 20), (2, 9, 8))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_outside(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def refuse(e: Any) -> None:
-        raise AssertionError(f"{e.primitive} runs outside")
-
-    monkeypatch.setattr(outside, "outside", refuse)
-    with fg.enable_x64():
-        yield
 
 
 def normal(shape: Any, dtype: str, seed: int = 0) -> np.ndarray:
