@@ -7,6 +7,7 @@ it. There are no levels and no search for a top trace.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -30,8 +31,9 @@ class Trace:
     parent: Trace | None
     origin: Source | None = None  # the user's function that it traces, where tracers have no line
 
+    @abc.abstractmethod
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
-        raise NotImplementedError
+        """What the primitive gives for these operands: an array or tracer, or a list of them."""
 
     def descends_from(self, other: Trace) -> bool:
         """Is `other` a live ancestor, so that its tracers may be used here?"""
