@@ -1,4 +1,6 @@
-"""Steps of a native program that NumPy runs: equations that have no native form."""
+"""Steps of a native program between its segments: equations that have no native form. NumPy runs
+them, but of loops that make large arrays only the loop; their bodies are programs again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import Any
 from funcgrad.backends import numpy as numpy_engine
 from funcgrad.backends.llvm.counted import counted_scan, is_counted
 from funcgrad.backends.llvm.native import plain
+from funcgrad.backends.loop_source import KINDS
 from funcgrad.compiler.passes import scans
 from funcgrad.compiler.program import Step
 from funcgrad.compiler.views import form_of
@@ -16,7 +19,6 @@ from funcgrad.core import backend, dtypes, loops
 from funcgrad.core.jaxpr import Eqn, subjaxprs
 from funcgrad.core.primitive import Primitive
 
-LOOPS = ("scan", "while", "cond")
 # Elements; for less, NumPy is as fast as a call of native code. No more than what passes take a
 # maximum of before the loop (`scans.LARGE`): NumPy would not find native code's again.
 LARGE = scans.LARGE
@@ -47,7 +49,7 @@ def outside(e: Eqn) -> Outside:
             return Outside(e, backend.load("llvm").compile(e.params[form.jaxprs[0]]))  # type: ignore[union-attr]
         if is_counted(e):
             return Outside(e, counted_scan(e, backend.load("llvm").compile(e.params["jaxpr"])))
-        if isinstance(form, loops.Call) and form.kind in LOOPS and _is_large(e.params):
+        if isinstance(form, loops.Call) and form.kind in KINDS and _is_large(e.params):
             compiled = backend.load("llvm").compile
             return Outside(e, numpy_engine.loop_of_calls(e, form.kind, compiled))
         return Outside(e, numpy_engine.inner_call(Step("host", [e], [form])).function)
@@ -66,12 +68,12 @@ def outside(e: Eqn) -> Outside:
 def _is_large(params: dict[str, Any]) -> bool:
     """Do inner programs make arrays for which native code pays?"""
     return any(
-        any(math.prod(known(v.aval.shape)) >= LARGE for v in e.outs) or _is_large(e.params)
+        any(_elements(v.aval.shape) >= LARGE for v in e.outs) or _is_large(e.params)
         for inner in subjaxprs(params)
         for e in inner.eqns
     )
 
 
-def known(shape: Sequence[Any]) -> list[int]:
-    """The sizes that are numbers."""
-    return [n for n in shape if isinstance(n, int)]
+def _elements(shape: Sequence[Any]) -> int:
+    """How many there are; sizes that are not known count as one."""
+    return math.prod(n for n in shape if isinstance(n, int))

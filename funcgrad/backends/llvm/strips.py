@@ -25,7 +25,6 @@ FEWEST = 4  # vectors that are worth it
 AHEAD = 30  # instructions that overlap well with those of other vectors
 MOST = 4 * AHEAD  # instructions of a piece
 CROSSING = 4  # instructions for each value that is kept for a later piece
-LONGEST = 400  # statements; where to cut longer bodies would take too long to find
 
 
 class Piece(NamedTuple):
@@ -42,11 +41,11 @@ def pieces(statements: Sequence[Statement], results: Sequence[Ref] = ()) -> list
     """The body of a loop in pieces, in order; none if there is nothing to gain. `results` are
     needed at its end.
     """
-    if len(statements) > LONGEST or weight(statements) <= AHEAD or _has_scatter(statements):
+    if weight(statements) <= AHEAD or _has_scatter(statements):
         return []
     cuts = _best_cuts([_weight(s) for s in statements], _crossings(statements, results))
     parts = [statements[i:j] for i, j in itertools.pairwise([0, *cuts, len(statements)])]
-    return [_piece(parts, number, results) for number in range(len(parts))] if cuts else []
+    return _pieces(parts, results) if cuts else []
 
 
 def weight(statements: Sequence[Statement]) -> int:
@@ -111,14 +110,18 @@ def _crossings(statements: Sequence[Statement], results: Sequence[Ref]) -> list[
     return list(itertools.accumulate(change))
 
 
-def _piece(parts: list[Sequence[Statement]], number: int, results: Sequence[Ref]) -> Piece:
-    own = {made_by(s) for s in parts[number]}
-    before = {made_by(s) for part in parts[:number] for s in part}
-    reads = [[v for s in part for v in uses(s)] for part in parts]
-    reads[-1] += results
-    used = dict.fromkeys(reads[number])
-    later = dict.fromkeys(v for part in reads[number + 1 :] for v in part)
-    return Piece(parts[number], [v for v in used if v in before], [v for v in later if v in own])
+def _pieces(parts: list[Sequence[Statement]], results: Sequence[Ref]) -> list[Piece]:
+    reads = [dict.fromkeys(v for s in part for v in uses(s)) for part in parts]
+    reads[-1].update(dict.fromkeys(results))
+    last_read = {v: number for number, read in enumerate(reads) for v in read}
+    found: list[Piece] = []
+    before: set[Ref] = set()
+    for number, (part, read) in enumerate(zip(parts, reads)):
+        made = [v for s in part if (v := made_by(s)) is not None]
+        kept = [v for v in made if last_read.get(v, number) > number]
+        found.append(Piece(part, [v for v in read if v in before], kept))
+        before.update(made)
+    return found
 
 
 def made_by(s: Statement) -> Ref | None:
